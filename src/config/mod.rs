@@ -1,0 +1,131 @@
+//! What a user may ask for, understood: a [`Config`] cannot say what cannot be done.
+
+pub mod kubeconfig;
+pub mod settings;
+pub mod sources;
+
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use crate::model::{LinkName, NodeName};
+
+/// Everything the settings say, checked.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Config {
+    /// This node's name and identity in elections, in lower case.
+    pub node: NodeName,
+    /// Tells several instances on one host apart: socket, fence tables.
+    pub instance: Option<String>,
+    /// The VIPs of the control plane; not empty.
+    pub vips: Vec<VipSetting>,
+    /// Which families of a DNS name to use.
+    pub dns_mode: DnsMode,
+    /// The API server's port on this node.
+    pub port: u16,
+    /// Prefix length of IPv4 VIPs, in bits.
+    pub length_v4: u8,
+    /// Prefix length of IPv6 VIPs, in bits.
+    pub length_v6: u8,
+    /// The link to carry them; `None`: the one with their subnet, else the default route's.
+    pub link: Option<LinkName>,
+    /// Announce again this often after the first burst.
+    pub refresh: Duration,
+    /// Claim IPv6 VIPs without asking whether they are free.
+    pub skip_dad: bool,
+    /// Global scope instead of host scope on the loopback link.
+    pub lo_global_scope: bool,
+    /// Keep IPv4 VIPs, silent, until another leader is seen.
+    pub preserve: bool,
+    /// Whether to use the nftables fence.
+    pub fence: FenceSetting,
+    /// The election.
+    pub lease: LeaseSettings,
+    /// How to reach the API server.
+    pub kube: KubeSettings,
+    /// Label the node that holds the VIPs.
+    pub label_node: bool,
+    /// Serve `/healthz`, `/livez` and `/readyz` here.
+    pub health_port: Option<u16>,
+    /// Serve `/metrics` here.
+    pub metrics: Option<String>,
+    /// Run this on transitions.
+    pub notify: Option<String>,
+    /// Write every input here, for `edgevip replay`.
+    pub record: Option<PathBuf>,
+    /// Messages below this level are not shown: -4 debug, 0 info, 4 warn, 8 error.
+    pub log_level: i32,
+    /// For people or for machines.
+    pub log_format: LogFormat,
+}
+
+/// A VIP as written: an address, or a name that stands for some.
+#[derive(Clone, Debug, Eq, Ord, PartialEq, PartialOrd)]
+pub enum VipSetting {
+    /// A literal address.
+    Address(IpAddr),
+    /// A DNS name, looked up again and again.
+    Name(String),
+}
+
+/// Which addresses of a DNS name to use.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum DnsMode {
+    /// All of both families that come first: one of each.
+    Dual,
+    /// The first, of whatever family.
+    First,
+    /// The first of IPv4.
+    Ipv4,
+    /// The first of IPv6.
+    Ipv6,
+}
+
+/// Whether to use the nftables fence.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum FenceSetting {
+    /// Where the kernel has it.
+    Auto,
+    /// Never.
+    Off,
+    /// Refuse to start without it.
+    Required,
+}
+
+/// For people or for machines.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum LogFormat {
+    /// One JSON object a line.
+    Json,
+    /// One sentence a line.
+    Text,
+}
+
+/// The election by a Kubernetes Lease.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct LeaseSettings {
+    /// Its namespace.
+    pub namespace: String,
+    /// Its name.
+    pub name: String,
+    /// Others wait this long after the last renewal they saw.
+    pub duration: Duration,
+    /// A leader trusts a renewal this long after it sent it.
+    pub renew_deadline: Duration,
+    /// Time between attempts.
+    pub retry_period: Duration,
+    /// Put on the Lease when it is created.
+    pub annotations: BTreeMap<String, String>,
+}
+
+/// How to reach the API server, as far as settings say.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct KubeSettings {
+    /// Kubeconfig files in order of preference; the first that exists is used.
+    pub kubeconfigs: Vec<PathBuf>,
+    /// Overrides the server named in the kubeconfig.
+    pub server: Option<String>,
+    /// Find a working address from the certificate served on loopback.
+    pub detect: bool,
+}

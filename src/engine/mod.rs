@@ -1,0 +1,173 @@
+//! The engine: pure state machines. Inputs go in with the time, actions come out in order.
+
+mod announcer;
+mod backoff;
+mod elector;
+mod network;
+mod node;
+mod placement;
+mod reporter;
+mod resolver;
+mod rng;
+mod sabotage;
+mod watch;
+
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+pub use announcer::AnnouncerConfig;
+pub use elector::LeaseConfig;
+pub use node::{Config, Node};
+pub use placement::LinkChoice;
+pub use resolver::{Family, WantedVip};
+pub use rng::Rng;
+#[cfg(feature = "sabotage")]
+pub use sabotage::sabotage;
+pub use sabotage::Sabotage;
+
+use crate::model::{
+    Heard, Instant, KernelAnswer, KernelJob, LeaseCall, LeaseReply, NetworkChange, OrderId,
+    Refusal, RequestId, ResourceVersion, SideCall, SideReply, Vip, WatchEvent,
+};
+
+/// Something that happened. The only way in.
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
+pub enum Input {
+    /// A frame of somebody else's about a VIP arrived.
+    Heard(Heard),
+    /// The kernel thread did, or did not do, what it was asked. In the order of the orders.
+    Kernel(Vec<(OrderId, KernelAnswer)>),
+    /// The answer to [`Action::Lease`].
+    Lease {
+        /// The request that is answered.
+        request: RequestId,
+        /// What became of it.
+        reply: LeaseReply,
+    },
+    /// Whether this process is the one of its host that may campaign.
+    Lock {
+        /// It is.
+        held: bool,
+    },
+    /// The kernel has links, addresses or routes other than before.
+    Network(NetworkChange),
+    /// Somebody changed the nftables ruleset.
+    RulesetChanged,
+    /// The answer to [`Action::Side`].
+    Side {
+        /// The request that is answered.
+        request: RequestId,
+        /// What became of it.
+        reply: SideReply,
+    },
+    /// The process was asked to stop.
+    Stop,
+    /// The machine slept: the boot clock has gained on the monotonic one.
+    Suspended,
+    /// A deadline passed. Always safe to repeat.
+    Tick,
+    /// The watch on the Lease has news.
+    Watch(WatchEvent),
+}
+
+/// Something to do. The only way out. Actions are performed in order.
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
+pub enum Action {
+    /// The process may end: nothing is left to do.
+    Exit,
+    /// Ask the kernel thread.
+    Kernel {
+        /// To be named in the answer.
+        order: OrderId,
+        /// What to do.
+        job: KernelJob,
+    },
+    /// Ask the API server about the Lease, on the connection that is the Lease's own.
+    Lease {
+        /// To be named in the answer.
+        request: RequestId,
+        /// What to ask.
+        call: LeaseCall,
+        /// An answer after this is of no use; there must be an answer by then.
+        give_up_at: Instant,
+    },
+    /// Tell the user's command.
+    Notify(Notice),
+    /// Ask something that no election waits for.
+    Side {
+        /// To be named in the answer.
+        request: RequestId,
+        /// What to ask.
+        call: SideCall,
+    },
+    /// Watch the Lease from this version on; `None`: from whatever it is.
+    /// A watch that is open is replaced.
+    Watch {
+        /// Where to resume.
+        from: Option<ResourceVersion>,
+    },
+}
+
+/// A transition that a user may want to act on.
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
+pub enum Notice {
+    /// This node answers for the VIP.
+    Acquired(Vip),
+    /// Something that a person should look at.
+    Fault(Vip, Refusal),
+    /// This node does not answer for the VIP any more.
+    Released(Vip),
+}
+
+/// When a machine next needs [`Input::Tick`], and why.
+#[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
+pub struct Deadline {
+    /// At the latest.
+    pub at: Instant,
+    /// What for.
+    pub why: &'static str,
+}
+
+/// What every machine is handed: the time, randomness, and where actions go.
+pub(crate) struct Cx<'a> {
+    pub now: Instant,
+    pub rng: &'a mut Rng,
+    pub out: &'a mut Vec<Action>,
+    pub next: &'a mut NextIds,
+}
+
+/// Numbers for requests and orders: shared, so that an answer names one machine.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct NextIds {
+    request: u32,
+    order: u64,
+}
+
+impl Cx<'_> {
+    fn act(&mut self, action: Action) {
+        self.out.push(action);
+    }
+
+    fn order(&mut self, job: KernelJob) -> OrderId {
+        self.next.order += 1;
+        let order = OrderId(self.next.order);
+        self.out.push(Action::Kernel { order, job });
+        order
+    }
+
+    fn next_request(&mut self) -> RequestId {
+        self.next.request += 1;
+        RequestId(self.next.request)
+    }
+
+    fn side(&mut self, call: SideCall) -> RequestId {
+        let request = self.next_request();
+        self.out.push(Action::Side { request, call });
+        request
+    }
+}
+
+/// How much earlier than promised the kernel is asked to stop answering: its timers are
+/// as coarse as one tick of 100 Hz.
+pub const FENCE_MARGIN: Duration = Duration::from_millis(10);

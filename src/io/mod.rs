@@ -1,0 +1,13 @@
+//! The edges: each turns orders into system calls, and what comes back into values.
+//! An edge decides nothing.
+
+pub mod clock;
+pub mod fence;
+pub mod http;
+pub mod kernel;
+pub mod kube;
+pub mod netlink;
+pub mod packet;
+pub mod process;
+pub mod recorder;
+pub mod serve;

@@ -1,0 +1,152 @@
+//! What is asked of the kernel thread, and what it answers.
+
+use std::net::IpAddr;
+
+use serde::{Deserialize, Serialize};
+
+use super::{Instant, LinkIndex, Mac, Vip};
+
+/// An order to the kernel thread. Orders are done in the order given, one after another.
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
+pub enum KernelJob {
+    /// Let the kernel answer ARP and neighbour solicitation for the VIPs until then.
+    /// Where there is no fence this does nothing: an address that is there answers.
+    Answer {
+        /// Which.
+        vips: Vec<Vip>,
+        /// The fence closes by itself at that moment.
+        until: Instant,
+    },
+    /// Remove what an earlier process left: the fence tables of this instance, addresses
+    /// tagged ours among `vips` and among those the old fence names.
+    Clean {
+        /// The addresses this instance is configured for.
+        vips: Vec<Vip>,
+    },
+    /// Add the address, or extend it. The kernel drops it by itself at `until`.
+    HoldAddress {
+        /// Where.
+        link: LinkIndex,
+        /// What.
+        vip: Vip,
+        /// Length of its prefix in bits.
+        length: u8,
+        /// Its lifetime ends then, rounded down to whole seconds but at least one.
+        until: Instant,
+    },
+    /// Hear ARP and NDP about these addresses, and nothing else, on these links.
+    Listen {
+        /// Where.
+        links: Vec<LinkIndex>,
+        /// About what.
+        vips: Vec<Vip>,
+    },
+    /// Remove the address; that it is not there is as good.
+    RemoveAddress {
+        /// Where.
+        link: LinkIndex,
+        /// What.
+        vip: Vip,
+        /// Length of its prefix in bits.
+        length: u8,
+    },
+    /// Send a frame, unless `until` has passed when its turn comes.
+    SendFrame {
+        /// Where.
+        link: LinkIndex,
+        /// What.
+        frame: Frame,
+        /// The right to send it ends then.
+        until: Instant,
+    },
+    /// Let the kernel answer no ARP and no neighbour solicitation for the VIPs, although
+    /// it has, or is about to have, the addresses.
+    Silence {
+        /// Which.
+        vips: Vec<Vip>,
+        /// When the fence may forget them: the address's own end and a margin.
+        until: Instant,
+    },
+    /// Drop the VIPs from the fence: their addresses are gone.
+    Unfence {
+        /// Which.
+        vips: Vec<Vip>,
+    },
+    /// Look whether the fence still stands.
+    VerifyFence,
+}
+
+/// Ties an answer to its order.
+#[derive(Clone, Copy, Debug, Deserialize, Eq, Ord, PartialEq, PartialOrd, Serialize)]
+pub struct OrderId(pub u64);
+
+/// What became of a [`KernelJob`].
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
+pub enum KernelAnswer {
+    /// Done, and in time.
+    Done,
+    /// `until` had passed: nothing was done, or it was undone at once.
+    TooLate,
+    /// The fence was gone. It stands again, empty: everything of ours is silent.
+    FenceRebuilt,
+    /// The link or the kernel says no.
+    Failed(String),
+}
+
+/// A frame of ours about a VIP.
+#[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
+pub enum Frame {
+    /// RFC 5227 §1.1: who has this? Sent from no address, so that no cache changes.
+    Probe {
+        /// The sender.
+        mac: Mac,
+        /// The address asked about; for IPv6 a DAD neighbour solicitation (RFC 4862 §5.4.2).
+        ip: IpAddr,
+    },
+    /// Gratuitous ARP in request form, or an unsolicited neighbour advertisement.
+    Announce {
+        /// Whom to send to from now on.
+        mac: Mac,
+        /// The VIP.
+        ip: IpAddr,
+    },
+    /// Gratuitous ARP in reply form; IPv4 only.
+    AnnounceReply {
+        /// Whom to send to from now on.
+        mac: Mac,
+        /// The VIP.
+        ip: IpAddr,
+    },
+}
+
+/// A frame of somebody else's about a VIP.
+#[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
+pub struct Heard {
+    /// The link it came in on.
+    pub link: LinkIndex,
+    /// The address it is about.
+    pub ip: IpAddr,
+    /// Who sent it.
+    pub mac: Mac,
+    /// It asks whether the address is free, rather than claims it.
+    pub probe: bool,
+}
+
+/// Which addresses the nftables fence guards, or why it does not.
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
+pub struct Fences {
+    /// IPv4, by an ARP output chain.
+    pub v4: Result<(), String>,
+    /// IPv6, by an ICMPv6 output chain.
+    pub v6: Result<(), String>,
+}
+
+impl Fences {
+    /// Whether this VIP can be silent: there, but not answering.
+    pub fn guards(&self, vip: Vip) -> bool {
+        match vip.0 {
+            IpAddr::V4(_) => self.v4.is_ok(),
+            IpAddr::V6(_) => self.v6.is_ok(),
+        }
+    }
+}

@@ -1,0 +1,20 @@
+//! The nouns of edgevip: plain values, no behaviour beyond their own invariants.
+
+mod kernel;
+mod lease;
+mod net;
+mod refusal;
+mod status;
+mod time;
+
+pub use kernel::{Fences, Frame, Heard, KernelAnswer, KernelJob, OrderId};
+pub use lease::{
+    ApiFault, ApiFaultKind, Author, Lease, LeaseCall, LeaseRecord, LeaseReply, NodeName, RequestId,
+    ResourceVersion, SideCall, SideReply, WatchEvent,
+};
+pub use net::{
+    Address, Hardware, Link, LinkIndex, LinkName, Mac, NetworkChange, Vip,
+};
+pub use refusal::Refusal;
+pub use status::{ApiStatus, LinkStatus, Role, Status, VipState, VipStatus};
+pub use time::Instant;

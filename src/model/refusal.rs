@@ -1,0 +1,105 @@
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+use super::{Hardware, LinkName, Mac, NodeName};
+
+/// Why a VIP may not be answered for here.
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
+pub enum Refusal {
+    /// Another process of this host campaigns for the same Lease.
+    AnotherProcess,
+    /// Leftovers of an earlier process are being removed.
+    Cleaning,
+    /// Another host uses the address.
+    Conflict {
+        /// Its hardware address.
+        mac: Mac,
+    },
+    /// The kernel would not take the address.
+    Kernel {
+        /// In its words.
+        why: String,
+    },
+    /// The link is there but has no carrier.
+    NoCarrier {
+        /// Which link.
+        link: LinkName,
+    },
+    /// Frames cannot be sent on this kind of link.
+    NoFrames {
+        /// Which link.
+        link: LinkName,
+        /// What kind it is.
+        hardware: Hardware,
+    },
+    /// There is no such link, or none to choose.
+    NoLink {
+        /// The one that was asked for; `None`: the one of the default route.
+        link: Option<LinkName>,
+    },
+    /// Another node holds the Lease, or nobody does.
+    NotLeader {
+        /// Who does.
+        holder: Option<NodeName>,
+    },
+    /// Another host writes the Lease under this node's name.
+    NameClash,
+    /// Asking the link whether the address is free.
+    Probing,
+    /// The process was asked to stop.
+    Stopping,
+    /// Leadership must be confirmed first: the machine was suspended, or another host
+    /// claimed the address.
+    Unconfirmed,
+}
+
+impl Refusal {
+    /// The code that log, Event, metric and status share.
+    pub fn code(&self) -> &'static str {
+        match self {
+            Self::AnotherProcess => "another-process",
+            Self::Cleaning => "cleaning",
+            Self::Conflict { .. } => "conflict",
+            Self::Kernel { .. } => "kernel",
+            Self::NameClash => "name-clash",
+            Self::NoCarrier { .. } => "no-carrier",
+            Self::NoFrames { .. } => "no-frames",
+            Self::NoLink { .. } => "no-link",
+            Self::NotLeader { .. } => "not-leader",
+            Self::Probing => "probing",
+            Self::Stopping => "stopping",
+            Self::Unconfirmed => "unconfirmed",
+        }
+    }
+}
+
+impl fmt::Display for Refusal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::AnotherProcess => {
+                write!(f, "another edgevip on this host campaigns for the same Lease")
+            }
+            Self::Cleaning => write!(f, "removing what an earlier process left"),
+            Self::Conflict { mac } => write!(f, "the host with MAC {mac} uses the address"),
+            Self::Kernel { why } => write!(f, "the kernel refuses: {why}"),
+            Self::NameClash => write!(f, "another host writes the Lease under this node's name"),
+            Self::NoCarrier { link } => write!(f, "{link} has no carrier"),
+            Self::NoFrames { link, hardware: Hardware::InfiniBand } => {
+                write!(f, "{link} is InfiniBand, whose 20-byte addresses are not in this version")
+            }
+            Self::NoFrames { link, hardware } => {
+                write!(f, "{link} takes no ARP or NDP frames ({hardware:?})")
+            }
+            Self::NoLink { link: Some(link) } => write!(f, "there is no link {link}"),
+            Self::NoLink { link: None } => {
+                write!(f, "no link has the VIP's subnet, and there is no default route")
+            }
+            Self::NotLeader { holder: Some(holder) } => write!(f, "{holder} holds the Lease"),
+            Self::NotLeader { holder: None } => write!(f, "this node does not hold the Lease"),
+            Self::Probing => write!(f, "asking whether the address is free"),
+            Self::Stopping => write!(f, "stopping"),
+            Self::Unconfirmed => write!(f, "leadership is being confirmed"),
+        }
+    }
+}

@@ -1,0 +1,107 @@
+//! What an operator can ask a running process.
+
+use serde::{Deserialize, Serialize};
+
+use super::{Fences, LinkName, Mac, NodeName, Refusal, Vip};
+
+/// Everything `edgevip status` shows.
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
+pub struct Status {
+    /// This node's name and identity.
+    pub node: NodeName,
+    /// Namespace and name of the Lease.
+    pub lease: String,
+    /// What this node is in the election.
+    pub role: Role,
+    /// Who holds the Lease, as last seen.
+    pub holder: Option<NodeName>,
+    /// Milliseconds left of our own leadership.
+    pub until_ms: Option<u64>,
+    /// Times this node became leader.
+    pub terms: u64,
+    /// Milliseconds since the loop last decided something.
+    pub vips: Vec<VipStatus>,
+    /// Which fences hold.
+    pub fences: Fences,
+    /// The API server as seen from here.
+    pub api: ApiStatus,
+    /// Other candidates, where known.
+    pub candidates: Option<u32>,
+    /// Frames of strangers that claimed a VIP while this node answered for it.
+    pub conflicts: u64,
+    /// Times the fence was found gone and was built again.
+    pub fence_rebuilds: u64,
+    /// Addresses that vanished from the kernel and were put back.
+    pub readded: u64,
+    /// Times the kernel finished opening the fence only after the leadership had ended.
+    pub fence_late: u64,
+}
+
+/// What a node is in an election.
+#[derive(Clone, Copy, Debug, Deserialize, Eq, Ord, PartialEq, PartialOrd, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Role {
+    /// Waits and watches.
+    Follower,
+    /// Leads.
+    Leader,
+    /// Not a candidate for now; the VIPs say why.
+    Standby,
+    /// Asked to stop.
+    Stopping,
+}
+
+/// One VIP on this node.
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
+pub struct VipStatus {
+    /// Which.
+    pub vip: Vip,
+    /// What it is here.
+    pub state: VipState,
+    /// The link it is, or would be, on.
+    pub link: Option<LinkStatus>,
+    /// Why it is not answered for, where it is not.
+    pub refusal: Option<Refusal>,
+    /// The code of `refusal`.
+    pub code: Option<String>,
+    /// The refusal in words.
+    pub why: Option<String>,
+    /// The last stranger that claimed it.
+    pub conflict: Option<Mac>,
+    /// The prefix it is held with, in bits.
+    pub length: u8,
+}
+
+/// What a node can be for a VIP.
+#[derive(Clone, Copy, Debug, Deserialize, Eq, Ord, PartialEq, PartialOrd, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum VipState {
+    /// The kernel does not have it.
+    Absent,
+    /// The kernel has it, answers no ARP or NDP for it, and serves those who still come.
+    Silent,
+    /// The kernel has it and answers.
+    Answering,
+}
+
+/// A link as an operator wants to see it.
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
+pub struct LinkStatus {
+    /// Its name.
+    pub name: LinkName,
+    /// Administratively up.
+    pub up: bool,
+    /// Has a carrier.
+    pub carrier: bool,
+}
+
+/// The API server as seen from here.
+#[derive(Clone, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
+pub struct ApiStatus {
+    /// Milliseconds since the last good answer.
+    pub answered_ms_ago: Option<u64>,
+    /// What was wrong last, if nothing has been right since.
+    pub fault: Option<String>,
+    /// The watch on the Lease is open.
+    pub watching: bool,
+}

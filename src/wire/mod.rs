@@ -1,0 +1,8 @@
+//! Bytes ↔ values.
+
+pub mod arp;
+pub mod frame;
+pub mod kube;
+pub mod metrics;
+pub mod ndp;
+pub mod status;
