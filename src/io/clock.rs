@@ -23,7 +23,8 @@ pub fn wall() -> Duration {
 }
 
 fn read(clock: ClockId) -> Duration {
-    let it = clock_gettime(clock).map_err(io::Error::from).expect("these clocks exist since 2.6.39");
+    let it =
+        clock_gettime(clock).map_err(io::Error::from).expect("these clocks exist since 2.6.39");
     Duration::new(it.tv_sec() as u64, it.tv_nsec() as u32)
 }
 

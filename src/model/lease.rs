@@ -210,4 +210,3 @@ pub enum SideReply {
     /// The answer to [`SideCall::Resolve`]: at least one address.
     Resolved(Vec<std::net::IpAddr>),
 }
-

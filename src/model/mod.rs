@@ -1,5 +1,6 @@
 //! The nouns of edgevip: plain values, no behaviour beyond their own invariants.
 
+mod access;
 mod kernel;
 mod lease;
 mod net;
@@ -7,14 +8,13 @@ mod refusal;
 mod status;
 mod time;
 
+pub use access::{ApiAccess, Bytes, ClientCertificate, Token};
 pub use kernel::{Fences, Frame, Heard, KernelAnswer, KernelJob, OrderId};
 pub use lease::{
     ApiFault, ApiFaultKind, Author, Lease, LeaseCall, LeaseRecord, LeaseReply, NodeName, RequestId,
     ResourceVersion, SideCall, SideReply, WatchEvent,
 };
-pub use net::{
-    Address, Hardware, Link, LinkIndex, LinkName, Mac, NetworkChange, Vip,
-};
+pub use net::{Address, Hardware, Link, LinkIndex, LinkName, Mac, NetworkChange, Vip};
 pub use refusal::Refusal;
 pub use status::{ApiStatus, LinkStatus, Role, Status, VipState, VipStatus};
 pub use time::Instant;
