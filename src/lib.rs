@@ -14,5 +14,5 @@ pub mod config;
 pub mod engine;
 pub mod io;
 pub mod model;
-// pub mod shell;
+pub mod shell;
 pub mod wire;

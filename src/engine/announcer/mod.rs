@@ -71,6 +71,10 @@ impl Announcer {
         }
     }
 
+    pub fn refresh_every(&mut self, refresh: Duration) {
+        self.config.refresh = refresh;
+    }
+
     pub fn on_answer(&mut self, cx: &mut Cx<'_>, order: OrderId, answer: &KernelAnswer) {
         match answer {
             KernelAnswer::FenceRebuilt => self.on_fence_rebuilt(),
