@@ -1,0 +1,96 @@
+//! What is in force and where it comes from, and the table of settings, for people.
+
+use super::kubeconfig::Access;
+use super::settings::{self, Setting, Standing};
+use super::sources::{Origin, Settings};
+use super::values::Kind;
+
+/// An effective value.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Explained {
+    /// The setting.
+    pub setting: &'static Setting,
+    /// Its value as text; a secret is not shown.
+    pub value: String,
+    /// Where it comes from.
+    pub origin: Origin,
+}
+
+/// Every setting that works, and every other that somebody has set.
+pub(super) fn explained(settings: &Settings) -> Vec<Explained> {
+    settings::all()
+        .map(|setting| (setting, settings.get(setting.name())))
+        .filter(|(setting, value)| {
+            setting.standing == Standing::Built || value.origin != Origin::Default
+        })
+        .map(|(setting, value)| {
+            let hidden = setting.kind == Kind::Secret && !value.text.is_empty();
+            let value_shown = if hidden { "(hidden)" } else { &value.text };
+            Explained { setting, value: value_shown.into(), origin: value.origin.clone() }
+        })
+        .collect()
+}
+
+/// The effective values as `edgevip explain` prints them, one a line.
+pub fn values(explained: &[Explained]) -> String {
+    explained.iter().fold(String::new(), |text, it| {
+        let effect = match it.setting.standing {
+            Standing::Built => String::new(),
+            Standing::Asks(_) | Standing::Parameter(_) => " (no effect in this version)".into(),
+            Standing::Dead(_) | Standing::Retired(_) => " (no effect)".into(),
+        };
+        let assignment = format!("{}={}", it.setting.name(), it.value);
+        text + &format!("{assignment:<50} {}{effect}\n", it.origin)
+    })
+}
+
+/// How the API server will be reached, as `edgevip explain` prints it.
+pub fn access(access: &Access) -> String {
+    let api = &access.api;
+    let mut text = format!("API server {} (from {})\n", api.server, api.source);
+    if let Some(dial) = &api.dial {
+        text += &format!("  connected to at {dial}\n");
+    }
+    if let Some(name) = &api.tls_server_name {
+        text += &format!("  its certificate must be for {name}\n");
+    }
+    api.remarks.iter().fold(text, |text, it| text + "  " + it + "\n")
+}
+
+/// The settings that work as `--help` prints them.
+pub fn help() -> String {
+    let built = settings::all().filter(|it| it.standing == Standing::Built);
+    let intro = "Settings (variable before flag before configuration file):\n";
+    let settings = built.chain(settings::by_variable("leaderElectionType"));
+    settings.fold(intro.into(), |text, it| {
+        let flag = it.flag().unwrap_or_default();
+        let default = match it.default {
+            "" => String::new(),
+            default => format!(" [{default}]"),
+        };
+        text + &format!("  {flag}, {} <{}>{default}\n      {}\n", it.name(), it.kind.word(), it.help)
+    })
+}
+
+/// Every setting, as a table in Markdown.
+pub fn table() -> String {
+    let head = "| variable | flag | file | type | default | meaning | in this version |\n\
+                |---|---|---|---|---|---|---|\n";
+    settings::all().fold(head.into(), |text, it| {
+        let all = |names: &str, dashes: &str| {
+            let names = names.split(' ').filter(|it| !it.is_empty());
+            names.map(|it| format!("`{dashes}{it}`")).collect::<Vec<_>>().join(" ")
+        };
+        let default = all(it.default, "");
+        let standing = match it.standing {
+            Standing::Asks(what) => format!("refused: {what}"),
+            Standing::Built => "works".into(),
+            Standing::Dead(why) => format!("no effect: {why}"),
+            Standing::Parameter(of) => format!("no effect: {of}"),
+            Standing::Retired(instead) => format!("no effect: {instead}"),
+        };
+        let (env, flags, keys) = (all(it.env, ""), all(it.flags, "--"), all(it.keys, ""));
+        let kind = it.kind.word();
+        text + &format!("| {env} | {flags} | {keys} | {kind} | {default} | {} | {standing} |\n", it.help)
+    })
+}
