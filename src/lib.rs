@@ -10,6 +10,7 @@
 //!
 //! `tests/tidy.rs` holds these arrows against the `use` lines.
 
+pub mod cli;
 pub mod config;
 // pub mod engine;
 pub mod io;

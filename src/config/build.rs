@@ -87,9 +87,9 @@ fn port(settings: &Settings, name: &str) -> u16 {
 
 fn node(settings: &Settings, hostname: &str, notes: &mut Notes) -> NodeName {
     let name = filled(settings, "vip_nodename").unwrap_or_else(|| hostname.into()).to_lowercase();
-    if !is_subdomain(&name) {
-        let right = "not the name of a node: letters, digits, '-' and '.'; give it as \
-                     `kubectl get nodes` shows it";
+    let plain = |it: u8| it.is_ascii_alphanumeric() || b"._-".contains(&it);
+    if name.is_empty() || name.len() > 253 || !name.bytes().all(plain) {
+        let right = "not the name of a node; give it as `kubectl get nodes` shows it";
         notes.fault("vip_nodename", &name, right);
     }
     NodeName(name)
@@ -139,7 +139,9 @@ fn vip(text: &str) -> Result<VipSetting, &'static str> {
 
 fn name(text: &str) -> Result<VipSetting, &'static str> {
     if text.contains('/') {
-        return Err("has a prefix length; give the address without it, and the length as vip_subnet");
+        return Err(
+            "has a prefix length; give the address without it, and the length as vip_subnet",
+        );
     }
     let last = text.trim_end_matches('.').rsplit('.').next().unwrap_or_default();
     let label = |it: &str| {
@@ -251,16 +253,16 @@ fn lease(
     notes: &mut Notes,
 ) -> LeaseSettings {
     let text = settings.text("vip_leasename");
-    let (namespace, name) = match text.split_once('/') {
-        Some((namespace, name)) => (namespace.to_owned(), name),
-        None => (own_namespace(settings, sources), text),
+    let (from, namespace, name) = match text.split_once('/') {
+        Some((namespace, name)) => ("vip_leasename", namespace.to_owned(), name),
+        None => ("cp_namespace", own_namespace(settings, sources), text),
     };
     if !is_subdomain(name) {
         let right = "not the name of a Lease; give one such as plndr-cp-lock, or namespace/name";
         notes.fault("vip_leasename", text, right);
     }
     if !is_subdomain(&namespace) || namespace.contains('.') || namespace.len() > 63 {
-        notes.fault("cp_namespace", &namespace, "not a namespace; give one such as kube-system");
+        notes.fault(from, &namespace, "not a namespace; give one such as kube-system");
     }
     let time = |name| values::duration(settings.text(name)).unwrap_or_default();
     let lease = LeaseSettings {
@@ -286,24 +288,26 @@ fn own_namespace(settings: &Settings, sources: &Sources<'_>) -> String {
 /// How late the kernel may be with the end of an address.
 const ADDRESS_LATE: Duration = Duration::from_millis(1300);
 
-fn check_times(
-    lease: &LeaseSettings,
-    fence: FenceSetting,
-    settings: &Settings,
-    notes: &mut Notes,
-) {
+fn check_times(lease: &LeaseSettings, fence: FenceSetting, settings: &Settings, notes: &mut Notes) {
     let LeaseSettings { duration, renew_deadline, retry_period, .. } = *lease;
-    let mut fault = |name: &'static str, right: String| notes.fault(name, settings.text(name), right);
+    let mut fault =
+        |name: &'static str, right: String| notes.fault(name, settings.text(name), right);
     if retry_period.is_zero() {
         fault("vip_retryperiod", "must be more than nothing; give for example 2".into());
     }
     if renew_deadline <= retry_period.mul_f64(1.2) {
         let right = "must be more than 1.2 times vip_retryperiod";
-        fault("vip_renewdeadline", format!("{right} ({retry_period:?}); give for example 10 and 2"));
+        fault(
+            "vip_renewdeadline",
+            format!("{right} ({retry_period:?}); give for example 10 and 2"),
+        );
     }
     if duration <= renew_deadline {
         let right = "must be more than vip_renewdeadline";
-        fault("vip_leaseduration", format!("{right} ({renew_deadline:?}); give for example 15 and 10"));
+        fault(
+            "vip_leaseduration",
+            format!("{right} ({renew_deadline:?}); give for example 15 and 10"),
+        );
     } else if fence == FenceSetting::Off && duration - renew_deadline < ADDRESS_LATE {
         let right = "must be at least 1.3s more than vip_renewdeadline where edgevip_fence is off";
         fault("vip_leaseduration", format!("{right} ({renew_deadline:?})"));
@@ -337,9 +341,15 @@ fn kube(settings: &Settings, sources: &Sources<'_>) -> KubeSettings {
 
 /// RFC 1123, as Kubernetes wants its names.
 fn is_subdomain(text: &str) -> bool {
-    let edge = |it: Option<char>| it.is_some_and(|it| it.is_ascii_lowercase() || it.is_ascii_digit());
+    let edge =
+        |it: Option<char>| it.is_some_and(|it| it.is_ascii_lowercase() || it.is_ascii_digit());
     let label = |it: &str| {
-        edge(it.chars().next()) && edge(it.chars().last()) && it.chars().all(|it| edge(Some(it)) || it == '-')
+        edge(it.chars().next())
+            && edge(it.chars().last())
+            && it.chars().all(|it| edge(Some(it)) || it == '-')
     };
     text.len() < 254 && text.split('.').all(label)
 }
+
+#[cfg(test)]
+mod tests;

@@ -25,8 +25,8 @@ pub(super) fn explained(settings: &Settings) -> Vec<Explained> {
         })
         .map(|(setting, value)| {
             let hidden = setting.kind == Kind::Secret && !value.text.is_empty();
-            let value_shown = if hidden { "(hidden)" } else { &value.text };
-            Explained { setting, value: value_shown.into(), origin: value.origin.clone() }
+            let shown = if hidden { "(hidden)" } else { &value.text };
+            Explained { setting, value: shown.into(), origin: value.origin.clone() }
         })
         .collect()
 }
@@ -68,7 +68,12 @@ pub fn help() -> String {
             "" => String::new(),
             default => format!(" [{default}]"),
         };
-        text + &format!("  {flag}, {} <{}>{default}\n      {}\n", it.name(), it.kind.word(), it.help)
+        text + &format!(
+            "  {flag}, {} <{}>{default}\n      {}\n",
+            it.name(),
+            it.kind.word(),
+            it.help
+        )
     })
 }
 
@@ -77,11 +82,7 @@ pub fn table() -> String {
     let head = "| variable | flag | file | type | default | meaning | in this version |\n\
                 |---|---|---|---|---|---|---|\n";
     settings::all().fold(head.into(), |text, it| {
-        let all = |names: &str, dashes: &str| {
-            let names = names.split(' ').filter(|it| !it.is_empty());
-            names.map(|it| format!("`{dashes}{it}`")).collect::<Vec<_>>().join(" ")
-        };
-        let default = all(it.default, "");
+        let default = words(it.default, |_| "");
         let standing = match it.standing {
             Standing::Asks(what) => format!("refused: {what}"),
             Standing::Built => "works".into(),
@@ -89,8 +90,17 @@ pub fn table() -> String {
             Standing::Parameter(of) => format!("no effect: {of}"),
             Standing::Retired(instead) => format!("no effect: {instead}"),
         };
-        let (env, flags, keys) = (all(it.env, ""), all(it.flags, "--"), all(it.keys, ""));
+        let (env, keys) = (words(it.env, |_| ""), words(it.keys, |_| ""));
+        let flags = words(it.flags, |it| if it.len() == 1 { "-" } else { "--" });
         let kind = it.kind.word();
-        text + &format!("| {env} | {flags} | {keys} | {kind} | {default} | {} | {standing} |\n", it.help)
+        text + &format!(
+            "| {env} | {flags} | {keys} | {kind} | {default} | {} | {standing} |\n",
+            it.help
+        )
     })
+}
+
+fn words(text: &str, dashes: fn(&str) -> &'static str) -> String {
+    let words = text.split(' ').filter(|it| !it.is_empty());
+    words.map(|it| format!("`{}{it}`", dashes(it))).collect::<Vec<_>>().join(" ")
 }

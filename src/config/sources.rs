@@ -172,10 +172,12 @@ pub struct Effective {
 impl Settings {
     /// Reads all sources. A value that is not of its kind is a fault, and leaves in place
     /// what was there.
-    pub fn gather(sources: &Sources<'_>, notes: &mut Notes) -> Self {
+    pub(super) fn gather(sources: &Sources<'_>, notes: &mut Notes) -> Self {
         let mut settings = Self {
             values: settings::all()
-                .map(|it| (it.name(), Effective { text: it.default.into(), origin: Origin::Default }))
+                .map(|it| {
+                    (it.name(), Effective { text: it.default.into(), origin: Origin::Default })
+                })
                 .collect(),
         };
         settings.take_env_and_flags(sources, &mut Notes::default());

@@ -14,7 +14,11 @@ pub fn judge(settings: &Settings, notes: &mut Notes) {
             Standing::Built => {}
             Standing::Asks(what) => {
                 let text = settings.text(name);
-                notes.fault(name, text, format!("{what} is not in this version; {}", way_out(setting)));
+                notes.fault(
+                    name,
+                    text,
+                    format!("{what} is not in this version; {}", way_out(setting)),
+                );
             }
             Standing::Parameter(of) => idle.push(format!("{name} ({of})")),
             Standing::Dead(why) => dead.push(format!("{name} ({why})")),

@@ -32,7 +32,9 @@ impl Kind {
     /// What is wrong with the text and what would be right; `None` if nothing is wrong.
     pub fn fault(self, text: &str) -> Option<String> {
         let (right, rule) = match self {
-            Self::Bool => (bool(text).is_some(), "neither true nor false; give one of these".into()),
+            Self::Bool => {
+                (bool(text).is_some(), "neither true nor false; give one of these".into())
+            }
             Self::Duration => (duration(text).is_some(), NOT_A_DURATION.into()),
             Self::Listen => (
                 listens(text),
@@ -48,10 +50,9 @@ impl Kind {
                 whole(text).is_some(),
                 "not a number of milliseconds; give one such as 3000".into(),
             ),
-            Self::OneOf(words) => (
-                words.contains(&text),
-                format!("not known; give {}", words.join(" or ")),
-            ),
+            Self::OneOf(words) => {
+                (words.contains(&text), format!("not known; give {}", words.join(" or ")))
+            }
             Self::Secret | Self::Text => (true, String::new()),
             Self::Whole(least, most) => (
                 whole(text).is_some_and(|it| (least..=most).contains(&it)),

@@ -44,9 +44,7 @@ impl Tree {
     fn take(&mut self, event: Event) -> Result<(), &'static str> {
         match event {
             Event::Alias(_) => Err("aliases are not understood"),
-            Event::MappingStart(..) => {
-                self.enter(Open::Mapping { entries: Map::new(), key: None })
-            }
+            Event::MappingStart(..) => self.enter(Open::Mapping { entries: Map::new(), key: None }),
             Event::SequenceStart(..) => self.enter(Open::Sequence(Vec::new())),
             Event::MappingEnd | Event::SequenceEnd => match self.open.pop() {
                 Some(Open::Mapping { entries, .. }) => self.put(Value::Object(entries)),
@@ -110,7 +108,8 @@ mod tests {
     #[test]
     fn what_people_write_is_understood() {
         let text = "a: 1\nb: [x, 'yes', yes]\nc:\n  d: |\n    two\n    lines\n  e:\n---\nnext: 1\n";
-        let value = json!({"a": "1", "b": ["x", "yes", true], "c": {"d": "two\nlines\n", "e": null}});
+        let value =
+            json!({"a": "1", "b": ["x", "yes", true], "c": {"d": "two\nlines\n", "e": null}});
         assert_eq!(parse(text), Ok(value));
         assert_eq!(parse(""), Ok(Value::Null));
         assert_eq!(parse("{\"a\": {\"b\": \"c\"}}"), Ok(json!({"a": {"b": "c"}})));
@@ -121,7 +120,9 @@ mod tests {
         let bomb = "a: &a [x, x]\nb: [*a, *a]\n";
         assert!(parse(bomb).unwrap_err().contains("aliases"));
         assert!(parse(&"[".repeat(200_000)).is_err());
-        assert!(parse(&format!("{}{}", "[".repeat(65), "]".repeat(65))).unwrap_err().contains("deep"));
+        assert!(
+            parse(&format!("{}{}", "[".repeat(65), "]".repeat(65))).unwrap_err().contains("deep")
+        );
         assert!(parse(&"- a\n".repeat(MAX_NODES + 1)).unwrap_err().contains("too many"));
         assert!(parse(&" ".repeat(MAX_FILE + 1)).is_err());
         assert!(parse("a: [").is_err());
