@@ -23,7 +23,8 @@ pub fn resolve(sources: &Sources<'_>) -> Result<Resolved, Faults> {
         return Err(Faults(notes.faults));
     }
     let Notes { warnings, infos, .. } = notes;
-    Ok(Resolved { config, explained: explained(&settings), warnings, infos })
+    let explained = explained(&settings, &config);
+    Ok(Resolved { config, explained, warnings, infos })
 }
 
 fn check_mode(settings: &Settings, notes: &mut Notes) {

@@ -1,5 +1,6 @@
 //! What is in force and where it comes from, and the table of settings, for people.
 
+use super::Config;
 use super::kubeconfig::Access;
 use super::settings::{self, Setting, Standing};
 use super::sources::{Origin, Settings};
@@ -17,18 +18,28 @@ pub struct Explained {
 }
 
 /// Every setting that works, and every other that somebody has set.
-pub(super) fn explained(settings: &Settings) -> Vec<Explained> {
+pub(super) fn explained(settings: &Settings, config: &Config) -> Vec<Explained> {
     settings::all()
         .map(|setting| (setting, settings.get(setting.name())))
         .filter(|(setting, value)| {
             setting.standing == Standing::Built || value.origin != Origin::Default
         })
         .map(|(setting, value)| {
-            let hidden = setting.kind == Kind::Secret && !value.text.is_empty();
-            let shown = if hidden { "(hidden)" } else { &value.text };
-            Explained { setting, value: shown.into(), origin: value.origin.clone() }
+            let value_in_force = in_force(setting, &value.text, config);
+            Explained { setting, value: value_in_force, origin: value.origin.clone() }
         })
         .collect()
+}
+
+/// What a text comes to where that is not the text itself.
+fn in_force(setting: &Setting, text: &str, config: &Config) -> String {
+    match setting.name() {
+        "vip_arpRate" => config.refresh.as_millis().to_string(),
+        "vip_leasename" => format!("{}/{}", config.lease.namespace, config.lease.name),
+        "vip_nodename" => config.node.to_string(),
+        _ if setting.kind == Kind::Secret && !text.is_empty() => "(hidden)".into(),
+        _ => text.into(),
+    }
 }
 
 /// The effective values as `edgevip explain` prints them, one a line.
@@ -84,7 +95,7 @@ pub fn table() -> String {
     settings::all().fold(head.into(), |text, it| {
         let default = words(it.default, |_| "");
         let standing = match it.standing {
-            Standing::Asks(what) => format!("refused: {what}"),
+            Standing::Asks(what) => format!("refused where it asks for {what}"),
             Standing::Built => "works".into(),
             Standing::Dead(why) => format!("no effect: {why}"),
             Standing::Parameter(of) => format!("no effect: {of}"),
