@@ -53,7 +53,12 @@ pub fn access(kube: &KubeSettings, vips: &[VipSetting], read: Read<'_>) -> Resul
                 api.remarks.splice(0..0, remarks);
                 return settle(api, path, kube, vips).map_err(|it| named(&it));
             }
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            Err(error)
+                if matches!(
+                    error.kind(),
+                    io::ErrorKind::NotFound | io::ErrorKind::NotADirectory
+                ) =>
+            {
                 if kube.explicit && i == 0 {
                     remarks.push(named(&"does not exist, the usual kubeconfigs are tried"));
                 }
@@ -69,20 +74,14 @@ pub fn access(kube: &KubeSettings, vips: &[VipSetting], read: Read<'_>) -> Resul
 /// Never through our own VIP, which may be on another node or nowhere: the API server of
 /// this node shows the same certificate. `kubernetes` is what kubeadm's certificates call it.
 pub fn keep_off(api: &mut ApiAccess, vips: &[VipSetting]) -> Result<(), String> {
-    let Server { host, port, .. } = Server::parse(&api.server)?;
-    let is_host = |vip: &VipSetting| match vip {
-        VipSetting::Address(vip) => host.parse().is_ok_and(|it: IpAddr| it.to_canonical() == *vip),
-        VipSetting::Name(name) => {
-            host.trim_end_matches('.').eq_ignore_ascii_case(name.trim_end_matches('.'))
-        }
-    };
-    if host != "kubernetes" && !vips.iter().any(is_host) {
+    let server = Server::parse(&api.server)?;
+    if server.host != "kubernetes" && !server.is_one_of(vips) {
         return Ok(());
     }
-    api.dial = Some(format!("127.0.0.1:{port}"));
-    api.tls_server_name.get_or_insert(host);
-    if let Some(proxy) = api.proxy.take() {
-        api.remarks.push(format!("proxy {proxy} is not used to reach this node's own API server"));
+    api.dial = Some(format!("127.0.0.1:{}", server.port));
+    api.tls_server_name.get_or_insert(server.host);
+    if api.proxy.take().is_some() {
+        api.remarks.push("proxy-url is not used to reach this node's own API server".into());
     }
     Ok(())
 }
@@ -93,10 +92,15 @@ fn settle(
     kube: &KubeSettings,
     vips: &[VipSetting],
 ) -> Result<Access, String> {
-    let of_kubeadm = [ADMIN, SUPER_ADMIN].iter().any(|it| Path::new(it) == path)
-        && !(kube.explicit && kube.kubeconfigs.first().is_some_and(|it| it == path));
-    let detect = of_kubeadm && kube.detect && kube.server.is_none();
-    let server = match &kube.server {
+    let asked = kube.explicit && kube.kubeconfigs.first().is_some_and(|it| it == path);
+    let of_kubeadm = !asked && [ADMIN, SUPER_ADMIN].iter().any(|it| Path::new(it) == path);
+    let of_host = of_kubeadm || OTHERS.iter().any(|it| Path::new(it) == path);
+    let overriding = kube.server.as_ref().filter(|_| asked || of_host);
+    if overriding.is_none() && kube.server.is_some() {
+        api.remarks.push(format!("kubernetes_addr is not used with {}", api.source));
+    }
+    let detect = of_kubeadm && kube.detect && overriding.is_none();
+    let server = match overriding {
         Some(server) => server.clone(),
         None if detect => format!("127.0.0.1:{}", kube.port),
         None if of_kubeadm => format!("kubernetes:{}", kube.port),
@@ -105,6 +109,7 @@ fn settle(
     api.server = Server::parse(&server)?.to_string();
     keep_off(&mut api, vips)?;
     trust(&mut api)?;
+    check_proxy(&api, vips)?;
     Ok(Access { api, detect })
 }
 
@@ -116,6 +121,20 @@ fn trust(api: &mut ApiAccess) -> Result<(), String> {
         return Err("no certificate-authority to verify the server by".into());
     }
     Ok(())
+}
+
+fn check_proxy(api: &ApiAccess, vips: &[VipSetting]) -> Result<(), String> {
+    let Some(proxy) = &api.proxy else { return Ok(()) };
+    if !proxy.starts_with("http://") {
+        return Err("the proxy-url is not one of an http:// proxy, and others are not known".into());
+    }
+    // A proxy may carry a name and a password, which are not the server's.
+    let (_, server) = proxy.rsplit_once('@').unwrap_or_default();
+    let server = if server.is_empty() { proxy.clone() } else { format!("http://{server}") };
+    match Server::parse(&server)?.is_one_of(vips) {
+        true => Err("the way to the API server may not lead through a proxy on the VIP".into()),
+        false => Ok(()),
+    }
 }
 
 fn service_account(kube: &KubeSettings, read: Read<'_>) -> Result<ApiAccess, String> {
@@ -288,6 +307,16 @@ impl Server {
             None => 80,
         };
         Ok(Self { scheme, host: host.to_ascii_lowercase(), port, path })
+    }
+
+    fn is_one_of(&self, vips: &[VipSetting]) -> bool {
+        let host = self.host.trim_end_matches('.');
+        vips.iter().any(|vip| match vip {
+            VipSetting::Address(vip) => {
+                host.parse().is_ok_and(|it: IpAddr| it.to_canonical() == *vip)
+            }
+            VipSetting::Name(name) => host.eq_ignore_ascii_case(name.trim_end_matches('.')),
+        })
     }
 }
 

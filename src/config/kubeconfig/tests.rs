@@ -118,7 +118,7 @@ fn what_cannot_be_used_is_refused_with_the_reason() {
         (with_user("    username: u\n    password: p\n"), "username and password"),
         (with_user("    client-certificate-data: Q0VSVA==\n"), "without its client-key"),
         (with_user("    client-key: a.key\n"), "without its client-certificate"),
-        (FILE.replace("Q0E=", "%%%"), "certificate-authority-data is not base64"),
+        (FILE.replace("Q0E=", "?!"), "certificate-authority-data is not base64"),
         (FILE.replace("certificate-authority-data: Q0E=", "x: y"), "no certificate-authority"),
         (FILE.replace("current-context: admin@cluster", ""), "no current-context"),
         (FILE.replace("@cluster\ncontexts", "\ncontexts"), "no context called \"admin\""),
@@ -202,7 +202,48 @@ fn a_proxy_is_not_used_for_this_node() {
     let read = read_from(files([("/asked", &file)]));
     let api = access(&explicit("/asked"), &vips(&["10.0.0.10"]), &read).unwrap().api;
     assert_eq!(api.proxy, None);
-    assert!(api.remarks.iter().any(|it| it.contains("proxy http://p:1")), "{api:?}");
+    assert!(api.remarks.iter().any(|it| it.contains("proxy-url")), "{api:?}");
+
+    let cases = [
+        ("http://me:secret@10.0.0.11:1", None),
+        ("http://me:secret@10.0.0.42:1", Some("on the VIP")),
+        ("http://10.0.0.42", Some("on the VIP")),
+        ("socks5://10.0.0.11:1", Some("http:// proxy")),
+    ];
+    for (proxy, why) in cases {
+        let file = FILE.replacen("server:", &format!("proxy-url: {proxy}\n    server:"), 1);
+        let read = read_from(files([("/asked", &file)]));
+        let found = access(&explicit("/asked"), &vips(&["10.0.0.42"]), &read);
+        match why {
+            None => assert_eq!(found.unwrap().api.proxy.as_deref(), Some(proxy)),
+            Some(why) => assert!(found.unwrap_err().contains(why), "{proxy}"),
+        }
+    }
+}
+
+#[test]
+fn kubernetes_addr_is_for_the_kubeconfigs_of_a_host() {
+    let home = "/root/.kube/config";
+    let other = "https://10.0.0.11:6443";
+    let cases =
+        [("/asked", other), (ADMIN, other), (OTHERS[1], other), (home, "https://10.0.0.10:6443")];
+    for (path, server) in cases {
+        let mut kube = KubeSettings { server: Some("10.0.0.11:6443".into()), ..explicit("/asked") };
+        kube.kubeconfigs.push(home.into());
+        let api = access(&kube, &[], &read_from(files([(path, FILE)]))).unwrap().api;
+        assert_eq!(api.server, server, "{path}");
+        let said = api.remarks.iter().any(|it| it.contains("kubernetes_addr is not used"));
+        assert_eq!(said, server != other, "{path}");
+    }
+}
+
+#[test]
+fn a_path_through_a_file_is_a_missing_kubeconfig() {
+    let read = |path: &Path| match path.to_str() {
+        Some(ADMIN) => Ok(FILE.to_owned()),
+        Some(_) | None => Err(io::ErrorKind::NotADirectory.into()),
+    };
+    assert_eq!(access(&explicit("/dev/null/x"), &[], &read).unwrap().api.source, ADMIN);
 }
 
 #[test]
@@ -231,6 +272,29 @@ fn a_pod_uses_its_service_account() {
     assert!(access(&pod, &[], &read_from(files([]))).unwrap_err().contains("token"));
     let error = access(&kube(), &[], &read_from(files([]))).unwrap_err();
     assert!(error.contains(ADMIN) && error.contains("KUBERNETES_SERVICE_HOST"), "{error}");
+}
+
+#[test]
+fn no_mutation_of_a_kubeconfig_panics() {
+    let mut state = 7_u64;
+    let mut random = |below: usize| {
+        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+        (state >> 33) as usize % below
+    };
+    let mut good = 0;
+    for _ in 0..20_000 {
+        let mut bytes = FILE.as_bytes().to_vec();
+        for _ in 0..=random(4) {
+            let at = random(bytes.len());
+            match random(3) {
+                0 => bytes[at] = b"-:{}[]&*!|>'\"%@`#,?\t \n\0\\"[random(24)],
+                1 => drop(bytes.remove(at)),
+                _ => bytes.insert(at, random(256) as u8),
+            }
+        }
+        good += usize::from(understood(&String::from_utf8_lossy(&bytes)).is_ok());
+    }
+    assert!((1_000..19_000).contains(&good), "{good} of 20000 were understood");
 }
 
 #[test]
