@@ -183,16 +183,17 @@ impl Timed<'_> {
         mut step: impl FnMut(i32) -> nix::Result<T>,
     ) -> io::Result<T> {
         loop {
+            let left = remaining(self.until)?;
             match step(self.socket.as_raw_fd()) {
-                Err(Errno::EAGAIN) => self.wait(ready)?,
+                Err(Errno::EAGAIN) => self.wait(ready, left)?,
                 Err(Errno::EINTR) => {}
                 result => return Ok(result?),
             }
         }
     }
 
-    fn wait(&self, ready: PollFlags) -> io::Result<()> {
-        let left = remaining(self.until)? + Duration::from_millis(1);
+    fn wait(&self, ready: PollFlags, left: Duration) -> io::Result<()> {
+        let left = left + Duration::from_millis(1);
         let left = PollTimeout::try_from(left).unwrap_or(PollTimeout::MAX);
         match poll(&mut [PollFd::new(self.socket.as_fd(), ready)], left) {
             Ok(_) | Err(Errno::EINTR) => Ok(()),
@@ -371,6 +372,17 @@ mod tests {
         let error = Timed { socket: &socket, until }.read(&mut [0]).unwrap_err();
         assert!(is_late(&error), "{error:?}");
         assert!(clock::now() >= until);
+    }
+
+    #[test]
+    fn whoever_never_pauses_is_given_up_in_time_too() {
+        let (socket, listener) = connected();
+        let (mut peer, _) = listener.accept().unwrap();
+        thread::spawn(move || while peer.write_all(&[0; 4096]).is_ok() {});
+        let until = clock::now() + Duration::from_millis(200);
+        let mut timed = Timed { socket: &socket, until };
+        let error = io::copy(&mut (&mut timed).take(4 << 30), &mut io::sink()).unwrap_err();
+        assert!(is_late(&error), "{error:?}");
     }
 
     #[test]
