@@ -1,8 +1,10 @@
+use std::sync::Arc;
+use std::sync::mpsc::channel;
 use std::time::Duration;
 
 use edgevip::io::clock;
-use edgevip::io::kube::FromKube;
-use edgevip::model::{ApiFaultKind, LeaseCall, LeaseReply};
+use edgevip::io::kube::{FromKube, Kube, LeaseTarget};
+use edgevip::model::{ApiFaultKind, LeaseCall, LeaseReply, RequestId};
 
 use crate::desk::{Desk, fault, found, why, write};
 use crate::server::alone;
@@ -50,16 +52,16 @@ fn a_server_that_comes_back_costs_no_attempt_once_it_is_back() {
 fn what_was_ordered_before_the_client_is_dropped_is_answered() {
     let server = alone();
     let frozen = server.freeze();
-    let (report, reports) = std::sync::mpsc::channel();
-    let target = edgevip::io::kube::LeaseTarget {
+    let (report, reports) = channel();
+    let target = LeaseTarget {
         namespace: "edge".into(),
         name: "dropped".into(),
         annotations: Default::default(),
     };
     let deliver = move |it| drop(report.send(it));
-    let kube = edgevip::io::kube::Kube::start(server.admin(), target, std::sync::Arc::new(deliver));
+    let kube = Kube::start(server.admin(), target, Arc::new(deliver));
     let end = clock::now() + Duration::from_millis(500);
-    kube.lease(edgevip::model::RequestId(1), LeaseCall::Read, end);
+    kube.lease(RequestId(1), LeaseCall::Read, end);
     kube.watch(None);
     drop(kube);
     let reports: Vec<_> = reports.iter().collect();
