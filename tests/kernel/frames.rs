@@ -114,7 +114,7 @@ story!(what_is_about_our_vips_is_heard, |lab| {
 });
 
 /// Frames that are not about the VIPs 10.0.0.42 and fd00::42, or not for us.
-fn chatter(own: Mac) -> Vec<(&'static str, Vec<u8>)> {
+fn chatter() -> Vec<(&'static str, Vec<u8>)> {
     let [vip, a, b] = [42, 77, 78].map(|it| Ipv4Addr::new(10, 0, 0, it));
     let v6 = |last| Ipv6Addr::new(0xfd00, 0, 0, 0, 0, 0, 0, last);
     let all = "ff02::1".parse().unwrap();
@@ -129,7 +129,6 @@ fn chatter(own: Mac) -> Vec<(&'static str, Vec<u8>)> {
     ip_packet.extend(STRANGER.0);
     ip_packet.extend([8, 0, 0x45]);
     ip_packet.resize(60, 0);
-    let _ = own;
     vec![
         ("somebody asks for somebody", arp(1, STRANGER, a, NOBODY, b)),
         ("somebody asks for the VIP", arp(1, STRANGER, a, NOBODY, vip)),
@@ -163,7 +162,7 @@ story!(the_chatter_of_the_lan_wakes_nobody, |lab| {
         let it = json("ip -j -s link show dev eth0");
         it["stats64"]["rx"]["packets"].as_u64().unwrap()
     };
-    for (what, frame) in chatter(mac("eth0")) {
+    for (what, frame) in chatter() {
         let before = arrived();
         lab.client.sends(&frame);
         eventually(what, || arrived() > before);

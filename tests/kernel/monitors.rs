@@ -152,7 +152,7 @@ story!(routes_and_rulesets_of_others_wake_nobody, |_| {
     edge.monitor();
     // The reactor's own thread falls asleep in steps.
     let mut before = woken();
-    while edge.rest(Duration::from_millis(100)) != [] || woken() != before {
+    while !edge.rest(Duration::from_millis(100)).is_empty() || woken() != before {
         before = woken();
     }
     for last in 0..50 {
