@@ -44,10 +44,15 @@ impl Api {
             fs::read_to_string(log).unwrap_or_default()
         );
         let mut api = Self { token: String::new() };
-        api.apply(ACCOUNT);
+        api.grant();
         let token = run(script("token").args([RUN, "kube-system", "kube-vip"]));
         api.token = token.trim().to_string();
         api
+    }
+
+    /// Makes the account that the daemons use, with its rights.
+    pub fn grant(&self) {
+        self.apply(ACCOUNT);
     }
 
     /// Writes a kubeconfig with the account's token; returns its path.

@@ -1,6 +1,6 @@
 //! A few edgevips that share VIPs and a Lease.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::net::IpAddr;
 use std::process::Command;
@@ -106,19 +106,45 @@ impl<'a> Cluster<'a> {
 
     /// Waits until a daemon says that it follows this holder.
     pub fn follows(&self, instance: &str, holder: &str) {
-        self.status_is(instance, &format!("follows {holder}"), |it| {
+        self.follows_within(instance, holder, Duration::from_secs(10));
+    }
+
+    /// As [`Cluster::follows`], for other times.
+    pub fn follows_within(&self, instance: &str, holder: &str, within: Duration) {
+        self.status_within(instance, &format!("follows {holder}"), within, |it| {
             it["role"] == "follower" && it["holder"] == holder
         });
     }
 
     /// Waits until a daemon's status is as wanted.
     pub fn status_is(&self, instance: &str, what: &str, so: impl Fn(&Value) -> bool) -> Value {
+        self.status_within(instance, what, Duration::from_secs(10), so)
+    }
+
+    /// Waits until the Lease was renewed that often.
+    pub fn renewed(&self, times: usize) {
+        let mut seen = BTreeSet::new();
+        let fine = wait_for(Duration::from_secs(60), || {
+            let lease = self.lab.api.lease(&self.lease).unwrap_or_default();
+            seen.insert(lease["renewTime"].to_string());
+            seen.len() > times
+        });
+        assert!(fine, "the Lease is not renewed: {seen:?}");
+    }
+
+    fn status_within(
+        &self,
+        instance: &str,
+        what: &str,
+        within: Duration,
+        so: impl Fn(&Value) -> bool,
+    ) -> Value {
         let mut last = None;
-        let fine = wait_for(Duration::from_secs(10), || {
+        let fine = wait_for(within, || {
             last = self.status(instance);
             last.as_ref().is_some_and(&so)
         });
-        assert!(fine, "{instance}: not `{what}` after 10 s: {last:?}");
+        assert!(fine, "{instance}: not `{what}` after {within:?}: {last:?}");
         last.unwrap_or_default()
     }
 

@@ -61,11 +61,14 @@ impl Lab {
     /// Makes every host as it was in the beginning. No daemon may be running.
     pub fn restore(&self) {
         self.api.resume();
+        self.api.grant();
+        fs::remove_dir_all("/run/log").expect("/run is ours");
+        fs::create_dir_all("/run/log").expect("/run is ours");
         for node in NODES {
             net::mend(node, Lan::Management);
         }
         for name in NODES.into_iter().chain(["stranger"]) {
-            net::ip(&format!("link del {name}-{}", Lan::Clients.bridge()));
+            net::unplug_for_good(name, Lan::Clients);
             net::run(net::command_in(name, "nft").args(["flush", "ruleset"]));
             net::plug(host(name), Lan::Clients);
         }

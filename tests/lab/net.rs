@@ -133,6 +133,14 @@ pub fn unplug(host: &str, lan: Lan) {
     ip(&format!("link set {host}-{} down", lan.bridge()));
 }
 
+/// Takes a host's link away, if it is there.
+pub fn unplug_for_good(host: &str, lan: Lan) {
+    let port = format!("{host}-{}", lan.bridge());
+    if ip("-o link show").contains(&format!("{port}@")) {
+        ip(&format!("link del {port}"));
+    }
+}
+
 /// The name that a host gives its link.
 pub fn link_of(lan: Lan) -> &'static str {
     match lan {

@@ -73,6 +73,19 @@ pub fn question(mac: [u8; 6], ip: IpAddr, asker: u8) -> Vec<u8> {
     frame
 }
 
+/// A gratuitous ARP request, such as a stranger may send.
+pub fn claim(mac: [u8; 6], ip: Ipv4Addr) -> Vec<u8> {
+    let mut frame = Vec::new();
+    frame.extend([0xff; 6]);
+    frame.extend(mac);
+    frame.extend([0x08, 0x06, 0, 1, 8, 0, 6, 4, 0, 1]);
+    frame.extend(mac);
+    frame.extend(ip.octets());
+    frame.extend([0; 6]);
+    frame.extend(ip.octets());
+    frame
+}
+
 /// What an Ethernet frame says about an address, if anything.
 pub fn listen(frame: &[u8]) -> Option<Said> {
     match frame.get(12..14)? {

@@ -129,6 +129,11 @@ impl Watch {
         }
     }
 
+    /// When anybody first answered after that moment.
+    pub fn first(&self, since: Instant) -> Option<Instant> {
+        self.first_other("", since)
+    }
+
     /// When somebody other than this node first answered after that moment.
     pub fn first_other(&self, node: &str, since: Instant) -> Option<Instant> {
         let record = self.record();
