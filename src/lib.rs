@@ -11,8 +11,8 @@
 //! `tests/tidy.rs` holds these arrows against the `use` lines.
 
 pub mod config;
-// pub mod engine;
+pub mod engine;
 pub mod io;
 pub mod model;
-// pub mod shell;
+pub mod shell;
 pub mod wire;

@@ -22,13 +22,13 @@ pub use node::{Config, Node};
 pub use placement::LinkChoice;
 pub use resolver::{Family, WantedVip};
 pub use rng::Rng;
+pub use sabotage::Sabotage;
 #[cfg(feature = "sabotage")]
 pub use sabotage::sabotage;
-pub use sabotage::Sabotage;
 
 use crate::model::{
-    Heard, Instant, KernelAnswer, KernelJob, LeaseCall, LeaseReply, NetworkChange, OrderId,
-    Refusal, RequestId, ResourceVersion, SideCall, SideReply, Vip, WatchEvent,
+    ApiFault, Heard, Instant, KernelAnswer, KernelJob, LeaseCall, LeaseReply, Mac, NetworkChange,
+    NodeName, OrderId, Refusal, RequestId, ResourceVersion, SideCall, SideReply, Vip, WatchEvent,
 };
 
 /// Something that happened. The only way in.
@@ -52,6 +52,13 @@ pub enum Input {
     },
     /// The kernel has links, addresses or routes other than before.
     Network(NetworkChange),
+    /// The configuration was read again, and these parts of it apply at once.
+    Reload {
+        /// The VIPs that are wanted from now on.
+        vips: Vec<WantedVip>,
+        /// See [`AnnouncerConfig::refresh`].
+        refresh: Duration,
+    },
     /// Somebody changed the nftables ruleset.
     RulesetChanged,
     /// The answer to [`Action::Side`].
@@ -92,8 +99,6 @@ pub enum Action {
         /// An answer after this is of no use; there must be an answer by then.
         give_up_at: Instant,
     },
-    /// Tell the user's command.
-    Notify(Notice),
     /// Ask something that no election waits for.
     Side {
         /// To be named in the answer.
@@ -101,6 +106,8 @@ pub enum Action {
         /// What to ask.
         call: SideCall,
     },
+    /// Something a user would notice: for the log, and for the user's command.
+    Tell(Notice),
     /// Watch the Lease from this version on; `None`: from whatever it is.
     /// A watch that is open is replaced.
     Watch {
@@ -109,13 +116,25 @@ pub enum Action {
     },
 }
 
-/// A transition that a user may want to act on.
+/// A change that a user would notice.
 #[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
 pub enum Notice {
     /// This node answers for the VIP.
     Acquired(Vip),
-    /// Something that a person should look at.
-    Fault(Vip, Refusal),
+    /// The API server answers again.
+    ApiBack,
+    /// The API server does not answer, or not as it should.
+    ApiFault(ApiFault),
+    /// Somebody else's frames claim a VIP that this node answers for.
+    Conflict(Vip, Mac),
+    /// Somebody removed the fence; it stands again.
+    FenceRebuilt,
+    /// The Lease has another holder, or none.
+    Holder(Option<NodeName>),
+    /// Somebody else removed the VIP's address; it is put back.
+    Readded(Vip),
+    /// Why the VIP is not answered for here.
+    Refused(Vip, Refusal),
     /// This node does not answer for the VIP any more.
     Released(Vip),
 }

@@ -1,0 +1,396 @@
+use std::net::IpAddr;
+use std::time::Duration;
+
+use super::super::network::Usable;
+use super::super::sabotage::{Sabotage, sabotaged};
+use super::super::{Cx, Deadline};
+use crate::model::{Frame, Instant, KernelAnswer, KernelJob, Mac, OrderId, Vip};
+
+/// Offsets from a takeover. One second and more apart as well, since Linux neighbours lock
+/// an entry for that long (metallb#172).
+const BURST: [Duration; 5] = [
+    Duration::ZERO,
+    Duration::from_millis(20),
+    Duration::from_millis(100),
+    Duration::from_millis(1_100),
+    Duration::from_millis(2_200),
+];
+const PROBES: u8 = 3;
+const PROBE_GAP: Duration = Duration::from_millis(20);
+/// Silence after the last probe that means the address is free.
+const PROBE_SILENCE: Duration = Duration::from_millis(60);
+/// After a conflict a first claim is tried again.
+pub(super) const PROBE_AGAIN: Duration = Duration::from_secs(5);
+/// The kernel said no: ask again.
+const KERNEL_AGAIN: Duration = Duration::from_secs(1);
+/// The fence remembers an address for this long after the address's own end.
+const FENCE_OUTLIVES: Duration = Duration::from_secs(3);
+const NO_END: Duration = Duration::from_secs(1 << 30);
+
+/// One VIP on this node: what was ordered last, and what the kernel said to it.
+#[derive(Debug)]
+pub(super) struct Entry {
+    fenced: bool,
+    pub claimed: Claim,
+    pub held: Option<Held>,
+    gate: Gate,
+    /// When the next announcement is due, and how many of the burst were sent.
+    burst: Option<(Instant, usize)>,
+    /// The kernel refused; do not ask before.
+    pub refused: Option<(String, Instant)>,
+    /// The kernel may answer, until `quiet_by` is done.
+    pub may_answer: bool,
+    quiet_by: Option<OrderId>,
+    removing: Option<OrderId>,
+    /// Another node was heard to answer since this one went silent.
+    pub succeeded: bool,
+    pub stranger: Option<Mac>,
+}
+
+/// Whether the address is known to be free.
+#[derive(Debug)]
+pub(super) enum Claim {
+    Unasked,
+    Asking { sent: u8, next_at: Instant },
+    Free,
+    Taken { mac: Mac, again_at: Instant },
+}
+
+/// The address as last ordered.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Held {
+    pub on: Usable,
+    pub length: u8,
+    ordered_at: Instant,
+    until: Instant,
+    order: OrderId,
+    pub done: bool,
+    /// Somebody else took it away.
+    pub missing: bool,
+}
+
+/// The fence as last ordered.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum Gate {
+    /// Not in the fence, or nobody knows.
+    Unknown,
+    Open {
+        ordered_at: Instant,
+        until: Instant,
+        order: OrderId,
+    },
+    Closed,
+}
+
+impl Entry {
+    pub fn new(fenced: bool) -> Self {
+        Self {
+            fenced,
+            claimed: Claim::Unasked,
+            held: None,
+            gate: Gate::Unknown,
+            burst: None,
+            refused: None,
+            may_answer: false,
+            quiet_by: None,
+            removing: None,
+            succeeded: false,
+            stranger: None,
+        }
+    }
+
+    pub fn on_answer(&mut self, cx: &mut Cx<'_>, vip: Vip, order: OrderId, answer: &KernelAnswer) {
+        let good = match answer {
+            KernelAnswer::Done | KernelAnswer::FenceRebuilt => true,
+            KernelAnswer::TooLate | KernelAnswer::Failed(_) => false,
+        };
+        let failed = match answer {
+            KernelAnswer::Failed(why) => Some((why.clone(), cx.now + KERNEL_AGAIN)),
+            KernelAnswer::Done | KernelAnswer::FenceRebuilt | KernelAnswer::TooLate => None,
+        };
+        if let Some(held) = self.held.as_mut().filter(|it| it.order == order) {
+            held.done = good;
+            self.refused = failed.clone();
+            if !good {
+                self.held = None;
+            }
+        }
+        if matches!(self.gate, Gate::Open { order: it, .. } if it == order) && !good {
+            self.gate = Gate::Unknown;
+            self.refused = failed.clone();
+        }
+        if self.removing == Some(order) {
+            self.removing = None;
+            self.refused = failed.clone();
+            if good {
+                self.held = None;
+                self.unfence(cx, vip);
+            }
+        }
+        if self.quiet_by == Some(order) {
+            self.quiet_by = None;
+            match failed {
+                None => self.may_answer = false,
+                Some(_) => self.gate = Gate::Unknown,
+            }
+        }
+    }
+
+    /// The fence was found gone: what it says about us has to be said again.
+    pub fn on_fence_rebuilt(&mut self) {
+        if self.fenced {
+            self.gate = Gate::Unknown;
+        }
+    }
+
+    /// Notes that the address is gone, if it is the one meant. Returns whether it was.
+    pub fn lose(&mut self, is_meant: impl Fn(&Held) -> bool) -> bool {
+        let removing = self.removing.is_some();
+        let Some(held) = self.held.as_mut().filter(|it| !removing && is_meant(it)) else {
+            return false;
+        };
+        held.missing = true;
+        true
+    }
+
+    /// The fence was ordered to open.
+    pub fn opened(&mut self, now: Instant, until: Instant, order: OrderId) {
+        if !matches!(self.gate, Gate::Open { .. }) {
+            let heals = self.held.is_some() && sabotaged(Sabotage::BurstMissingAfterHeal);
+            self.burst = (!heals).then_some((now, 0));
+        }
+        self.gate = Gate::Open { ordered_at: now, until, order };
+        self.refused = None;
+        self.may_answer = true;
+        self.quiet_by = None;
+        self.succeeded = false;
+    }
+
+    /// Asks the link whether the address is free, where that is to be asked at all.
+    /// Returns whether it is ours to use.
+    pub fn claim(
+        &mut self,
+        cx: &mut Cx<'_>,
+        vip: Vip,
+        on: Usable,
+        until: Instant,
+        ask_first: bool,
+    ) -> bool {
+        match self.claimed {
+            Claim::Free => {}
+            Claim::Unasked if !ask_first || self.held.is_some() => self.claimed = Claim::Free,
+            Claim::Unasked => self.claimed = Claim::Asking { sent: 0, next_at: cx.now },
+            Claim::Taken { again_at, .. } if again_at <= cx.now => {
+                self.claimed = Claim::Asking { sent: 0, next_at: cx.now };
+            }
+            Claim::Asking { .. } | Claim::Taken { .. } => {}
+        }
+        if let Claim::Asking { sent, next_at } = self.claimed
+            && next_at <= cx.now
+        {
+            self.claimed = if sent == PROBES {
+                Claim::Free
+            } else {
+                let frame = Frame::Probe { mac: on.mac, ip: vip.0 };
+                cx.order(KernelJob::SendFrame { link: on.index, frame, until });
+                let wait = if sent + 1 == PROBES { PROBE_SILENCE } else { PROBE_GAP };
+                Claim::Asking { sent: sent + 1, next_at: cx.now + wait }
+            };
+        }
+        self.is_claimed()
+    }
+
+    /// Leaves a place that is not the wanted one, in the same batch that takes the new one.
+    pub fn move_away(&mut self, cx: &mut Cx<'_>, vip: Vip, on: Usable, length: u8) {
+        let Some(held) = &mut self.held else {
+            return;
+        };
+        if (held.on.index, held.length) != (on.index, length) {
+            let (link, length) = (held.on.index, held.length);
+            self.held = None;
+            self.removing = None;
+            cx.order(KernelJob::RemoveAddress { link, vip, length });
+            return;
+        }
+        let healed = on.carrier && !held.on.carrier && !sabotaged(Sabotage::BurstMissingAfterHeal);
+        if held.on.mac != on.mac || healed {
+            self.burst = Some((cx.now, 0));
+        }
+        held.on = on;
+    }
+
+    /// Whether the fence is to be opened, or opened for longer.
+    pub fn wants_gate(&self, now: Instant, until: Instant) -> bool {
+        match self.gate {
+            _ if !self.fenced || self.is_refused(now) => false,
+            Gate::Open { ordered_at, until: given, .. } => {
+                until > given && is_half_over(now, ordered_at, given)
+            }
+            Gate::Closed | Gate::Unknown => true,
+        }
+    }
+
+    /// Adds the address, puts it back, or extends it.
+    pub fn hold(&mut self, cx: &mut Cx<'_>, vip: Vip, on: Usable, length: u8, until: Instant) {
+        let due = match &self.held {
+            None => true,
+            Some(held) if held.missing => true,
+            Some(held) => until > held.until && is_half_over(cx.now, held.ordered_at, held.until),
+        };
+        if !due || self.is_refused(cx.now) {
+            return;
+        }
+        if self.held.is_none_or(|it| it.missing) {
+            self.burst = Some((cx.now, 0));
+        }
+        if !self.fenced {
+            self.may_answer = true;
+            self.quiet_by = None;
+            self.succeeded = false;
+        }
+        self.removing = None;
+        self.refused = None;
+        self.order_hold(cx, vip, on, length, until);
+    }
+
+    /// Announces what is held, if it is time.
+    pub fn announce(&mut self, cx: &mut Cx<'_>, vip: Vip, until: Instant, refresh: Duration) {
+        let (Some(held), Some((at, sent)), true) = (&self.held, self.burst, self.is_open()) else {
+            return;
+        };
+        if at > cx.now {
+            return;
+        }
+        let (link, mac, ip) = (held.on.index, held.on.mac, vip.0);
+        cx.order(KernelJob::SendFrame { link, frame: Frame::Announce { mac, ip }, until });
+        if let IpAddr::V4(_) = ip {
+            let frame = Frame::AnnounceReply { mac, ip };
+            cx.order(KernelJob::SendFrame { link, frame, until });
+        }
+        let gap = match (BURST.get(sent), BURST.get(sent + 1)) {
+            (Some(this), Some(next)) => *next - *this,
+            (Some(_) | None, Some(_) | None) => refresh,
+        };
+        self.burst = Some((cx.now + gap, sent + 1));
+    }
+
+    /// Keeps the address, but lets the kernel not answer for it.
+    pub fn silence(&mut self, cx: &mut Cx<'_>, vip: Vip, keep_until: Option<Instant>) {
+        self.stop_announcing();
+        let Some(held) = self.held else {
+            return self.remove(cx, vip);
+        };
+        if self.gate != Gate::Closed {
+            self.close(cx, vip);
+        }
+        if let Some(until) = keep_until
+            && until > held.until
+            && is_half_over(cx.now, held.ordered_at, held.until)
+        {
+            self.order_hold(cx, vip, held.on, held.length, until);
+        }
+    }
+
+    /// Takes the address away, and the fence after it.
+    pub fn remove(&mut self, cx: &mut Cx<'_>, vip: Vip) {
+        self.stop_announcing();
+        if self.removing.is_some() {
+            return;
+        }
+        let Some(held) = self.held else {
+            self.refused = None;
+            return self.unfence(cx, vip);
+        };
+        if self.is_refused(cx.now) {
+            return;
+        }
+        if self.fenced && self.gate != Gate::Closed {
+            self.close(cx, vip);
+        }
+        let (link, length) = (held.on.index, held.length);
+        let order = cx.order(KernelJob::RemoveAddress { link, vip, length });
+        self.removing = Some(order);
+        self.refused = None;
+        if !self.fenced {
+            self.quiet_by = Some(order);
+        }
+    }
+
+    pub fn is_claimed(&self) -> bool {
+        matches!(self.claimed, Claim::Free)
+    }
+
+    /// Whether the kernel was last told to answer.
+    pub fn is_open(&self) -> bool {
+        match self.gate {
+            _ if !self.fenced => self.held.is_some() && self.removing.is_none(),
+            Gate::Open { .. } => true,
+            Gate::Closed | Gate::Unknown => false,
+        }
+    }
+
+    pub fn is_gone(&self) -> bool {
+        self.held.is_none() && self.gate == Gate::Unknown && self.removing.is_none()
+    }
+
+    pub fn deadlines(&self) -> impl Iterator<Item = Deadline> {
+        let announce = self.burst.filter(|_| self.held.is_some() && self.is_open());
+        let announce = announce.map(|(at, _)| Deadline { at, why: "announce" });
+        let ask = match self.claimed {
+            Claim::Asking { next_at, .. } => Some(Deadline { at: next_at, why: "probe" }),
+            Claim::Taken { again_at, .. } => Some(Deadline { at: again_at, why: "claim again" }),
+            Claim::Free | Claim::Unasked => None,
+        };
+        let refused =
+            self.refused.as_ref().map(|(_, at)| Deadline { at: *at, why: "ask the kernel again" });
+        [announce, ask, refused].into_iter().flatten()
+    }
+
+    fn order_hold(&mut self, cx: &mut Cx<'_>, vip: Vip, on: Usable, length: u8, until: Instant) {
+        let end = if sabotaged(Sabotage::NoLifetime) { cx.now + NO_END } else { until };
+        let order = cx.order(KernelJob::HoldAddress { link: on.index, vip, length, until: end });
+        self.held = Some(Held {
+            on,
+            length,
+            ordered_at: cx.now,
+            until,
+            order,
+            done: false,
+            missing: false,
+        });
+    }
+
+    fn close(&mut self, cx: &mut Cx<'_>, vip: Vip) {
+        let end = self.held.map_or(cx.now, |it| it.until.max(cx.now));
+        let order = cx.order(KernelJob::Silence { vips: vec![vip], until: end + FENCE_OUTLIVES });
+        self.gate = Gate::Closed;
+        self.quiet_by = Some(order);
+        self.succeeded = false;
+    }
+
+    /// Only once the address is gone: before that, the fence is what keeps it silent.
+    fn unfence(&mut self, cx: &mut Cx<'_>, vip: Vip) {
+        if self.gate != Gate::Unknown {
+            let order = cx.order(KernelJob::Unfence { vips: vec![vip] });
+            if self.may_answer {
+                self.quiet_by = Some(order);
+            }
+            self.gate = Gate::Unknown;
+        }
+    }
+
+    fn stop_announcing(&mut self) {
+        self.burst = None;
+        self.claimed = Claim::Unasked;
+    }
+
+    fn is_refused(&self, now: Instant) -> bool {
+        self.refused.as_ref().is_some_and(|(_, again_at)| now < *again_at)
+    }
+}
+
+/// Extended when less than half of what was given is left: each extension wakes every
+/// listener on the machine.
+fn is_half_over(now: Instant, ordered_at: Instant, until: Instant) -> bool {
+    ordered_at + until.saturating_since(ordered_at) / 2 <= now
+}

@@ -1,0 +1,269 @@
+//! Layer 2: makes what the kernel has and answers equal to what placement wants.
+//!
+//! ```text
+//!            Hold, open the fence, burst            close the fence
+//!   absent ──────────────────────────────▶ answering ◀────────────▶ silent
+//!      ▲                                        │    open, burst       │
+//!      └────────── Remove, then Unfence ────────┴──────────────────────┘
+//! ```
+//!
+//! All orders go to one kernel thread and are done in the order given, so this machine
+//! needs to remember only the last order of each kind. An answer that comes for an older
+//! one says nothing.
+//!
+//! Supported: RFC 826, RFC 5227 §2.1 (probing before the first claim of all), §2.3
+//! (announcing), §2.4 (defending, by the leader only); RFC 4861 §7.2.6 (unsolicited
+//! neighbour advertisements). Left out: RFC 5227 §2.4's yielding of the leader.
+
+mod entry;
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use entry::{Claim, Entry, PROBE_AGAIN};
+
+use super::network::Network;
+use super::placement::{Placement, Wish};
+use super::sabotage::{Sabotage, sabotaged};
+use super::{Cx, Deadline};
+use crate::model::{
+    Address, Fences, Heard, Instant, KernelAnswer, KernelJob, LinkIndex, Mac, OrderId, Refusal,
+    Vip, VipState,
+};
+
+/// At most one confirmation by a claim of somebody else's in this time.
+const DOUBT_EVERY: Duration = Duration::from_secs(1);
+
+/// How to announce.
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
+pub struct AnnouncerConfig {
+    /// How often to announce after the burst.
+    pub refresh: Duration,
+    /// Which addresses the fence guards.
+    pub fences: Fences,
+}
+
+#[derive(Debug)]
+pub(crate) struct Announcer {
+    config: AnnouncerConfig,
+    vips: BTreeMap<Vip, Entry>,
+    listening: Option<(Vec<LinkIndex>, Vec<Vip>)>,
+    doubted_at: Option<Instant>,
+    pub conflicts: u64,
+    pub readded: u64,
+    pub fence_rebuilds: u64,
+    pub fence_late: u64,
+}
+
+impl Announcer {
+    pub fn new(config: AnnouncerConfig) -> Self {
+        Self {
+            config,
+            vips: BTreeMap::new(),
+            listening: None,
+            doubted_at: None,
+            conflicts: 0,
+            readded: 0,
+            fence_rebuilds: 0,
+            fence_late: 0,
+        }
+    }
+
+    pub fn refresh_every(&mut self, refresh: Duration) {
+        self.config.refresh = refresh;
+    }
+
+    pub fn on_answer(&mut self, cx: &mut Cx<'_>, order: OrderId, answer: &KernelAnswer) {
+        match answer {
+            KernelAnswer::FenceRebuilt => self.on_fence_rebuilt(),
+            KernelAnswer::TooLate => self.fence_late += 1,
+            KernelAnswer::Done | KernelAnswer::Failed(_) => {}
+        }
+        for (vip, it) in &mut self.vips {
+            it.on_answer(cx, *vip, order, answer);
+        }
+    }
+
+    /// An address went from the kernel, and it was not us.
+    pub fn on_address_gone(&mut self, gone: &Address) {
+        if sabotaged(Sabotage::ReaddForgotten) {
+            return;
+        }
+        if let Some(it) = self.vips.get_mut(&Vip(gone.ip)) {
+            let lost = it.lose(|held| held.on.index == gone.link && held.length == gone.length);
+            self.readded += u64::from(lost);
+        }
+    }
+
+    /// The kernel's addresses were read afresh.
+    pub fn on_snapshot(&mut self, network: &Network) {
+        for (vip, it) in &mut self.vips {
+            let lost = it.lose(|held| held.done && !network.has(held.on.index, *vip));
+            self.readded += u64::from(lost);
+        }
+    }
+
+    /// A frame about a VIP. Returns whether leadership must be confirmed because of it.
+    pub fn on_heard(&mut self, now: Instant, heard: &Heard) -> bool {
+        let Some(it) = self.vips.get_mut(&Vip(heard.ip)) else {
+            return false;
+        };
+        if let Claim::Asking { .. } = it.claimed {
+            it.claimed = Claim::Taken { mac: heard.mac, again_at: now + PROBE_AGAIN };
+            it.stranger = Some(heard.mac);
+            return false;
+        }
+        if heard.probe {
+            return false;
+        }
+        if !it.is_open() {
+            it.succeeded = it.held.is_some();
+            return false;
+        }
+        it.stranger = Some(heard.mac);
+        self.conflicts += 1;
+        let due = self.doubted_at.is_none_or(|at| at + DOUBT_EVERY <= now);
+        if due {
+            self.doubted_at = Some(now);
+        }
+        due
+    }
+
+    /// Whether another node was heard to answer for the VIP since this one went silent.
+    pub fn is_succeeded(&self, vip: Vip) -> bool {
+        self.vips.get(&vip).is_some_and(|it| it.succeeded)
+    }
+
+    /// Makes the kernel equal to `placement`: fences first, then addresses, then frames,
+    /// so that a takeover is one batch and a frame never precedes its address.
+    pub fn reconcile(&mut self, cx: &mut Cx<'_>, placement: &Placement) {
+        for vip in placement.keys() {
+            let fenced = self.config.fences.guards(*vip);
+            self.vips.entry(*vip).or_insert_with(|| Entry::new(fenced));
+        }
+        self.listen(cx, placement);
+        let mut open = Vec::new();
+        for (vip, it) in &mut self.vips {
+            match placement.get(vip).map_or(Wish::Absent, |it| it.0) {
+                Wish::Absent => it.remove(cx, *vip),
+                Wish::Silent { keep_until } => it.silence(cx, *vip, keep_until),
+                Wish::Answer { on, until, ask_first, length } => {
+                    it.move_away(cx, *vip, on, length);
+                    if it.claim(cx, *vip, on, until, ask_first) && it.wants_gate(cx.now, until) {
+                        open.push((*vip, until));
+                    }
+                }
+            }
+        }
+        self.open(cx, open);
+        for (vip, it) in &mut self.vips {
+            if let Some((Wish::Answer { on, length, until, .. }, _)) = placement.get(vip)
+                && it.is_claimed()
+            {
+                it.hold(cx, *vip, *on, *length, *until);
+                it.announce(cx, *vip, *until, self.config.refresh);
+            }
+        }
+        self.vips.retain(|vip, it| placement.contains_key(vip) || !it.is_gone());
+    }
+
+    /// Whether the kernel is known to answer for none of the VIPs.
+    pub fn is_quiet(&self) -> bool {
+        self.vips.values().all(|it| !it.may_answer)
+    }
+
+    /// Whether nothing of ours is left in the kernel.
+    pub fn is_gone(&self) -> bool {
+        self.vips.values().all(Entry::is_gone)
+    }
+
+    pub fn state(&self, vip: Vip) -> VipState {
+        match self.vips.get(&vip) {
+            Some(it) if it.held.is_none() => VipState::Absent,
+            Some(it) if it.may_answer => VipState::Answering,
+            Some(_) => VipState::Silent,
+            None => VipState::Absent,
+        }
+    }
+
+    /// The prefix length it is held with.
+    pub fn length(&self, vip: Vip) -> Option<u8> {
+        Some(self.vips.get(&vip)?.held?.length)
+    }
+
+    /// The last stranger that claimed it.
+    pub fn stranger(&self, vip: Vip) -> Option<Mac> {
+        self.vips.get(&vip)?.stranger
+    }
+
+    /// Why a VIP that is to answer does not, as far as link and kernel are concerned.
+    pub fn refusal(&self, vip: Vip) -> Option<Refusal> {
+        let it = self.vips.get(&vip)?;
+        if let Some((why, _)) = &it.refused {
+            return Some(Refusal::Kernel { why: why.clone() });
+        }
+        match it.claimed {
+            Claim::Asking { .. } => Some(Refusal::Probing),
+            Claim::Taken { mac, .. } => Some(Refusal::Conflict { mac }),
+            Claim::Free | Claim::Unasked => None,
+        }
+    }
+
+    /// When the kernel has what placement wants and answers for it.
+    pub fn is_answering(&self, vip: Vip) -> bool {
+        self.vips.get(&vip).is_some_and(|it| {
+            it.is_open() && it.may_answer && it.held.is_some_and(|held| held.done && !held.missing)
+        })
+    }
+
+    pub fn deadline(&self) -> Option<Deadline> {
+        self.vips.values().flat_map(Entry::deadlines).min()
+    }
+
+    /// Everything of ours is silent, and we no longer know what is in the fence.
+    fn on_fence_rebuilt(&mut self) {
+        self.fence_rebuilds += 1;
+        for it in self.vips.values_mut() {
+            it.on_fence_rebuilt();
+        }
+    }
+
+    fn listen(&mut self, cx: &mut Cx<'_>, placement: &Placement) {
+        let mut links: Vec<_> = placement
+            .values()
+            .filter_map(|(wish, _)| match wish {
+                Wish::Answer { on, .. } => Some(on.index),
+                Wish::Absent | Wish::Silent { .. } => None,
+            })
+            .chain(self.vips.values().filter_map(|it| Some(it.held?.on.index)))
+            .collect();
+        links.sort();
+        links.dedup();
+        let vips: Vec<_> = placement.keys().copied().collect();
+        let wanted = Some((links, vips));
+        if self.listening != wanted {
+            self.listening = wanted.clone();
+            let (links, vips) = wanted.unwrap_or_default();
+            cx.order(KernelJob::Listen { links, vips });
+        }
+    }
+
+    /// VIPs of one leadership share one transaction.
+    fn open(&mut self, cx: &mut Cx<'_>, mut open: Vec<(Vip, Instant)>) {
+        open.sort_by_key(|(_, until)| *until);
+        for group in open.chunk_by(|a, b| a.1 == b.1) {
+            let Some((_, until)) = group.first().copied() else {
+                continue;
+            };
+            let vips: Vec<_> = group.iter().map(|(vip, _)| *vip).collect();
+            let order = cx.order(KernelJob::Answer { vips: vips.clone(), until });
+            for vip in vips {
+                if let Some(it) = self.vips.get_mut(&vip) {
+                    it.opened(cx.now, until, order);
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,528 @@
+//! Election by a Kubernetes Lease object.
+//!
+//! ```text
+//!              lease free or run out, write accepted
+//!   Follower ───────────────────────────────────────▶ Leader { until }
+//!      ▲                                                │  │ write accepted:
+//!      └── until passed, or another holder seen, ───────┘  └─ until moves on
+//!          or retired: silent first, then released
+//! ```
+//!
+//! Two rules keep leaders from overlapping, as long as clocks run at rates within
+//! `duration / renew_deadline` of each other:
+//!
+//! * a leader trusts a write for `renew_deadline` after it *sent* it;
+//! * a follower waits `duration`, or what the record says if that is longer, after it last
+//!   *saw* the record change.
+//!
+//! Every write is conditional on the version it replaces, so a follower whose view is old
+//! is refused and reads again.
+//!
+//! Supported: the record and the semantics of client-go's `leaderelection`, so that
+//! candidates of both kinds take turns.
+
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use super::super::sabotage::{Sabotage, sabotaged};
+use super::super::{Action, Cx, Deadline};
+use crate::model::{
+    ApiFault, Author, Instant, Lease, LeaseCall, LeaseReply, NodeName, RequestId, ResourceVersion,
+    WatchEvent,
+};
+
+/// How long a release is tried.
+const RELEASE_FOR: Duration = Duration::from_secs(1);
+/// What a released record says, as client-go writes it.
+const RELEASED_DURATION: Duration = Duration::from_secs(1);
+
+/// Names and durations of an election.
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
+pub struct LeaseConfig {
+    /// Namespace and name, for people.
+    pub name: String,
+    /// Others wait this long after the last renewal they saw.
+    pub duration: Duration,
+    /// A leader trusts a renewal this long after it sent it.
+    pub renew_deadline: Duration,
+    /// Time between attempts.
+    pub retry_period: Duration,
+}
+
+#[derive(Debug)]
+pub(crate) struct LeaseElector {
+    config: LeaseConfig,
+    me: NodeName,
+    author: Author,
+    role: Role,
+    known: Known,
+    in_flight: Option<InFlight>,
+    /// Ask nothing before.
+    retry_at: Instant,
+    /// Without a watch, look again then.
+    poll_at: Instant,
+    /// The last write met another's: a second time in a row is no race any more.
+    contested: bool,
+    /// A release was begun: it is tried until then.
+    releasing: Option<Instant>,
+    clash: bool,
+    fault: Option<ApiFault>,
+    answered_at: Option<Instant>,
+    terms: u64,
+}
+
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum Role {
+    Follower,
+    Leader {
+        until: Instant,
+        /// Nobody held the Lease before.
+        first: bool,
+        /// Leadership counts only once a write sent after this is accepted.
+        doubted_at: Option<Instant>,
+    },
+}
+
+/// What we know of the object.
+#[derive(Debug)]
+enum Known {
+    Nothing,
+    Absent,
+    Seen {
+        lease: Box<Lease>,
+        /// When we first saw this record. An edit beside the record is no renewal.
+        since: Instant,
+    },
+}
+
+#[derive(Debug)]
+struct InFlight {
+    request: RequestId,
+    sent_at: Instant,
+    give_up_at: Instant,
+    what: Asked,
+}
+
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum Asked {
+    Claim,
+    Read,
+    Release,
+}
+
+/// Whose the record is.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum Whose {
+    /// Nobody holds it.
+    Free,
+    /// This process wrote it.
+    Mine,
+    /// An earlier process of this host wrote it; it is dead, or the lock would not be ours.
+    MyPast,
+    /// Another host, or another program, writes under our name.
+    MyDouble,
+    Other,
+}
+
+impl LeaseElector {
+    pub fn new(config: LeaseConfig, me: NodeName, author: Author, now: Instant) -> Self {
+        Self {
+            config,
+            me,
+            author,
+            role: Role::Follower,
+            known: Known::Nothing,
+            in_flight: None,
+            retry_at: now,
+            poll_at: now,
+            contested: false,
+            releasing: None,
+            clash: false,
+            fault: None,
+            answered_at: None,
+            terms: 0,
+        }
+    }
+
+    /// Time first: nothing may act on a role that has run out.
+    pub fn expire(&mut self, now: Instant) {
+        if self.leads_until().is_some_and(|until| until <= now) {
+            self.role = Role::Follower;
+        }
+        self.in_flight.take_if(|it| it.give_up_at <= now);
+        self.releasing.take_if(|it| *it <= now);
+    }
+
+    pub fn on_reply(&mut self, cx: &mut Cx<'_>, request: RequestId, reply: LeaseReply) {
+        let current = |it: &mut InFlight| it.request == request || sabotaged(Sabotage::LateReply);
+        let Some(asked) = self.in_flight.take_if(current) else {
+            return;
+        };
+        match reply {
+            LeaseReply::Failed(fault) => {
+                self.retry_after_fault(cx, &fault);
+                self.fault = Some(fault);
+                return;
+            }
+            LeaseReply::Conflict => self.on_conflict(cx, &asked),
+            LeaseReply::NotFound => {
+                self.role = Role::Follower;
+                self.releasing = None;
+                self.known = Known::Absent;
+                let wait = cx.rng.jittered(self.config.retry_period);
+                self.retry_at = if asked.what == Asked::Read { cx.now } else { cx.now + wait };
+            }
+            LeaseReply::Found(lease) => self.on_found(cx, &asked, lease),
+        }
+        self.fault = None;
+        self.answered_at = Some(cx.now);
+    }
+
+    pub fn on_watch(&mut self, cx: &mut Cx<'_>, event: &WatchEvent) {
+        match event {
+            WatchEvent::Lease(lease) => {
+                // A watch may be served from a cache that lags behind what we wrote.
+                let stale = self.version().is_some_and(|it| lease.version.is_before(it));
+                if !stale {
+                    self.saw(cx.now, lease.clone());
+                }
+            }
+            WatchEvent::Deleted => {
+                self.role = Role::Follower;
+                self.known = Known::Nothing;
+                self.retry_at = cx.now;
+            }
+            WatchEvent::Bookmark(_)
+            | WatchEvent::Ended(_)
+            | WatchEvent::Expired
+            | WatchEvent::Opened => {}
+        }
+    }
+
+    /// Something happened that no clock shows: answer only after a new write is accepted.
+    pub fn doubt(&mut self, now: Instant) {
+        if let Role::Leader { doubted_at, .. } = &mut self.role {
+            *doubted_at = Some(now);
+            self.retry_at = now;
+        }
+    }
+
+    /// Asks for what is due. `stand`: this node wants to lead. `quiet`: the kernel is known
+    /// to answer for none of our VIPs. `watching`: news comes without being asked for.
+    pub fn reconcile(&mut self, cx: &mut Cx<'_>, stand: bool, quiet: bool, watching: bool) {
+        if self.in_flight.is_some() {
+            return;
+        }
+        match self.role {
+            Role::Leader { .. } if stand => self.renew_when_due(cx),
+            Role::Leader { .. } => {
+                if quiet || sabotaged(Sabotage::ReleaseBeforeSilent) {
+                    self.role = Role::Follower;
+                    self.releasing = Some(cx.now + RELEASE_FOR);
+                    self.write(cx, Asked::Release);
+                }
+            }
+            Role::Follower if self.releasing.is_some() => self.release_when_due(cx),
+            Role::Follower if stand => self.campaign_when_due(cx, watching),
+            Role::Follower => {}
+        }
+    }
+
+    /// Until when we may act as the leader, if we are.
+    pub fn leads_until(&self) -> Option<Instant> {
+        match self.role {
+            Role::Follower => None,
+            Role::Leader { until, .. } => Some(until),
+        }
+    }
+
+    /// Whether the leadership was confirmed after all doubts.
+    pub fn is_confirmed(&self) -> bool {
+        matches!(self.role, Role::Leader { doubted_at: None, .. })
+    }
+
+    /// Whether nobody held the Lease before us.
+    pub fn is_first_claim(&self) -> bool {
+        matches!(self.role, Role::Leader { first: true, .. })
+    }
+
+    /// Whether nothing is left to do after having been told to retire.
+    pub fn is_retired(&self) -> bool {
+        let writing = self.in_flight.as_ref().is_some_and(|it| it.what != Asked::Read);
+        self.releasing.is_none() && self.leads_until().is_none() && !writing
+    }
+
+    pub fn holder(&self) -> Option<&NodeName> {
+        match &self.known {
+            Known::Seen { lease, .. } => lease.record.holder.as_ref(),
+            Known::Absent | Known::Nothing => None,
+        }
+    }
+
+    /// The version that a watch can begin from.
+    pub fn version(&self) -> Option<&ResourceVersion> {
+        match &self.known {
+            Known::Seen { lease, .. } => Some(&lease.version),
+            Known::Absent | Known::Nothing => None,
+        }
+    }
+
+    /// Whether somebody else writes the Lease under our name.
+    pub fn has_double(&self) -> bool {
+        self.clash
+    }
+
+    pub fn fault(&self) -> Option<&ApiFault> {
+        self.fault.as_ref()
+    }
+
+    pub fn answered_at(&self) -> Option<Instant> {
+        self.answered_at
+    }
+
+    /// How often this process has become leader.
+    pub fn terms(&self) -> u64 {
+        self.terms
+    }
+
+    pub fn deadline(&self, stand: bool, watching: bool) -> Option<Deadline> {
+        let give_up = self
+            .in_flight
+            .as_ref()
+            .map(|it| Deadline { at: it.give_up_at, why: "give a request up" });
+        let due = match self.role {
+            _ if self.in_flight.is_some() => None,
+            Role::Leader { .. } if stand => {
+                Some(Deadline { at: self.retry_at, why: "renew the lease" })
+            }
+            Role::Leader { .. } => None,
+            Role::Follower if self.releasing.is_some() => {
+                Some(Deadline { at: self.retry_at, why: "release the lease" })
+            }
+            Role::Follower if stand => {
+                Some(Deadline { at: self.campaign_at(watching), why: "campaign" })
+            }
+            Role::Follower => None,
+        };
+        let over = self.leads_until().map(|at| Deadline { at, why: "leadership ends" });
+        let released = self.releasing.map(|at| Deadline { at, why: "release given up" });
+        [give_up, due, over, released].into_iter().flatten().min()
+    }
+
+    /// Somebody wrote meanwhile. Who it was decides whether we still lead.
+    fn on_conflict(&mut self, cx: &mut Cx<'_>, asked: &InFlight) {
+        if asked.what == Asked::Release && sabotaged(Sabotage::ConflictingReleaseNotRetried) {
+            self.releasing = None;
+        }
+        self.known = Known::Nothing;
+        let wait = cx.rng.jittered(self.config.retry_period / 2);
+        self.retry_at = if self.contested { cx.now + wait } else { cx.now };
+        self.contested = true;
+    }
+
+    fn on_found(&mut self, cx: &mut Cx<'_>, asked: &InFlight, lease: Box<Lease>) {
+        match asked.what {
+            Asked::Claim => {
+                let first = match self.role {
+                    Role::Leader { first, .. } => first,
+                    Role::Follower => {
+                        self.terms += 1;
+                        matches!(self.known, Known::Absent)
+                    }
+                };
+                let doubted_at = match self.role {
+                    Role::Leader { doubted_at, .. } => doubted_at.filter(|it| asked.sent_at < *it),
+                    Role::Follower => None,
+                };
+                self.saw_own(cx.now, lease);
+                let trusted_from =
+                    if sabotaged(Sabotage::UntilFromReply) { cx.now } else { asked.sent_at };
+                let until = trusted_from + self.config.renew_deadline;
+                self.role = Role::Leader { until, first, doubted_at };
+                self.clash = false;
+                self.contested = false;
+                self.retry_at = match doubted_at {
+                    Some(_) => cx.now,
+                    None => asked.sent_at + self.config.retry_period,
+                };
+            }
+            Asked::Read => {
+                self.saw(cx.now, lease);
+                self.retry_at = cx.now;
+                self.poll_at = cx.now + cx.rng.jittered(self.config.retry_period);
+            }
+            Asked::Release => {
+                self.saw_own(cx.now, lease);
+                self.releasing = None;
+                self.retry_at = cx.now + cx.rng.jittered(self.config.retry_period);
+            }
+        }
+    }
+
+    fn retry_after_fault(&mut self, cx: &mut Cx<'_>, fault: &ApiFault) {
+        let period = match (self.role, self.releasing) {
+            // A leader has `renew_deadline` left, and a release a second: hurry.
+            (Role::Leader { .. }, _) => self.config.retry_period / 2,
+            (Role::Follower, Some(_)) => RELEASE_FOR / 10,
+            (Role::Follower, None) => self.config.retry_period,
+        };
+        let wait = cx.rng.jittered(period).max(fault.retry_after.unwrap_or_default());
+        self.retry_at = cx.now + wait;
+    }
+
+    fn renew_when_due(&mut self, cx: &mut Cx<'_>) {
+        if cx.now < self.retry_at {
+            return;
+        }
+        match self.known {
+            Known::Seen { .. } | Known::Absent => self.write(cx, Asked::Claim),
+            Known::Nothing => self.read(cx),
+        }
+    }
+
+    fn release_when_due(&mut self, cx: &mut Cx<'_>) {
+        match self.whose() {
+            None if self.retry_at <= cx.now => self.read(cx),
+            Some(Whose::Mine) if self.retry_at <= cx.now => self.write(cx, Asked::Release),
+            None | Some(Whose::Mine) => {}
+            Some(Whose::Free | Whose::MyPast | Whose::MyDouble | Whose::Other) => {
+                self.releasing = None;
+            }
+        }
+    }
+
+    fn campaign_when_due(&mut self, cx: &mut Cx<'_>, watching: bool) {
+        if cx.now < self.campaign_at(watching) {
+            return;
+        }
+        match self.known {
+            Known::Nothing => self.read(cx),
+            Known::Absent => self.write(cx, Asked::Claim),
+            Known::Seen { .. } if self.free_at() <= cx.now => self.write(cx, Asked::Claim),
+            Known::Seen { .. } => self.read(cx),
+        }
+    }
+
+    /// When a follower must next do something: claim what is free, or look. The moment it
+    /// becomes free counts, not the next look.
+    fn campaign_at(&self, watching: bool) -> Instant {
+        let due = match &self.known {
+            Known::Absent | Known::Nothing => self.retry_at,
+            Known::Seen { .. } if watching => self.free_at(),
+            Known::Seen { .. } => self.free_at().min(self.poll_at),
+        };
+        due.max(self.retry_at)
+    }
+
+    /// When the record that we know may be replaced.
+    fn free_at(&self) -> Instant {
+        let Known::Seen { lease, since } = &self.known else {
+            return self.retry_at;
+        };
+        match self.whose() {
+            Some(Whose::Free | Whose::Mine | Whose::MyPast) => *since,
+            Some(Whose::MyDouble | Whose::Other) | None => {
+                let wait = if sabotaged(Sabotage::ImpatientFollower) {
+                    self.config.renew_deadline / 2
+                } else if sabotaged(Sabotage::OwnDurationOnly) {
+                    self.config.duration
+                } else {
+                    self.config.duration.max(lease.record.duration)
+                };
+                *since + wait
+            }
+        }
+    }
+
+    fn whose(&self) -> Option<Whose> {
+        let Known::Seen { lease, .. } = &self.known else {
+            return None;
+        };
+        let record = &lease.record;
+        Some(match (&record.holder, record.author) {
+            (None, _) => Whose::Free,
+            (Some(holder), _) if *holder != self.me => Whose::Other,
+            (Some(_), Some(author)) if author == self.author => Whose::Mine,
+            (Some(_), Some(author)) if author.host == self.author.host => Whose::MyPast,
+            (Some(_), _) => Whose::MyDouble,
+        })
+    }
+
+    /// A record that we did not write just now, from a read or a watch.
+    fn saw(&mut self, now: Instant, lease: Box<Lease>) {
+        let known_before = matches!(self.known, Known::Seen { .. });
+        let changed = match &self.known {
+            Known::Seen { lease: known, .. } => known.record != lease.record,
+            Known::Absent | Known::Nothing => true,
+        };
+        let since = match &self.known {
+            Known::Seen { since, .. } if !changed => *since,
+            Known::Absent | Known::Nothing | Known::Seen { .. } => now,
+        };
+        self.known = Known::Seen { lease, since };
+        let whose = self.whose();
+        if changed && whose == Some(Whose::Free) {
+            // An orderly release: nothing to wait for.
+            self.retry_at = now;
+        }
+        self.clash = match whose {
+            Some(Whose::MyDouble) => {
+                self.clash || (changed && (known_before || self.leads_until().is_some()))
+            }
+            Some(Whose::Free | Whose::Mine | Whose::MyPast | Whose::Other) | None => false,
+        };
+        let ours = matches!(whose, Some(Whose::Mine | Whose::MyPast));
+        if !ours && !sabotaged(Sabotage::ForeignHolderIgnored) {
+            self.role = Role::Follower;
+        }
+    }
+
+    fn saw_own(&mut self, now: Instant, lease: Box<Lease>) {
+        self.known = Known::Seen { lease, since: now };
+    }
+
+    fn read(&mut self, cx: &mut Cx<'_>) {
+        self.ask(cx, Asked::Read, LeaseCall::Read);
+    }
+
+    fn write(&mut self, cx: &mut Cx<'_>, what: Asked) {
+        let holder = match what {
+            Asked::Release => None,
+            Asked::Claim | Asked::Read => Some(self.me.clone()),
+        };
+        let based_on = match &self.known {
+            Known::Seen { lease, .. } => Some(lease.clone()),
+            Known::Absent | Known::Nothing => None,
+        };
+        let before = based_on.as_ref().map(|it| &it.record);
+        let goes_on = before.is_some_and(|it| it.holder.as_ref() == Some(&self.me));
+        let transitions = before
+            .map_or(0, |it| it.transitions.saturating_add(u32::from(!goes_on && holder.is_some())));
+        let acquired =
+            before.filter(|_| goes_on && holder.is_some()).and_then(|it| it.acquired.clone());
+        let duration = match holder {
+            Some(_) => self.config.duration,
+            None => RELEASED_DURATION,
+        };
+        let author = self.author;
+        let call = LeaseCall::Write { holder, duration, transitions, acquired, author, based_on };
+        self.ask(cx, what, call);
+    }
+
+    fn ask(&mut self, cx: &mut Cx<'_>, what: Asked, call: LeaseCall) {
+        let patience = match sabotaged(Sabotage::GivenUpAfterRetryPeriod) {
+            true => self.config.retry_period,
+            false => self.config.renew_deadline,
+        };
+        let give_up_at = match (self.leads_until(), self.releasing) {
+            (Some(until), _) => until.min(cx.now + patience),
+            (None, Some(until)) => until,
+            (None, None) => cx.now + patience,
+        };
+        let request = cx.next_request();
+        self.in_flight = Some(InFlight { request, sent_at: cx.now, give_up_at, what });
+        self.retry_at = cx.now + cx.rng.jittered(self.config.retry_period);
+        cx.act(Action::Lease { request, call, give_up_at });
+    }
+}

@@ -1,0 +1,7 @@
+//! Who leads. Every elector answers one question: until when this node is entitled to
+//! answer for a VIP.
+
+mod lease;
+
+pub use lease::LeaseConfig;
+pub(crate) use lease::LeaseElector;

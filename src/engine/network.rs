@@ -1,0 +1,158 @@
+//! What this node has: links, addresses, the default route.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
+use std::time::Duration;
+
+use super::placement::LinkChoice;
+use crate::model::{
+    Address, Hardware, Instant, Link, LinkIndex, LinkName, Mac, NetworkChange, Refusal, Vip,
+};
+
+/// A carrier that is back sooner was never gone.
+const CARRIER_PATIENCE: Duration = Duration::from_millis(100);
+
+#[derive(Debug, Default)]
+pub(crate) struct Network {
+    known: bool,
+    links: BTreeMap<LinkIndex, Known>,
+    addresses: BTreeSet<Address>,
+    default_link: Option<LinkIndex>,
+}
+
+#[derive(Debug)]
+struct Known {
+    link: Link,
+    /// Since when it has been without carrier.
+    dead_since: Option<Instant>,
+}
+
+/// A link that a VIP can be on.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) struct Usable {
+    pub index: LinkIndex,
+    pub mac: Mac,
+    /// It has a carrier at this moment, not only until patience ends.
+    pub carrier: bool,
+}
+
+impl Network {
+    pub fn learn(&mut self, now: Instant, change: NetworkChange) {
+        match change {
+            NetworkChange::Address(address) => {
+                // The tag may have changed: what tells addresses apart is the rest.
+                self.forget(address);
+                self.addresses.insert(address);
+            }
+            NetworkChange::AddressGone(address) => self.forget(address),
+            NetworkChange::DefaultLink(link) => self.default_link = link,
+            NetworkChange::Link(link) => self.learn_link(now, link),
+            NetworkChange::LinkGone(index) => {
+                self.links.remove(&index);
+                self.addresses.retain(|it| it.link != index);
+            }
+            NetworkChange::Snapshot { links, addresses, default_link } => {
+                let there: BTreeSet<_> = links.iter().map(|it| it.index).collect();
+                self.links.retain(|index, _| there.contains(index));
+                for link in links {
+                    self.learn_link(now, link);
+                }
+                self.addresses = addresses.into_iter().collect();
+                self.default_link = default_link;
+                self.known = true;
+            }
+        }
+    }
+
+    /// Whether the first snapshot has come.
+    pub fn is_known(&self) -> bool {
+        self.known
+    }
+
+    pub fn has(&self, link: LinkIndex, vip: Vip) -> bool {
+        self.addresses.iter().any(|it| it.link == link && it.ip == vip.0)
+    }
+
+    pub fn link(&self, index: LinkIndex) -> Option<&Link> {
+        self.links.get(&index).map(|it| &it.link)
+    }
+
+    /// The link that is to carry the VIP, whatever state it is in.
+    pub fn choose(&self, choice: &LinkChoice, vip: Vip) -> Option<&Link> {
+        let chosen = match choice {
+            LinkChoice::Named(name) => return self.by_name(name),
+            LinkChoice::Auto => self.of_subnet(vip).or(self.default_link),
+        };
+        self.link(chosen?)
+    }
+
+    /// The link that is to carry the VIP, if it can.
+    pub fn usable(
+        &self,
+        choice: &LinkChoice,
+        vip: Vip,
+        now: Instant,
+        keep_dead: bool,
+    ) -> Result<Usable, Refusal> {
+        let Some(link) = self.choose(choice, vip) else {
+            let link = match choice {
+                LinkChoice::Named(name) => Some(name.clone()),
+                LinkChoice::Auto => None,
+            };
+            return Err(Refusal::NoLink { link });
+        };
+        let (Hardware::Ethernet, Some(mac)) = (link.hardware, link.mac) else {
+            let (link, hardware) = (link.name.clone(), link.hardware);
+            return Err(Refusal::NoFrames { link, hardware });
+        };
+        let dead_since = self.links.get(&link.index).and_then(|it| it.dead_since);
+        if !keep_dead && dead_since.is_some_and(|it| it + CARRIER_PATIENCE <= now) {
+            return Err(Refusal::NoCarrier { link: link.name.clone() });
+        }
+        Ok(Usable { index: link.index, mac, carrier: dead_since.is_none() })
+    }
+
+    /// A prefix shorter than the whole address, but only beside an address of the node's
+    /// own in that subnet: a VIP that was there first would take the subnet's routes with
+    /// it when it goes.
+    pub fn length(&self, link: LinkIndex, vip: Vip, wanted: u8) -> u8 {
+        let beside = self.addresses.iter().any(|it| {
+            it.link == link && !it.ours && it.ip != vip.0 && it.length == wanted && it.covers(vip.0)
+        });
+        if beside { wanted } else { vip.width() }
+    }
+
+    /// When patience with a dead link ends.
+    pub fn deadline(&self, now: Instant) -> Option<Instant> {
+        let ends = self.links.values().filter_map(|it| Some(it.dead_since? + CARRIER_PATIENCE));
+        ends.filter(|it| *it > now).min()
+    }
+
+    fn learn_link(&mut self, now: Instant, link: Link) {
+        let alive = link.up && link.carrier;
+        let before = self.links.get(&link.index).and_then(|it| it.dead_since);
+        let dead_since = if alive { None } else { before.or(Some(now)) };
+        self.links.insert(link.index, Known { link, dead_since });
+    }
+
+    fn forget(&mut self, gone: Address) {
+        self.addresses
+            .retain(|it| (it.link, it.ip, it.length) != (gone.link, gone.ip, gone.length));
+    }
+
+    fn by_name(&self, name: &LinkName) -> Option<&Link> {
+        self.links.values().map(|it| &it.link).find(|it| it.name == *name)
+    }
+
+    fn of_subnet(&self, vip: Vip) -> Option<LinkIndex> {
+        let fits = |it: &&Address| !it.ours && it.ip != vip.0 && is_subnet(it) && it.covers(vip.0);
+        self.addresses.iter().filter(fits).max_by_key(|it| it.length).map(|it| it.link)
+    }
+}
+
+fn is_subnet(address: &Address) -> bool {
+    match address.ip {
+        IpAddr::V4(ip) => address.length < 32 && !ip.is_loopback(),
+        IpAddr::V6(ip) => address.length < 128 && !ip.is_loopback(),
+    }
+}
