@@ -1,7 +1,7 @@
 //! The real API server, in the host `api`.
 
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
@@ -132,18 +132,13 @@ fn script(verb: &str) -> Command {
 }
 
 fn kubectl() -> Command {
-    let mut kubectl = Command::new(binary("kubectl"));
-    kubectl.args(["--kubeconfig", "/run/kube/admin.conf"]).env("HOME", "/run");
+    let mut kubectl = script("kubectl");
+    kubectl.arg(RUN).env("HOME", "/run");
     kubectl
 }
 
-fn binary(name: &str) -> PathBuf {
-    let settings = fs::read_to_string(format!("{RUN}/settings")).unwrap_or_default();
-    Path::new(settings.split_whitespace().next().unwrap_or_default()).join(name)
-}
-
 fn pid() -> Pid {
-    let text = fs::read_to_string(format!("{RUN}/api.pid")).expect("the script writes it");
+    let text = fs::read_to_string(format!("{RUN}/apiserver.pid")).expect("the script writes it");
     Pid::from_raw(text.trim().parse().expect("a process id"))
 }
 

@@ -185,7 +185,7 @@ impl<'a> Cluster<'a> {
         self.daemons.values_mut().all(Daemon::runs)
     }
 
-    /// Lets the witnesses and the client look at IPv6 instead.
+    /// The VIP to look at: the one of IPv4 where the settings have it.
     pub fn watched(&self) -> IpAddr {
         let v4 = self.settings.get("address").is_some_and(|it| it.contains(&self.vip.to_string()));
         if v4 { self.vip } else { self.vip6 }

@@ -14,7 +14,7 @@ mod links;
 mod outcome;
 mod strangers;
 
-use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::panic::{AssertUnwindSafe, catch_unwind, set_hook};
 use std::process::ExitCode;
 
 use edgevip::io::clock;
@@ -47,6 +47,7 @@ fn main() -> ExitCode {
     let skipped: Vec<_> = SKIPPED.into_iter().filter(|(name, _)| wanted(name)).collect();
     assert!(scenarios.len() + skipped.len() > 0, "no scenario has a name like {words:?}");
 
+    set_hook(Box::new(|it| println!("{it}")));
     let lab = Lab::start(program(env!("CARGO_BIN_EXE_edgevip")));
     let failed: Vec<_> = scenarios.iter().filter(|it| !passes(&lab, it)).map(|it| it.0).collect();
     for (name, why) in &skipped {
