@@ -1,14 +1,13 @@
 //! The way to the API server: settled in the background, since a kubeconfig may come later
 //! than we do, and settled again when its credentials are refused.
 
-use std::path::Path;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, Sender, TryRecvError, channel};
 use std::time::Duration;
 
 use smol::channel::Sender as Inbox;
 
-use crate::config::{Config, VipSetting, kubeconfig};
+use crate::config::{Config, kubeconfig, sources};
 use crate::engine::Input;
 use crate::io::clock;
 use crate::io::kube::{FromKube, Kube, LeaseTarget, detect};
@@ -158,20 +157,10 @@ impl Api {
 
 /// Where the API server is and how to be let in.
 pub(super) fn access(config: &Config) -> Result<ApiAccess, String> {
-    let vips: Vec<_> = config
-        .vips
-        .iter()
-        .filter_map(|it| match it {
-            VipSetting::Address(ip) => Some(*ip),
-            VipSetting::Name(_) => None,
-        })
-        .collect();
-    let read = |path: &Path| std::fs::read_to_string(path);
-    let environment = std::env::vars().collect();
-    let mut access = kubeconfig::access(&config.kube, &vips, &read, &environment)?;
-    if config.kube.detect {
-        access.server = detect(config.port)?;
-        access.dial = None;
+    let mut access = kubeconfig::access(&config.kube, &config.vips, &sources::read)?;
+    if access.detect {
+        access.api.server = detect(config.port)?;
+        access.api.dial = None;
     }
-    Ok(access)
+    Ok(access.api)
 }

@@ -9,7 +9,6 @@ mod replay;
 mod telling;
 
 use std::cell::RefCell;
-use std::future::Future;
 use std::io;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -20,7 +19,7 @@ use smol::LocalExecutor;
 use smol::channel::{Receiver, Sender};
 use smol::future::FutureExt as _;
 
-pub use check::check;
+pub use check::{check, explain_access};
 pub use replay::replay;
 
 use crate::config::{Config, DnsMode, FenceSetting, VipSetting};
@@ -29,17 +28,21 @@ use crate::engine::{
 };
 use crate::io::kernel::{FromKernel, KernelOptions, KernelThread, Monitors};
 use crate::io::notify::Notifier;
-use crate::io::process::{BootTimer, Signal, Signals, SleepGauge, Supervisor, entropy, host_id};
+use crate::io::process::{Signal, Signals, entropy, host_id};
 use crate::io::recorder::Recorder;
-use crate::io::{clock, lock, serve};
-use crate::model::{Author, Fences, Instant, KernelJob, OrderId, Role, Status, Vip};
-use crate::wire;
+use crate::io::serve::{self, Door};
+use crate::io::sleep::{BootTimer, SleepGauge};
+use crate::io::supervisor::Supervisor;
+use crate::io::{clock, lock, logger};
+use crate::model::{Author, Fences, Instant, KernelJob, OrderId, Role, Vip};
 use api::Api;
 
 /// What threads may owe the loop before they wait.
 const INBOX: usize = 256;
 /// How often to look whether the process that has the lock is gone.
 const LOCK_EVERY: Duration = Duration::from_secs(1);
+/// How long the user's command and the recording may take at the end.
+const LAST_WORDS: Duration = Duration::from_millis(500);
 /// Without the fence, a kernel may let go of an address this late (fencing, section 2).
 const LIFETIME_SLACK: Duration = Duration::from_millis(1_300);
 
@@ -65,7 +68,8 @@ pub fn run(config: Config, reload: impl Fn() -> Result<Config, String>) -> Resul
         last_role: None,
     };
     let executor = LocalExecutor::new();
-    smol::block_on(executor.run(shell.live(&executor, Inbox { from_threads, from_tasks }, inner, monitors, reload)))
+    let inbox = Inbox { from_threads, from_tasks };
+    smol::block_on(executor.run(shell.live(&executor, inbox, inner, monitors, reload)))
         .map_err(|it| format!("cannot go on: {it}"))
 }
 
@@ -101,9 +105,10 @@ impl Shell {
         monitors: Monitors,
         reload: impl Fn() -> Result<Config, String>,
     ) -> io::Result<()> {
+        let lease = self.config.lease.clone();
         executor.spawn(monitors.run()).detach();
-        executor.spawn(hold_lock(self.config.lease.namespace.clone(), self.config.lease.name.clone(), inner)).detach();
-        executor.spawn(crate::io::logger::tell_repeats()).detach();
+        executor.spawn(hold_lock(lease.namespace, lease.name, inner)).detach();
+        executor.spawn(logger::tell_repeats()).detach();
         self.serve(executor);
         let signals = Signals::listen()?;
         let timer = BootTimer::new()?;
@@ -133,6 +138,12 @@ impl Shell {
             }
         }
         log::info!("stopped");
+        if let Some(it) = self.notifier.take() {
+            it.finish(LAST_WORDS);
+        }
+        if let Some(it) = self.recorder.take() {
+            it.finish(LAST_WORDS);
+        }
         log::logger().flush();
         Ok(())
     }
@@ -172,7 +183,7 @@ impl Shell {
     /// One input, and all that follows from it. Returns whether the process may end.
     fn turn(&mut self, input: Input) -> bool {
         let now = clock::now();
-        if let Some(recorder) = &mut self.recorder {
+        if let Some(recorder) = &self.recorder {
             recorder.write(now, &input);
         }
         self.api.note(&input);
@@ -217,19 +228,19 @@ impl Shell {
 
     fn serve(&self, executor: &LocalExecutor<'_>) {
         let node = Rc::clone(&self.node);
-        let name = self.config.node.0.clone();
-        let answer: serve::Answers = Rc::new(move |ask| {
+        let answer: serve::Answer = Rc::new(move |ask| {
             let status = node.borrow().status(clock::now());
-            telling::answer(ask, &status, &name)
+            telling::answer(ask, &status)
         });
-        if let Some(address) = self.config.metrics.clone() {
-            executor.spawn(serve::serve_http(address, Rc::clone(&answer))).detach();
+        let health = self.config.health_port.map(|it| (Door::Health, format!(":{it}")));
+        let metrics = self.config.metrics.clone().map(|it| (Door::Metrics, it));
+        for (door, address) in health.into_iter().chain(metrics) {
+            let answer = Rc::clone(&answer);
+            let task = async move { serve::serve_http(door, &address, answer).await };
+            executor.spawn(task).detach();
         }
-        if let Some(port) = self.config.health_port {
-            executor.spawn(serve::serve_http(format!(":{port}"), Rc::clone(&answer))).detach();
-        }
-        let path = serve::socket_path(self.config.instance.as_deref());
-        executor.spawn(serve::serve_unix(path, answer)).detach();
+        let paths = serve::socket_paths(instance(&self.config));
+        executor.spawn(async move { serve::serve_unix(&paths, answer).await }).detach();
     }
 
     /// A configuration that is bad keeps the one that is good.
@@ -266,7 +277,7 @@ impl Shell {
             return false;
         }
         log::info!("configuration read again");
-        crate::io::logger::set_level(applied.log_level);
+        logger::set_level(applied.log_level);
         if applied.notify != old.notify {
             self.notifier = applied.notify.clone().map(Notifier::new);
         }
@@ -298,6 +309,11 @@ impl Shell {
             supervisor.status(&telling::one_line(&status));
         }
     }
+}
+
+/// The name that `edgevip status` finds this process by.
+pub fn instance(config: &Config) -> &str {
+    config.instance.as_deref().unwrap_or("edgevip")
 }
 
 fn start_kernel(
@@ -351,7 +367,10 @@ fn refuse_without_fence(config: &Config, fences: &Fences) -> Result<(), String> 
              {slack:?} longer"
         ));
     }
-    log::warn!("no nftables fence ({why}): a planned move has a gap, a dead daemon's address may linger for 1.25 s");
+    log::warn!(
+        "no nftables fence ({why}): a planned move has a gap, and the address of a dead daemon \
+         may linger for 1.25 s"
+    );
     Ok(())
 }
 
@@ -398,7 +417,7 @@ fn start_recorder(
         return Ok(None);
     };
     let header = json!({ "edgevip": crate::VERSION, "seed": seed, "config": engine_config });
-    let recorder = Recorder::start(path, &header);
+    let recorder = Recorder::create(path, &header);
     recorder.map(Some).map_err(|it| format!("cannot record to {}: {it}", path.display()))
 }
 

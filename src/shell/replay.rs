@@ -5,8 +5,7 @@ use std::path::Path;
 use serde::Deserialize;
 
 use crate::engine::{Config, Input, Node, Rng};
-use crate::io::recorder;
-use crate::model::Instant;
+use crate::io::recorder::{self, Recorded};
 
 #[derive(Deserialize)]
 struct Header {
@@ -16,16 +15,27 @@ struct Header {
 
 /// Prints each input of the recording, and the actions that follow from it.
 pub fn replay(path: &Path) -> Result<(), String> {
-    let at = |it: &dyn std::fmt::Display| format!("{}: {it}", path.display());
-    let (header, lines) = recorder::read::<Input>(path).map_err(|it| at(&it))?;
-    let header: Header = serde_json::from_value(header).map_err(|it| at(&it))?;
+    let about = |it: &dyn std::fmt::Display| format!("{}: {it}", path.display());
+    let mut header: Option<Header> = None;
     let mut node: Option<Node> = None;
-    for line in lines {
-        let (now, input): (Instant, Input) = line.map_err(|it| at(&it))?;
-        let fresh = || Node::new(header.config.clone(), Rng::from_seed(header.seed), now);
-        println!("{now:?} {input:?}");
-        for action in node.get_or_insert_with(fresh).handle(now, input) {
-            println!("    {action:?}");
+    for line in recorder::read::<Input>(path).map_err(|it| about(&it))? {
+        match line.map_err(|it| about(&it))? {
+            Recorded::Header(it) => {
+                header = Some(serde_json::from_value(it).map_err(|it| about(&it))?);
+                node = None;
+            }
+            Recorded::Input(now, input) => {
+                let Some(header) = &header else {
+                    return Err(about(&"not a recording: it has no header"));
+                };
+                let rng = || Rng::from_seed(header.seed);
+                let fresh = || Node::new(header.config.clone(), rng(), now);
+                println!("{now:?} {input:?}");
+                for action in node.get_or_insert_with(fresh).handle(now, input) {
+                    println!("    {action:?}");
+                }
+            }
+            Recorded::Lost(count) => println!("{count} inputs were lost here"),
         }
     }
     Ok(())

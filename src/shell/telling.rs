@@ -2,9 +2,10 @@
 
 use crate::config::Config;
 use crate::engine::Notice;
-use crate::io::notify::{Event, Notifier};
-use crate::io::serve::{Answer, Ask};
-use crate::model::{ApiFaultKind, Refusal, Role, Status, VipState};
+use crate::io::host;
+use crate::io::notify::{Notification, Notifier};
+use crate::io::serve::Ask;
+use crate::model::{Refusal, Role, Status, Vip, VipState};
 use crate::wire;
 
 /// One line for a change that a user would notice.
@@ -47,10 +48,10 @@ pub(super) fn log(notice: &Notice) {
 /// The transitions that the user's command is told.
 pub(super) fn notify(notice: &Notice, notifier: &mut Notifier) {
     match notice {
-        Notice::Acquired(vip) => notifier.tell(Event::acquired(*vip)),
-        Notice::Released(vip) => notifier.tell(Event::released(*vip)),
+        Notice::Acquired(vip) => notifier.tell(told("acquired", *vip, None)),
+        Notice::Released(vip) => notifier.tell(told("released", *vip, None)),
         Notice::Conflict(vip, mac) => {
-            notifier.tell(Event::fault(*vip, &Refusal::Conflict { mac: *mac }));
+            notifier.tell(told("fault", *vip, Some(&Refusal::Conflict { mac: *mac })));
         }
         Notice::Refused(vip, refusal) => match refusal {
             Refusal::AnotherProcess
@@ -58,7 +59,7 @@ pub(super) fn notify(notice: &Notice, notifier: &mut Notifier) {
             | Refusal::NameClash
             | Refusal::NoCarrier { .. }
             | Refusal::NoFrames { .. }
-            | Refusal::NoLink { .. } => notifier.tell(Event::fault(*vip, refusal)),
+            | Refusal::NoLink { .. } => notifier.tell(told("fault", *vip, Some(refusal))),
             Refusal::Cleaning
             | Refusal::Conflict { .. }
             | Refusal::NotLeader { .. }
@@ -74,17 +75,30 @@ pub(super) fn notify(notice: &Notice, notifier: &mut Notifier) {
     }
 }
 
-/// What whoever asks is answered.
-pub(super) fn answer(ask: Ask, status: &Status, node: &str) -> Answer {
+fn told(event: &'static str, vip: Vip, refusal: Option<&Refusal>) -> Notification {
+    let fault = refusal.map(|it| (it.code(), it.to_string()));
+    Notification { event, vip: vip.to_string(), fault }
+}
+
+/// What whoever asks is answered: an HTTP status and a body.
+pub(super) fn answer(ask: Ask, status: &Status) -> (u16, String) {
     match ask {
         // The loop answers, so it runs.
-        Ask::Health | Ask::Live => Answer::ok("OK".to_owned()),
+        Ask::Health | Ask::Live => (200, "OK".to_owned()),
         Ask::Ready => match unready(status) {
-            None => Answer::ok("OK".to_owned()),
-            Some(why) => Answer::unavailable(why),
+            None => (200, "OK".to_owned()),
+            Some(why) => (503, why),
         },
-        Ask::Metrics => Answer::ok(wire::metrics::text(status, crate::VERSION, crate::BUILD)),
-        Ask::Status => Answer::ok(wire::status::json(status)),
+        Ask::Metrics => {
+            let process = wire::metrics::Process {
+                version: crate::VERSION,
+                build: crate::BUILD,
+                resident_bytes: host::resident_bytes(),
+                started: None,
+            };
+            (200, wire::metrics::text(status, &process))
+        }
+        Ask::Status => (200, wire::status::json(status)),
     }
 }
 
