@@ -120,6 +120,7 @@ fn what_is_not_understood_is_named() {
     for (line, why) in cases {
         let faults = invocation(line).unwrap_err().to_string();
         assert!(faults.starts_with(why), "{line}: {faults}");
+        assert_eq!(faults.contains("did you mean"), why.contains("did you mean"), "{faults}");
     }
     let both = invocation("manager --aaaaaaaa --bbbbbbbb").unwrap_err();
     assert_eq!(both.0.len(), 2, "{both}");
@@ -359,8 +360,8 @@ fn words(text: &'static str) -> impl Iterator<Item = &'static str> {
 fn assert_same(file: &str, now: &str) {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/cli").join(file);
     if std::env::var_os("UPDATE").is_some() {
-        std::fs::write(&path, now).unwrap();
+        std::fs::write(&path, now).expect("the files beside this one can be written");
     }
-    let then = std::fs::read_to_string(&path).unwrap();
+    let then = std::fs::read_to_string(&path).expect("UPDATE=1 writes what is missing");
     assert!(then == now, "{file} is not what is printed; UPDATE=1 writes it:\n{now}");
 }

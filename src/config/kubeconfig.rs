@@ -53,7 +53,12 @@ pub fn access(kube: &KubeSettings, vips: &[VipSetting], read: Read<'_>) -> Resul
                 api.remarks.splice(0..0, remarks);
                 return settle(api, path, kube, vips).map_err(|it| named(&it));
             }
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            Err(error)
+                if matches!(
+                    error.kind(),
+                    io::ErrorKind::NotFound | io::ErrorKind::NotADirectory
+                ) =>
+            {
                 if kube.explicit && i == 0 {
                     remarks.push(named(&"does not exist, the usual kubeconfigs are tried"));
                 }
@@ -69,20 +74,14 @@ pub fn access(kube: &KubeSettings, vips: &[VipSetting], read: Read<'_>) -> Resul
 /// Never through our own VIP, which may be on another node or nowhere: the API server of
 /// this node shows the same certificate. `kubernetes` is what kubeadm's certificates call it.
 pub fn keep_off(api: &mut ApiAccess, vips: &[VipSetting]) -> Result<(), String> {
-    let Server { host, port, .. } = Server::parse(&api.server)?;
-    let is_host = |vip: &VipSetting| match vip {
-        VipSetting::Address(vip) => host.parse().is_ok_and(|it: IpAddr| it.to_canonical() == *vip),
-        VipSetting::Name(name) => {
-            host.trim_end_matches('.').eq_ignore_ascii_case(name.trim_end_matches('.'))
-        }
-    };
-    if host != "kubernetes" && !vips.iter().any(is_host) {
+    let server = Server::parse(&api.server)?;
+    if server.host != "kubernetes" && !server.is_one_of(vips) {
         return Ok(());
     }
-    api.dial = Some(format!("127.0.0.1:{port}"));
-    api.tls_server_name.get_or_insert(host);
-    if let Some(proxy) = api.proxy.take() {
-        api.remarks.push(format!("proxy {proxy} is not used to reach this node's own API server"));
+    api.dial = Some(format!("127.0.0.1:{}", server.port));
+    api.tls_server_name.get_or_insert(server.host);
+    if api.proxy.take().is_some() {
+        api.remarks.push("proxy-url is not used to reach this node's own API server".into());
     }
     Ok(())
 }
@@ -93,10 +92,15 @@ fn settle(
     kube: &KubeSettings,
     vips: &[VipSetting],
 ) -> Result<Access, String> {
-    let of_kubeadm = [ADMIN, SUPER_ADMIN].iter().any(|it| Path::new(it) == path)
-        && !(kube.explicit && kube.kubeconfigs.first().is_some_and(|it| it == path));
-    let detect = of_kubeadm && kube.detect && kube.server.is_none();
-    let server = match &kube.server {
+    let asked = kube.explicit && kube.kubeconfigs.first().is_some_and(|it| it == path);
+    let of_kubeadm = !asked && [ADMIN, SUPER_ADMIN].iter().any(|it| Path::new(it) == path);
+    let of_host = of_kubeadm || OTHERS.iter().any(|it| Path::new(it) == path);
+    let overriding = kube.server.as_ref().filter(|_| asked || of_host);
+    if overriding.is_none() && kube.server.is_some() {
+        api.remarks.push(format!("kubernetes_addr is not used with {}", api.source));
+    }
+    let detect = of_kubeadm && kube.detect && overriding.is_none();
+    let server = match overriding {
         Some(server) => server.clone(),
         None if detect => format!("127.0.0.1:{}", kube.port),
         None if of_kubeadm => format!("kubernetes:{}", kube.port),
@@ -105,6 +109,7 @@ fn settle(
     api.server = Server::parse(&server)?.to_string();
     keep_off(&mut api, vips)?;
     trust(&mut api)?;
+    check_proxy(&api, vips)?;
     Ok(Access { api, detect })
 }
 
@@ -116,6 +121,20 @@ fn trust(api: &mut ApiAccess) -> Result<(), String> {
         return Err("no certificate-authority to verify the server by".into());
     }
     Ok(())
+}
+
+fn check_proxy(api: &ApiAccess, vips: &[VipSetting]) -> Result<(), String> {
+    let Some(proxy) = &api.proxy else { return Ok(()) };
+    if !proxy.starts_with("http://") {
+        return Err("the proxy-url is not one of an http:// proxy, and others are not known".into());
+    }
+    // A proxy may carry a name and a password, which are not the server's.
+    let (_, server) = proxy.rsplit_once('@').unwrap_or_default();
+    let server = if server.is_empty() { proxy.clone() } else { format!("http://{server}") };
+    match Server::parse(&server)?.is_one_of(vips) {
+        true => Err("the way to the API server may not lead through a proxy on the VIP".into()),
+        false => Ok(()),
+    }
 }
 
 fn service_account(kube: &KubeSettings, read: Read<'_>) -> Result<ApiAccess, String> {
@@ -289,6 +308,16 @@ impl Server {
         };
         Ok(Self { scheme, host: host.to_ascii_lowercase(), port, path })
     }
+
+    fn is_one_of(&self, vips: &[VipSetting]) -> bool {
+        let host = self.host.trim_end_matches('.');
+        vips.iter().any(|vip| match vip {
+            VipSetting::Address(vip) => {
+                host.parse().is_ok_and(|it: IpAddr| it.to_canonical() == *vip)
+            }
+            VipSetting::Name(name) => host.eq_ignore_ascii_case(name.trim_end_matches('.')),
+        })
+    }
 }
 
 /// The host without brackets, and what stands after its colon.
@@ -317,252 +346,4 @@ impl fmt::Display for Server {
 }
 
 #[cfg(test)]
-mod tests {
-    use std::collections::BTreeMap;
-
-    use super::*;
-
-    const FILE: &str = "
-apiVersion: v1
-kind: Config
-current-context: admin@cluster
-contexts:
-- name: other
-  context: {cluster: nowhere, user: nobody}
-- name: admin@cluster
-  context: {cluster: cluster, user: admin}
-clusters:
-- name: cluster
-  cluster:
-    certificate-authority-data: Q0E=
-    server: https://10.0.0.10:6443
-users:
-- name: admin
-  user:
-    client-certificate-data: Q0VSVA==
-    client-key-data: S0VZ
-";
-
-    fn read_from(files: BTreeMap<PathBuf, String>) -> impl Fn(&Path) -> io::Result<String> {
-        move |path| files.get(path).cloned().ok_or_else(|| io::ErrorKind::NotFound.into())
-    }
-
-    fn files<const N: usize>(files: [(&str, &str); N]) -> BTreeMap<PathBuf, String> {
-        files.map(|(path, content)| (path.into(), content.into())).into()
-    }
-
-    fn kube() -> KubeSettings {
-        KubeSettings {
-            kubeconfigs: [ADMIN].iter().chain(&OTHERS).map(PathBuf::from).collect(),
-            explicit: false,
-            server: None,
-            detect: false,
-            port: 6443,
-            in_cluster: None,
-        }
-    }
-
-    fn explicit(path: &str) -> KubeSettings {
-        let mut kube = kube();
-        kube.kubeconfigs.insert(0, path.into());
-        kube.explicit = true;
-        kube
-    }
-
-    fn vips(addresses: &[&str]) -> Vec<VipSetting> {
-        let vip = |it: &&str| match it.parse() {
-            Ok(address) => VipSetting::Address(address),
-            Err(_) => VipSetting::Name((*it).to_owned()),
-        };
-        addresses.iter().map(vip).collect()
-    }
-
-    /// What becomes of a kubeconfig at a path that was asked for.
-    fn understood(content: &str) -> Result<ApiAccess, String> {
-        let read = read_from(files([("/etc/edgevip/kubeconfig", content)]));
-        access(&explicit("/etc/edgevip/kubeconfig"), &[], &read).map(|it| it.api)
-    }
-
-    fn with_user(user: &str) -> String {
-        let (head, _) = FILE.split_once("    client-certificate-data").unwrap();
-        head.to_owned() + user
-    }
-
-    #[test]
-    fn the_current_context_is_followed() {
-        let api = understood(FILE).unwrap();
-        assert_eq!(api.server, "https://10.0.0.10:6443");
-        assert_eq!(api.dial, None);
-        assert_eq!(api.ca, Some(Bytes::Inline(b"CA".into())));
-        let client = api.client.unwrap();
-        assert_eq!(client.certificate, Bytes::Inline(b"CERT".into()));
-        assert_eq!(client.key, Bytes::Inline(b"KEY".into()));
-        assert_eq!((api.token, api.insecure, api.remarks), (None, false, vec![]));
-    }
-
-    #[test]
-    fn paths_are_relative_to_the_kubeconfig() {
-        let user = "    client-certificate: a.crt\n    client-key: /b/a.key\n    tokenFile: ../t\n";
-        let content = with_user(user)
-            .replace("certificate-authority-data: Q0E=", "certificate-authority: pki/ca.crt");
-        let api = understood(&content).unwrap();
-        assert_eq!(api.ca, Some(Bytes::File("/etc/edgevip/pki/ca.crt".into())));
-        let client = api.client.unwrap();
-        assert_eq!(client.certificate, Bytes::File("/etc/edgevip/a.crt".into()));
-        assert_eq!(client.key, Bytes::File("/b/a.key".into()));
-        assert_eq!(api.token, Some(Token::File("/etc/edgevip/../t".into())));
-    }
-
-    #[test]
-    fn the_ways_of_a_cluster_are_kept() {
-        let more =
-            "    tls-server-name: api.example\n    proxy-url: http://proxy:3128\n    server:";
-        let api = understood(&FILE.replacen("    server:", more, 1)).unwrap();
-        assert_eq!(api.tls_server_name.as_deref(), Some("api.example"));
-        assert_eq!(api.proxy.as_deref(), Some("http://proxy:3128"));
-
-        let insecure = "insecure-skip-tls-verify: true";
-        let api = understood(&FILE.replace("certificate-authority-data: Q0E=", insecure)).unwrap();
-        assert!(api.insecure && api.remarks.iter().any(|it| it.contains("not verified")));
-
-        let both = format!("{insecure}\n    server:");
-        let api = understood(&FILE.replacen("server:", &both, 1)).unwrap();
-        assert!(!api.insecure && api.remarks.iter().any(|it| it.contains("ignored")));
-    }
-
-    #[test]
-    fn what_cannot_be_used_is_refused_with_the_reason() {
-        let cases = [
-            (with_user("    exec: {command: aws}\n"), "exec runs a program"),
-            (with_user("    auth-provider: {name: gcp}\n"), "auth-provider asks"),
-            (with_user("    token: t\n    as: root\n"), "as acts as another user"),
-            (with_user("    username: u\n    password: p\n"), "username and password"),
-            (with_user("    client-certificate-data: Q0VSVA==\n"), "without its client-key"),
-            (with_user("    client-key: a.key\n"), "without its client-certificate"),
-            (FILE.replace("Q0E=", "%%%"), "certificate-authority-data is not base64"),
-            (FILE.replace("certificate-authority-data: Q0E=", "x: y"), "no certificate-authority"),
-            (FILE.replace("current-context: admin@cluster", ""), "no current-context"),
-            (FILE.replace("@cluster\ncontexts", "\ncontexts"), "no context called \"admin\""),
-            (FILE.replace("user: admin}", "user: joe}"), "no user called \"joe\""),
-            (FILE.replace("server: https", "x: https"), "no server"),
-            (FILE.replace("https://", "ftp://"), "\"ftp://10.0.0.10:6443\" is no server"),
-            ("[]".into(), "no current-context"),
-            ("".into(), "no current-context"),
-            ("a: [".into(), "/etc/edgevip/kubeconfig: "),
-            ("x".repeat(2 << 20), "more than"),
-        ];
-        for (content, why) in cases {
-            let error = understood(&content).unwrap_err();
-            assert!(error.contains(why), "{error:?} lacks {why:?}");
-        }
-    }
-
-    #[test]
-    fn a_file_of_tokens_is_preferred_to_a_token() {
-        let api = understood(&with_user("    token: abc\n")).unwrap();
-        assert_eq!(api.token, Some(Token::Inline("abc".into())));
-        let api = understood(&with_user("    token: abc\n    tokenFile: /t\n")).unwrap();
-        assert_eq!(api.token, Some(Token::File("/t".into())));
-        let api = understood(&with_user("    {}\n")).unwrap();
-        assert!(api.remarks.iter().any(|it| it.contains("anonymous")));
-    }
-
-    #[test]
-    fn the_first_kubeconfig_that_exists_is_used() {
-        let cases: [(&[&str], &str, &str, Option<&str>); 5] = [
-            (&[ADMIN, "/asked"], "/asked", "https://10.0.0.10:6443", None),
-            (&[ADMIN, OTHERS[1]], ADMIN, "https://kubernetes:6443", Some("127.0.0.1:6443")),
-            (&[SUPER_ADMIN], SUPER_ADMIN, "https://kubernetes:6443", Some("127.0.0.1:6443")),
-            (&[OTHERS[1], OTHERS[2]], OTHERS[1], "https://10.0.0.10:6443", None),
-            (&[OTHERS[3]], OTHERS[3], "https://10.0.0.10:6443", None),
-        ];
-        for (present, source, server, dial) in cases {
-            let read = read_from(present.iter().map(|it| (it.into(), FILE.into())).collect());
-            let api = access(&explicit("/asked"), &[], &read).unwrap().api;
-            assert_eq!((api.source.as_str(), api.server.as_str()), (source, server));
-            assert_eq!(api.dial.as_deref(), dial, "{source}");
-            assert_eq!(api.tls_server_name.as_deref(), dial.map(|_| "kubernetes"), "{source}");
-            let warned = api.remarks.iter().any(|it| it.contains("/asked: does not exist"));
-            assert_eq!(warned, source != "/asked");
-        }
-    }
-
-    #[test]
-    fn a_kubeconfig_that_cannot_be_read_is_not_passed_over() {
-        let read = |path: &Path| match path == Path::new(ADMIN) {
-            true => Err(io::ErrorKind::PermissionDenied.into()),
-            false => Ok(FILE.to_owned()),
-        };
-        let error = access(&kube(), &[], &read).unwrap_err();
-        assert!(error.starts_with(ADMIN), "{error}");
-    }
-
-    #[test]
-    fn our_own_vip_is_never_gone_through() {
-        let cases = [
-            ("https://10.0.0.10:6443", "10.0.0.10", Some("127.0.0.1:6443"), Some("10.0.0.10")),
-            ("https://10.0.0.10", "10.0.0.10", Some("127.0.0.1:443"), Some("10.0.0.10")),
-            ("https://[FD00:0::1]:7443", "fd00::1", Some("127.0.0.1:7443"), Some("fd00:0::1")),
-            ("https://Api.Example.:1", "api.example", Some("127.0.0.1:1"), Some("api.example.")),
-            ("kubernetes:8443", "10.0.0.10", Some("127.0.0.1:8443"), Some("kubernetes")),
-            ("https://10.0.0.11:6443", "10.0.0.10", None, None),
-            ("10.0.0.11:6443", "10.0.0.10", None, None),
-        ];
-        for (server, vip, dial, name) in cases {
-            let read = read_from(files([("/asked", FILE)]));
-            let kube = KubeSettings { server: Some(server.into()), ..explicit("/asked") };
-            let api = access(&kube, &vips(&[vip]), &read).unwrap().api;
-            assert_eq!(api.dial.as_deref(), dial, "{server}");
-            assert_eq!(api.tls_server_name.as_deref(), name, "{server}");
-        }
-    }
-
-    #[test]
-    fn a_proxy_is_not_used_for_this_node() {
-        let file = FILE.replacen("server:", "proxy-url: http://p:1\n    server:", 1);
-        let read = read_from(files([("/asked", &file)]));
-        let api = access(&explicit("/asked"), &vips(&["10.0.0.10"]), &read).unwrap().api;
-        assert_eq!(api.proxy, None);
-        assert!(api.remarks.iter().any(|it| it.contains("proxy http://p:1")), "{api:?}");
-    }
-
-    #[test]
-    fn detection_is_for_kubeadm_and_where_no_server_is_given() {
-        let read = read_from(files([(ADMIN, FILE)]));
-        let detecting = KubeSettings { detect: true, port: 7443, ..kube() };
-        let found = access(&detecting, &[], &read).unwrap();
-        assert!(found.detect && found.api.dial.is_none(), "{found:?}");
-        assert_eq!(found.api.server, "https://127.0.0.1:7443");
-        let server = Some("10.0.0.1:6443".into());
-        assert!(!access(&KubeSettings { server, ..detecting.clone() }, &[], &read).unwrap().detect);
-        let read = read_from(files([(OTHERS[1], FILE)]));
-        assert!(!access(&detecting, &[], &read).unwrap().detect);
-    }
-
-    #[test]
-    fn a_pod_uses_its_service_account() {
-        let in_cluster = Some("[fd00:10::1]:443".to_owned());
-        let pod = KubeSettings { in_cluster, ..kube() };
-        let token = "/var/run/secrets/kubernetes.io/serviceaccount/token";
-        let api = access(&pod, &[], &read_from(files([(token, "t")]))).unwrap().api;
-        assert_eq!(api.server, "https://[fd00:10::1]:443");
-        assert_eq!(api.token, Some(Token::File(token.into())));
-        assert_eq!(api.ca, Some(Bytes::File(Path::new(SERVICE_ACCOUNT).join("ca.crt"))));
-
-        assert!(access(&pod, &[], &read_from(files([]))).unwrap_err().contains("token"));
-        let error = access(&kube(), &[], &read_from(files([]))).unwrap_err();
-        assert!(error.contains(ADMIN) && error.contains("KUBERNETES_SERVICE_HOST"), "{error}");
-    }
-
-    #[test]
-    fn a_damaged_kubeconfig_is_an_error_or_another_kubeconfig() {
-        for at in 0..FILE.len() {
-            for with in ["", ":", "[", "'", "\u{0}", "é", "- "] {
-                let mut damaged = FILE.to_owned();
-                damaged.replace_range(at..at + usize::from(with.is_empty()), with);
-                let _ = understood(&damaged);
-                let _ = understood(&FILE[..at]);
-            }
-        }
-    }
-}
+mod tests;

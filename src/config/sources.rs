@@ -330,3 +330,14 @@ fn warn_of_unknown_variables(env: &BTreeMap<String, String>, notes: &mut Notes) 
         notes.warnings.push(format!("{name}: {}", unknown("setting", meant)));
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_file_without_end_is_not_read_to_the_end() {
+        let error = read(Path::new("/dev/zero")).unwrap_err();
+        assert!(error.to_string().contains("more than 1048576 bytes"), "{error}");
+    }
+}

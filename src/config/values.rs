@@ -166,7 +166,7 @@ pub fn nearest(text: &str, known: impl Iterator<Item = &'static str>) -> Option<
     let text = text.to_ascii_lowercase();
     let furthest = (text.len() / 3).clamp(1, 4);
     known
-        .filter(|it| it.len().abs_diff(text.len()) <= furthest)
+        .filter(|it| it.len() > 2 && it.len().abs_diff(text.len()) <= furthest)
         .map(|it| (distance(it.to_ascii_lowercase().as_bytes(), text.as_bytes()), it))
         .filter(|(distance, _)| *distance <= furthest)
         .min()

@@ -34,6 +34,11 @@ pub fn init(level: i32, format: Format) -> io::Result<()> {
     log::set_logger(logger).map_err(io::Error::other)
 }
 
+/// Shows what is of this level and above from now on.
+pub fn set_level(level: i32) {
+    log::set_max_level(level_of(level));
+}
+
 /// Tells of repeats when their minute is over; for the main thread's executor. At exit
 /// `log::logger().flush()` tells of those that are left.
 pub async fn tell_repeats() {

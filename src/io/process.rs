@@ -120,6 +120,11 @@ pub(crate) fn fold(text: &str) -> u64 {
     })
 }
 
+/// The name of this host, as the kernel has it; empty if it has none.
+pub fn hostname() -> String {
+    nix::unistd::gethostname().map(|it| it.to_string_lossy().into_owned()).unwrap_or_default()
+}
+
 #[cfg(test)]
 mod tests {
     use std::io::{BufRead, BufReader, Write};

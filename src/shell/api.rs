@@ -32,7 +32,7 @@ pub(super) struct Api {
 }
 
 enum Settled {
-    Access(ApiAccess),
+    Access(Box<ApiAccess>),
     NotYet(String),
 }
 
@@ -100,7 +100,7 @@ impl Api {
         let mut why = "its address is not settled yet".to_owned();
         loop {
             match self.settled.try_recv() {
-                Ok(Settled::Access(access)) => self.connect(access),
+                Ok(Settled::Access(access)) => self.connect(*access),
                 Ok(Settled::NotYet(it)) => why = it,
                 Err(TryRecvError::Empty | TryRecvError::Disconnected) => break,
             }
@@ -135,7 +135,7 @@ impl Api {
         let (config, settle) = (self.config.clone(), self.settle.clone());
         let wait = move || loop {
             let (done, news) = match access(&config) {
-                Ok(access) => (true, Settled::Access(access)),
+                Ok(access) => (true, Settled::Access(Box::new(access))),
                 Err(why) => (false, Settled::NotYet(why)),
             };
             if settle.send(news).is_err() || done {
@@ -161,6 +161,7 @@ pub(super) fn access(config: &Config) -> Result<ApiAccess, String> {
     if access.detect {
         access.api.server = detect(config.port)?;
         access.api.dial = None;
+        kubeconfig::keep_off(&mut access.api, &config.vips)?;
     }
     Ok(access.api)
 }

@@ -55,9 +55,8 @@ impl Findings {
             Ok(it) => {
                 let missing = [(it.net_admin, "CAP_NET_ADMIN"), (it.net_raw, "CAP_NET_RAW")];
                 for (_, name) in missing.iter().filter(|it| !it.0) {
-                    self.faults.push(format!(
-                        "capabilities: {name} is missing; run as root or grant it"
-                    ));
+                    self.faults
+                        .push(format!("capabilities: {name} is missing; run as root or grant it"));
                 }
             }
             Err(why) => self.warnings.push(format!("capabilities: cannot be read: {why}")),
@@ -119,9 +118,9 @@ impl Findings {
             Hardware::Ethernet => self.warnings.push(format!(
                 "vip_interface={name}: has no carrier; this node does not campaign until it has"
             )),
-            Hardware::InfiniBand => self.faults.push(format!(
-                "vip_interface={name}: InfiniBand is not in this version"
-            )),
+            Hardware::InfiniBand => {
+                self.faults.push(format!("vip_interface={name}: InfiniBand is not in this version"))
+            }
             Hardware::Loopback | Hardware::Other(_) => self.faults.push(format!(
                 "vip_interface={name}: takes no ARP or NDP frames; name an Ethernet-like link"
             )),
@@ -129,10 +128,8 @@ impl Findings {
     }
 
     fn look_at_v6(&mut self, config: &Config, link: &LinkName) {
-        let wants_v6 = config
-            .vips
-            .iter()
-            .any(|it| matches!(it, VipSetting::Address(ip) if ip.is_ipv6()));
+        let wants_v6 =
+            config.vips.iter().any(|it| matches!(it, VipSetting::Address(ip) if ip.is_ipv6()));
         let path = format!("/proc/sys/net/ipv6/conf/{link}/disable_ipv6");
         let disabled = sources::read(std::path::Path::new(&path)).is_ok_and(|it| it.trim() == "1");
         if wants_v6 && disabled {
@@ -141,7 +138,8 @@ impl Findings {
     }
 
     fn look_at_fence(&mut self, config: &Config) {
-        let (_, fences) = Fence::open(config.instance.as_deref(), config.fence != FenceSetting::Off);
+        let (_, fences) =
+            Fence::open(config.instance.as_deref(), config.fence != FenceSetting::Off);
         for (family, it) in [("IPv4", &fences.v4), ("IPv6", &fences.v6)] {
             match it {
                 Ok(()) => self.good.push(format!("nftables fence for {family}: holds")),

@@ -169,11 +169,7 @@ impl Shell {
             let from = from.clone();
             async move { Ok(Wake::Input(from.recv().await.unwrap_or(Input::Stop))) }
         };
-        let wake = signal
-            .or(mail(&inbox.from_threads))
-            .or(mail(&inbox.from_tasks))
-            .or(tick)
-            .await;
+        let wake = signal.or(mail(&inbox.from_threads)).or(mail(&inbox.from_tasks)).or(tick).await;
         if let Some(it) = &self.supervisor {
             it.alive();
         }

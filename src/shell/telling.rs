@@ -32,7 +32,9 @@ pub(super) fn log(notice: &Notice) {
                 | Refusal::NameClash
                 | Refusal::NoCarrier { .. }
                 | Refusal::NoFrames { .. }
-                | Refusal::NoLink { .. } => log::warn!(vip:%, code; "not answering for {vip}: {refusal}"),
+                | Refusal::NoLink { .. } => {
+                    log::warn!(vip:%, code; "not answering for {vip}: {refusal}")
+                }
                 Refusal::NotLeader { .. } | Refusal::Unconfirmed => {
                     log::info!(vip:%, code; "not answering for {vip}: {refusal}");
                 }

@@ -371,6 +371,43 @@ fn a_carrier_that_is_gone_for_100_ms_hands_over_and_one_that_is_back_sooner_burs
 }
 
 #[test]
+fn an_address_is_extended_before_its_whole_seconds_are_over() {
+    let mut bench = Bench::leading();
+    let mut ends_at = bench.now + secs(10);
+    while bench.now < bench.led_since + secs(60) {
+        let turn = bench.tick_next();
+        for job in turn.jobs() {
+            if let KernelJob::HoldAddress { until, .. } = job {
+                ends_at = bench.now + secs(until.saturating_since(bench.now).as_secs());
+            }
+        }
+        assert!(bench.now < ends_at, "{:?}", bench.now);
+        bench.renew_if_asked();
+    }
+    assert_eq!(bench.status().readded, 0);
+}
+
+#[test]
+fn a_lease_whose_renewals_stall_keeps_its_address_while_it_is_entitled() {
+    let mut bench = Bench::leading();
+    let start = bench.now;
+    while bench.now < start + secs(4) {
+        bench.tick_next();
+        bench.renew_if_asked();
+    }
+    let until = bench.now + secs(10);
+    let mut ends_at = start + secs(10);
+    while bench.status().role == Role::Leader {
+        for job in bench.tick_next().jobs() {
+            if let KernelJob::HoldAddress { until, .. } = job {
+                ends_at = bench.now + secs(until.saturating_since(bench.now).as_secs());
+            }
+        }
+    }
+    assert!(ends_at + secs(1) + ms(1) >= until, "{ends_at:?} {until:?}");
+}
+
+#[test]
 fn a_short_prefix_is_used_only_beside_an_address_of_the_nodes_own() {
     let mut bench = Bench::with_length(24).into_leading();
     assert_eq!(bench.status().vips[0].length, 24);

@@ -75,7 +75,8 @@ fn a_variable_beats_a_flag_beats_the_file_beats_the_default() {
 #[test]
 fn every_kind_of_file_is_understood() {
     let yaml = "address: 10.0.0.42, fd00::42\nenableARP: yes\nenableControlPlane: true\n\
-                leaseDuration: 20\nleaseAnnotations: {a: b}\nbgpConfig:\n  AS: 7\n  peers: [{address: x}]\n\
+                leaseDuration: 20\nleaseAnnotations: {a: b}\nbgpConfig:\n  AS: 7\n  \
+                peers: [{address: x}]\n\
                 controlPlaneHealthCheck: {address: 'http://x'}\nnodeName: N2\n";
     let json = r#"{"ADDRESS": "10.0.0.42,fd00::42", "enablearp": true, "enableControlPlane": true,
         "leaseDuration": 20, "leaseAnnotations": {"a": "b"}, "leaseNodeName": "n2"}"#;

@@ -2,252 +2,309 @@ use std::collections::BTreeMap;
 
 use super::*;
 
-const HOME: &str = "/root/.kube/config";
+const FILE: &str = "
+apiVersion: v1
+kind: Config
+current-context: admin@cluster
+contexts:
+- name: other
+  context: {cluster: nowhere, user: nobody}
+- name: admin@cluster
+  context: {cluster: cluster, user: admin}
+clusters:
+- name: cluster
+  cluster:
+    certificate-authority-data: Q0E=
+    server: https://10.0.0.10:6443
+users:
+- name: admin
+  user:
+    client-certificate-data: Q0VSVA==
+    client-key-data: S0VZ
+";
 
-#[test]
-fn the_search_order_is_that_of_kube_vip_and_then_some() {
-    let places = ["/own", ADMIN, OTHERS[0], OTHERS[1], OTHERS[2], OTHERS[3], HOME];
-    for first in 0..places.len() {
-        let files = places.iter().skip(first).map(|it| (*it, kubeconfig("https://10.0.0.5:6443")));
-        let access = found(&settings(), &[], files).unwrap();
-        assert_eq!(access.api.source, format!("{}, context c", places[first]));
-        let warned = access.api.remarks.iter().any(|it| it.contains("k8s_config_file=/own"));
-        assert_eq!(warned, first > 0, "an explicit kubeconfig that is missing is warned about");
-    }
+fn read_from(files: BTreeMap<PathBuf, String>) -> impl Fn(&Path) -> io::Result<String> {
+    move |path| files.get(path).cloned().ok_or_else(|| io::ErrorKind::NotFound.into())
 }
 
-#[test]
-fn the_server_depends_on_the_place() {
-    let own = "https://10.0.0.5:6443";
-    let here = ("https://kubernetes:7443", Some("127.0.0.1:7443"), Some("kubernetes"));
-    let cases = [
-        ("/own", None, (own, None, None)),
-        ("/own", Some("10.0.0.6:1"), ("https://10.0.0.6:1", None, None)),
-        (ADMIN, None, here),
-        (ADMIN, Some("https://h/p/"), ("https://h:443/p", None, None)),
-        (OTHERS[0], None, here),
-        (OTHERS[1], None, (own, None, None)),
-        (OTHERS[3], Some("h"), ("https://h:443", None, None)),
-        (HOME, None, (own, None, None)),
-        (HOME, Some("10.0.0.6:1"), (own, None, None)),
-    ];
-    for (place, server, (url, dial, name)) in cases {
-        let server = server.map(str::to_owned);
-        let settings = KubeSettings { server, detect: true, ..settings() };
-        let Access { api, detect } = found(&settings, &[], [(place, kubeconfig(own))]).unwrap();
-        assert_eq!(api.server, url, "{place}");
-        assert_eq!(api.dial.as_deref(), dial, "{place}");
-        assert_eq!(api.tls_server_name.as_deref(), name, "{place}");
-        assert_eq!(detect, name.is_some(), "{place}");
-    }
+fn files<const N: usize>(files: [(&str, &str); N]) -> BTreeMap<PathBuf, String> {
+    files.map(|(path, content)| (path.into(), content.into())).into()
 }
 
-#[test]
-fn the_way_never_leads_over_the_vip() {
-    let vips = [
-        VipSetting::Address("10.0.0.42".parse().unwrap()),
-        VipSetting::Address("fd00::42".parse().unwrap()),
-        VipSetting::Name("api.example.com".into()),
-    ];
-    let cases = [
-        ("https://10.0.0.42:6443", "127.0.0.1:6443", "10.0.0.42"),
-        ("https://[FD00:0::42]", "127.0.0.1:443", "fd00:0::42"),
-        ("https://API.example.com.:1/x", "127.0.0.1:1", "api.example.com."),
-    ];
-    for (server, dial, name) in cases {
-        let Access { api, .. } = found(&settings(), &vips, [("/own", kubeconfig(server))]).unwrap();
-        assert_eq!(api.dial.as_deref(), Some(dial), "{server}");
-        assert_eq!(api.tls_server_name.as_deref(), Some(name), "{server}");
-        let other = found(&settings(), &[], [("/own", kubeconfig(server))]).unwrap();
-        assert_eq!(other.api.dial, None, "{server}");
-    }
-    let proxied = |server: &str| {
-        let text =
-            kubeconfig(server).replace("{server", "{proxy-url: 'http://10.0.0.42:3128', server");
-        found(&settings(), &vips, [("/own", text)])
-    };
-    assert!(proxied("https://10.0.0.5").unwrap_err().contains("over the VIP"));
-    assert_eq!(proxied("https://10.0.0.42").unwrap().api.proxy, None);
-}
-
-#[test]
-fn a_pod_uses_its_service_account() {
-    let token = format!("{SERVICE_ACCOUNT}/token");
-    let files = || [(token.as_str(), "t".to_owned())];
-    let settings = KubeSettings { in_cluster: Some("[fd00::1]:443".into()), ..settings() };
-    let Access { api, .. } = found(&settings, &[], files()).unwrap();
-    assert_eq!(api.server, "https://[fd00::1]:443");
-    assert_eq!(api.token, Some(Token::File(token.clone().into())));
-    assert_eq!(api.ca, Some(Bytes::File(format!("{SERVICE_ACCOUNT}/ca.crt").into())));
-    assert_eq!(api.remarks.len(), 1, "the explicit kubeconfig: {:?}", api.remarks);
-
-    assert!(found(&settings, &[], []).unwrap_err().contains("token"));
-    let nowhere = KubeSettings { in_cluster: None, ..settings };
-    assert!(found(&nowhere, &[], files()).unwrap_err().contains("not a Pod"));
-}
-
-#[test]
-fn a_kubeconfig_that_cannot_be_read_is_not_passed_over() {
-    let read = |path: &Path| match path.to_str() {
-        Some("/own") => Err(io::Error::from(io::ErrorKind::PermissionDenied)),
-        Some(_) | None => Ok(kubeconfig("https://h")),
-    };
-    assert!(access(&settings(), &[], &read).unwrap_err().contains("/own"));
-}
-
-#[test]
-fn credentials_are_files_or_inline() {
-    let pem = "-----BEGIN CERTIFICATE-----\n";
-    let data = STANDARD.encode(pem);
-    let (broken, inline) = data.split_at(7);
-    let folded = format!("|\n      {broken}\n      {inline}");
-    let api = api(
-        &format!("certificate-authority: sub/ca.crt\n    certificate-authority-data: {folded}"),
-        "{client-certificate: c.crt, client-key: /k/c.key, token: a, tokenFile: t}",
-    )
-    .unwrap();
-    assert_eq!(api.ca, Some(Bytes::Inline(pem.into())));
-    assert_eq!(
-        api.client,
-        Some(ClientCertificate {
-            certificate: Bytes::File("/etc/x/c.crt".into()),
-            key: Bytes::File("/k/c.key".into()),
-        })
-    );
-    assert_eq!(api.token, Some(Token::File("/etc/x/t".into())));
-}
-
-#[test]
-fn what_cannot_be_done_is_refused_with_the_reason() {
-    let ca = "certificate-authority: ca.crt";
-    let cases = [
-        (ca, "{exec: {command: aws}}", "runs no credential plugins"),
-        (ca, "{auth-provider: {name: gcp}}", "auth-provider"),
-        (ca, "{username: u, password: p}", "passwords"),
-        (ca, "{as: root}", "impersonation"),
-        (ca, "{client-certificate: c}", "without client-key"),
-        (ca, "{client-key: c}", "without client-certificate"),
-        (ca, "{client-key-data: '%%%'}", "not base64"),
-        (ca, "{client-key-data: aGVsbG8=}", "not in PEM"),
-        ("x: y", "{token: t}", "nobody to trust"),
-        (
-            "certificate-authority: c\n    insecure-skip-tls-verify: true",
-            "{}",
-            "exclude each other",
-        ),
-        ("certificate-authority: c\n    proxy-url: socks5://h:1", "{}", "not a server"),
-        ("certificate-authority: c\n    proxy-url: https://h:1", "{}", "only http://"),
-    ];
-    for (cluster, user, why) in cases {
-        let got = api(cluster, user).unwrap_err();
-        assert!(got.contains(why), "{cluster} {user}: {got}");
-    }
-}
-
-#[test]
-fn remarks_say_what_is_not_safe() {
-    let api = api("insecure-skip-tls-verify: true\n    tls-server-name: n", "{}").unwrap();
-    assert_eq!(api.tls_server_name.as_deref(), Some("n"));
-    assert!(api.insecure);
-    assert_eq!(api.remarks.len(), 2, "{:?}", api.remarks);
-}
-
-#[test]
-fn a_broken_kubeconfig_is_an_error_that_says_where() {
-    let good = kubeconfig("https://h");
-    let cases = [
-        ("".to_owned(), "no current-context"),
-        ("- a".to_owned(), "no current-context"),
-        (good.replace("current-context: c", "current-context: x"), "no context \"x\""),
-        (good.replace("cluster: k", "cluster: x"), "no cluster \"x\""),
-        (good.replace("user: u", "user: x"), "no user \"x\""),
-        (good.replace("server:", "servant:"), "no server"),
-        (good.replace("https://h", "ftp://h"), "not a server"),
-        (good.replace("https://h", "https://u:p@h"), "not a server"),
-        (good.replace("https://h", "https://h:0"), "not a server"),
-        (good.replace("https://h", "https://[::1"), "not a server"),
-        (good.replace("https://h", "https://"), "not a server"),
-        ("a: *b".to_owned(), "/own"),
-    ];
-    for (text, why) in cases {
-        let got = found(&settings(), &[], [("/own", text.clone())]).unwrap_err();
-        assert!(got.contains(why) && got.starts_with("/own: "), "{text}: {got}");
-    }
-}
-
-#[test]
-fn no_mutation_of_a_kubeconfig_panics() {
-    let seed = kubeconfig("https://[fd00::1]:6443/p").into_bytes();
-    let mut state = 7_u64;
-    let mut random = |below: usize| {
-        state =
-            state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-        (state >> 33) as usize % below
-    };
-    let mut understood = 0;
-    for _ in 0..20_000 {
-        let mut bytes = seed.clone();
-        for _ in 0..=random(4) {
-            let at = random(bytes.len());
-            match random(4) {
-                0 => bytes[at] = b"-:{}[]&*!|>'\"%@`#,?\t \n\0\\"[random(24)],
-                1 => drop(bytes.remove(at)),
-                2 => bytes.insert(at, random(256) as u8),
-                _ => bytes.truncate(at.max(1)),
-            }
-        }
-        let text = String::from_utf8_lossy(&bytes).into_owned();
-        understood += usize::from(found(&settings(), &[], [("/own", text)]).is_ok());
-    }
-    assert!((100..19_900).contains(&understood), "{understood} of 20000 were understood");
-}
-
-fn settings() -> KubeSettings {
+fn kube() -> KubeSettings {
     KubeSettings {
-        kubeconfigs: ["/own", ADMIN].iter().chain(&OTHERS).chain([&HOME]).map(Into::into).collect(),
-        explicit: true,
+        kubeconfigs: [ADMIN].iter().chain(&OTHERS).map(PathBuf::from).collect(),
+        explicit: false,
         server: None,
         detect: false,
-        port: 7443,
+        port: 6443,
         in_cluster: None,
     }
 }
 
-fn kubeconfig(server: &str) -> String {
-    format!(
-        "apiVersion: v1\n\
-         kind: Config\n\
-         current-context: c\n\
-         contexts:\n\
-         - {{name: other, context: {{cluster: none, user: none}}}}\n\
-         - name: c\n  context: {{cluster: k, user: u}}\n\
-         clusters:\n\
-         - name: k\n  cluster: {{server: '{server}', certificate-authority: ca.crt}}\n\
-         users:\n\
-         - name: u\n  user: {{token: t}}\n"
-    )
+fn explicit(path: &str) -> KubeSettings {
+    let mut kube = kube();
+    kube.kubeconfigs.insert(0, path.into());
+    kube.explicit = true;
+    kube
 }
 
-fn api(cluster: &str, user: &str) -> Result<ApiAccess, String> {
-    let text = format!(
-        "current-context: c\n\
-         contexts: [{{name: c, context: {{cluster: 7, user: u}}}}]\n\
-         clusters:\n- name: 7\n  cluster:\n    server: https://h\n    {cluster}\n\
-         users: [{{name: u, user: {user}}}]\n"
-    );
-    let settings = KubeSettings { kubeconfigs: vec!["/etc/x/own".into()], ..settings() };
-    found(&settings, &[], [("/etc/x/own", text)]).map(|it| it.api)
-}
-
-fn found<'a>(
-    settings: &KubeSettings,
-    vips: &[VipSetting],
-    files: impl IntoIterator<Item = (&'a str, String)>,
-) -> Result<Access, String> {
-    let files: BTreeMap<_, _> = files.into_iter().collect();
-    let read = |path: &Path| match path.to_str().and_then(|it| files.get(it)) {
-        Some(text) => Ok(text.clone()),
-        None => Err(io::Error::from(io::ErrorKind::NotFound)),
+fn vips(addresses: &[&str]) -> Vec<VipSetting> {
+    let vip = |it: &&str| match it.parse() {
+        Ok(address) => VipSetting::Address(address),
+        Err(_) => VipSetting::Name((*it).to_owned()),
     };
-    access(settings, vips, &read)
+    addresses.iter().map(vip).collect()
+}
+
+/// What becomes of a kubeconfig at a path that was asked for.
+fn understood(content: &str) -> Result<ApiAccess, String> {
+    let read = read_from(files([("/etc/edgevip/kubeconfig", content)]));
+    access(&explicit("/etc/edgevip/kubeconfig"), &[], &read).map(|it| it.api)
+}
+
+fn with_user(user: &str) -> String {
+    let (head, _) = FILE.split_once("    client-certificate-data").unwrap();
+    head.to_owned() + user
+}
+
+#[test]
+fn the_current_context_is_followed() {
+    let api = understood(FILE).unwrap();
+    assert_eq!(api.server, "https://10.0.0.10:6443");
+    assert_eq!(api.dial, None);
+    assert_eq!(api.ca, Some(Bytes::Inline(b"CA".into())));
+    let client = api.client.unwrap();
+    assert_eq!(client.certificate, Bytes::Inline(b"CERT".into()));
+    assert_eq!(client.key, Bytes::Inline(b"KEY".into()));
+    assert_eq!((api.token, api.insecure, api.remarks), (None, false, vec![]));
+}
+
+#[test]
+fn paths_are_relative_to_the_kubeconfig() {
+    let user = "    client-certificate: a.crt\n    client-key: /b/a.key\n    tokenFile: ../t\n";
+    let content = with_user(user)
+        .replace("certificate-authority-data: Q0E=", "certificate-authority: pki/ca.crt");
+    let api = understood(&content).unwrap();
+    assert_eq!(api.ca, Some(Bytes::File("/etc/edgevip/pki/ca.crt".into())));
+    let client = api.client.unwrap();
+    assert_eq!(client.certificate, Bytes::File("/etc/edgevip/a.crt".into()));
+    assert_eq!(client.key, Bytes::File("/b/a.key".into()));
+    assert_eq!(api.token, Some(Token::File("/etc/edgevip/../t".into())));
+}
+
+#[test]
+fn the_ways_of_a_cluster_are_kept() {
+    let more = "    tls-server-name: api.example\n    proxy-url: http://proxy:3128\n    server:";
+    let api = understood(&FILE.replacen("    server:", more, 1)).unwrap();
+    assert_eq!(api.tls_server_name.as_deref(), Some("api.example"));
+    assert_eq!(api.proxy.as_deref(), Some("http://proxy:3128"));
+
+    let insecure = "insecure-skip-tls-verify: true";
+    let api = understood(&FILE.replace("certificate-authority-data: Q0E=", insecure)).unwrap();
+    assert!(api.insecure && api.remarks.iter().any(|it| it.contains("not verified")));
+
+    let both = format!("{insecure}\n    server:");
+    let api = understood(&FILE.replacen("server:", &both, 1)).unwrap();
+    assert!(!api.insecure && api.remarks.iter().any(|it| it.contains("ignored")));
+}
+
+#[test]
+fn what_cannot_be_used_is_refused_with_the_reason() {
+    let cases = [
+        (with_user("    exec: {command: aws}\n"), "exec runs a program"),
+        (with_user("    auth-provider: {name: gcp}\n"), "auth-provider asks"),
+        (with_user("    token: t\n    as: root\n"), "as acts as another user"),
+        (with_user("    username: u\n    password: p\n"), "username and password"),
+        (with_user("    client-certificate-data: Q0VSVA==\n"), "without its client-key"),
+        (with_user("    client-key: a.key\n"), "without its client-certificate"),
+        (FILE.replace("Q0E=", "?!"), "certificate-authority-data is not base64"),
+        (FILE.replace("certificate-authority-data: Q0E=", "x: y"), "no certificate-authority"),
+        (FILE.replace("current-context: admin@cluster", ""), "no current-context"),
+        (FILE.replace("@cluster\ncontexts", "\ncontexts"), "no context called \"admin\""),
+        (FILE.replace("user: admin}", "user: joe}"), "no user called \"joe\""),
+        (FILE.replace("server: https", "x: https"), "no server"),
+        (FILE.replace("https://", "ftp://"), "\"ftp://10.0.0.10:6443\" is no server"),
+        ("[]".into(), "no current-context"),
+        ("".into(), "no current-context"),
+        ("a: [".into(), "/etc/edgevip/kubeconfig: "),
+        ("x".repeat(2 << 20), "more than"),
+    ];
+    for (content, why) in cases {
+        let error = understood(&content).unwrap_err();
+        assert!(error.contains(why), "{error:?} lacks {why:?}");
+    }
+}
+
+#[test]
+fn a_file_of_tokens_is_preferred_to_a_token() {
+    let api = understood(&with_user("    token: abc\n")).unwrap();
+    assert_eq!(api.token, Some(Token::Inline("abc".into())));
+    let api = understood(&with_user("    token: abc\n    tokenFile: /t\n")).unwrap();
+    assert_eq!(api.token, Some(Token::File("/t".into())));
+    let api = understood(&with_user("    {}\n")).unwrap();
+    assert!(api.remarks.iter().any(|it| it.contains("anonymous")));
+}
+
+#[test]
+fn the_first_kubeconfig_that_exists_is_used() {
+    let cases: [(&[&str], &str, &str, Option<&str>); 5] = [
+        (&[ADMIN, "/asked"], "/asked", "https://10.0.0.10:6443", None),
+        (&[ADMIN, OTHERS[1]], ADMIN, "https://kubernetes:6443", Some("127.0.0.1:6443")),
+        (&[SUPER_ADMIN], SUPER_ADMIN, "https://kubernetes:6443", Some("127.0.0.1:6443")),
+        (&[OTHERS[1], OTHERS[2]], OTHERS[1], "https://10.0.0.10:6443", None),
+        (&[OTHERS[3]], OTHERS[3], "https://10.0.0.10:6443", None),
+    ];
+    for (present, source, server, dial) in cases {
+        let read = read_from(present.iter().map(|it| (it.into(), FILE.into())).collect());
+        let api = access(&explicit("/asked"), &[], &read).unwrap().api;
+        assert_eq!((api.source.as_str(), api.server.as_str()), (source, server));
+        assert_eq!(api.dial.as_deref(), dial, "{source}");
+        assert_eq!(api.tls_server_name.as_deref(), dial.map(|_| "kubernetes"), "{source}");
+        let warned = api.remarks.iter().any(|it| it.contains("/asked: does not exist"));
+        assert_eq!(warned, source != "/asked");
+    }
+}
+
+#[test]
+fn a_kubeconfig_that_cannot_be_read_is_not_passed_over() {
+    let read = |path: &Path| match path == Path::new(ADMIN) {
+        true => Err(io::ErrorKind::PermissionDenied.into()),
+        false => Ok(FILE.to_owned()),
+    };
+    let error = access(&kube(), &[], &read).unwrap_err();
+    assert!(error.starts_with(ADMIN), "{error}");
+}
+
+#[test]
+fn our_own_vip_is_never_gone_through() {
+    let cases = [
+        ("https://10.0.0.10:6443", "10.0.0.10", Some("127.0.0.1:6443"), Some("10.0.0.10")),
+        ("https://10.0.0.10", "10.0.0.10", Some("127.0.0.1:443"), Some("10.0.0.10")),
+        ("https://[FD00:0::1]:7443", "fd00::1", Some("127.0.0.1:7443"), Some("fd00:0::1")),
+        ("https://Api.Example.:1", "api.example", Some("127.0.0.1:1"), Some("api.example.")),
+        ("kubernetes:8443", "10.0.0.10", Some("127.0.0.1:8443"), Some("kubernetes")),
+        ("https://10.0.0.11:6443", "10.0.0.10", None, None),
+        ("10.0.0.11:6443", "10.0.0.10", None, None),
+    ];
+    for (server, vip, dial, name) in cases {
+        let read = read_from(files([("/asked", FILE)]));
+        let kube = KubeSettings { server: Some(server.into()), ..explicit("/asked") };
+        let api = access(&kube, &vips(&[vip]), &read).unwrap().api;
+        assert_eq!(api.dial.as_deref(), dial, "{server}");
+        assert_eq!(api.tls_server_name.as_deref(), name, "{server}");
+    }
+}
+
+#[test]
+fn a_proxy_is_not_used_for_this_node() {
+    let file = FILE.replacen("server:", "proxy-url: http://p:1\n    server:", 1);
+    let read = read_from(files([("/asked", &file)]));
+    let api = access(&explicit("/asked"), &vips(&["10.0.0.10"]), &read).unwrap().api;
+    assert_eq!(api.proxy, None);
+    assert!(api.remarks.iter().any(|it| it.contains("proxy-url")), "{api:?}");
+
+    let cases = [
+        ("http://me:secret@10.0.0.11:1", None),
+        ("http://me:secret@10.0.0.42:1", Some("on the VIP")),
+        ("http://10.0.0.42", Some("on the VIP")),
+        ("socks5://10.0.0.11:1", Some("http:// proxy")),
+    ];
+    for (proxy, why) in cases {
+        let file = FILE.replacen("server:", &format!("proxy-url: {proxy}\n    server:"), 1);
+        let read = read_from(files([("/asked", &file)]));
+        let found = access(&explicit("/asked"), &vips(&["10.0.0.42"]), &read);
+        match why {
+            None => assert_eq!(found.unwrap().api.proxy.as_deref(), Some(proxy)),
+            Some(why) => assert!(found.unwrap_err().contains(why), "{proxy}"),
+        }
+    }
+}
+
+#[test]
+fn kubernetes_addr_is_for_the_kubeconfigs_of_a_host() {
+    let home = "/root/.kube/config";
+    let other = "https://10.0.0.11:6443";
+    let cases =
+        [("/asked", other), (ADMIN, other), (OTHERS[1], other), (home, "https://10.0.0.10:6443")];
+    for (path, server) in cases {
+        let mut kube = KubeSettings { server: Some("10.0.0.11:6443".into()), ..explicit("/asked") };
+        kube.kubeconfigs.push(home.into());
+        let api = access(&kube, &[], &read_from(files([(path, FILE)]))).unwrap().api;
+        assert_eq!(api.server, server, "{path}");
+        let said = api.remarks.iter().any(|it| it.contains("kubernetes_addr is not used"));
+        assert_eq!(said, server != other, "{path}");
+    }
+}
+
+#[test]
+fn a_path_through_a_file_is_a_missing_kubeconfig() {
+    let read = |path: &Path| match path.to_str() {
+        Some(ADMIN) => Ok(FILE.to_owned()),
+        Some(_) | None => Err(io::ErrorKind::NotADirectory.into()),
+    };
+    assert_eq!(access(&explicit("/dev/null/x"), &[], &read).unwrap().api.source, ADMIN);
+}
+
+#[test]
+fn detection_is_for_kubeadm_and_where_no_server_is_given() {
+    let read = read_from(files([(ADMIN, FILE)]));
+    let detecting = KubeSettings { detect: true, port: 7443, ..kube() };
+    let found = access(&detecting, &[], &read).unwrap();
+    assert!(found.detect && found.api.dial.is_none(), "{found:?}");
+    assert_eq!(found.api.server, "https://127.0.0.1:7443");
+    let server = Some("10.0.0.1:6443".into());
+    assert!(!access(&KubeSettings { server, ..detecting.clone() }, &[], &read).unwrap().detect);
+    let read = read_from(files([(OTHERS[1], FILE)]));
+    assert!(!access(&detecting, &[], &read).unwrap().detect);
+}
+
+#[test]
+fn a_pod_uses_its_service_account() {
+    let in_cluster = Some("[fd00:10::1]:443".to_owned());
+    let pod = KubeSettings { in_cluster, ..kube() };
+    let token = "/var/run/secrets/kubernetes.io/serviceaccount/token";
+    let api = access(&pod, &[], &read_from(files([(token, "t")]))).unwrap().api;
+    assert_eq!(api.server, "https://[fd00:10::1]:443");
+    assert_eq!(api.token, Some(Token::File(token.into())));
+    assert_eq!(api.ca, Some(Bytes::File(Path::new(SERVICE_ACCOUNT).join("ca.crt"))));
+
+    assert!(access(&pod, &[], &read_from(files([]))).unwrap_err().contains("token"));
+    let error = access(&kube(), &[], &read_from(files([]))).unwrap_err();
+    assert!(error.contains(ADMIN) && error.contains("KUBERNETES_SERVICE_HOST"), "{error}");
+}
+
+#[test]
+fn no_mutation_of_a_kubeconfig_panics() {
+    let mut state = 7_u64;
+    let mut random = |below: usize| {
+        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+        (state >> 33) as usize % below
+    };
+    let mut good = 0;
+    for _ in 0..20_000 {
+        let mut bytes = FILE.as_bytes().to_vec();
+        for _ in 0..=random(4) {
+            let at = random(bytes.len());
+            match random(3) {
+                0 => bytes[at] = b"-:{}[]&*!|>'\"%@`#,?\t \n\0\\"[random(24)],
+                1 => drop(bytes.remove(at)),
+                _ => bytes.insert(at, random(256) as u8),
+            }
+        }
+        good += usize::from(understood(&String::from_utf8_lossy(&bytes)).is_ok());
+    }
+    assert!((1_000..19_000).contains(&good), "{good} of 20000 were understood");
+}
+
+#[test]
+fn a_damaged_kubeconfig_is_an_error_or_another_kubeconfig() {
+    for at in 0..FILE.len() {
+        for with in ["", ":", "[", "'", "\u{0}", "é", "- "] {
+            let mut damaged = FILE.to_owned();
+            damaged.replace_range(at..at + usize::from(with.is_empty()), with);
+            let _ = understood(&damaged);
+            let _ = understood(&FILE[..at]);
+        }
+    }
 }

@@ -242,10 +242,10 @@ impl Announcer {
         links.sort();
         links.dedup();
         let vips: Vec<_> = placement.keys().copied().collect();
-        let wanted = Some((links, vips));
-        if self.listening != wanted {
-            self.listening = wanted.clone();
-            let (links, vips) = wanted.unwrap_or_default();
+        let wanted = (links, vips);
+        if self.listening.as_ref() != Some(&wanted) {
+            let (links, vips) = wanted.clone();
+            self.listening = Some(wanted);
             cx.order(KernelJob::Listen { links, vips });
         }
     }
