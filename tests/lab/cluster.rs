@@ -1,6 +1,7 @@
 //! A few edgevips that share VIPs and a Lease.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::env;
 use std::fs;
 use std::net::IpAddr;
 use std::process::Command;
@@ -16,6 +17,10 @@ use super::daemon::Daemon;
 use super::net::{command_in, run};
 use super::watch::Watch;
 use super::{Lab, gap, wait_for};
+
+/// Each host has a boot of its own, but all of them are of one machine.
+const OWN_BOOT_ID: &str = "printf '%s\\n' 00000000-0000-4000-8000-0000000000$0 > /run/boot-$0
+mount --bind /run/boot-$0 /proc/sys/kernel/random/boot_id && exec \"$@\"";
 
 /// Daemons by instance name, with the settings they share.
 pub struct Cluster<'a> {
@@ -57,6 +62,9 @@ impl<'a> Cluster<'a> {
         ] {
             cluster.set(key, value);
         }
+        if let Ok(level) = env::var("vip_loglevel") {
+            cluster.set("vip_loglevel", &level);
+        }
         cluster.lease_times("3", "2", "500ms");
         cluster
     }
@@ -81,9 +89,15 @@ impl<'a> Cluster<'a> {
 
     /// Starts a daemon on a node, under a name of its own, as an instance of its own.
     pub fn start_as(&mut self, instance: &str, host: &str, node: &str) {
-        let mut command = command_in(host, &self.lab.program.display().to_string());
-        let path = std::env::var_os("PATH").unwrap_or_default();
-        command.arg("manager").env_clear().env("PATH", path).envs(&self.settings);
+        let mut command = command_in(host, "sh");
+        let path = env::var_os("PATH").unwrap_or_default();
+        command
+            .args(["-c", OWN_BOOT_ID, host])
+            .arg(&self.lab.program)
+            .arg("manager")
+            .env_clear()
+            .env("PATH", path)
+            .envs(&self.settings);
         command.env("vip_nodename", node).env("instance_name", instance);
         self.daemons.insert(instance.into(), Daemon::start(instance, &mut command));
     }

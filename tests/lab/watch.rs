@@ -18,6 +18,8 @@ use super::{millis, net, wait_for};
 pub const PERIOD: Duration = Duration::from_millis(10);
 /// An answer that takes longer is counted as none.
 const PATIENCE: Duration = Duration::from_millis(300);
+/// So many of the newest questions may still be answered: that is not yet silence.
+const UNSETTLED: usize = 3;
 /// How many askers take turns; their turn must come round later than `PATIENCE`.
 const ASKERS: usize = 64;
 /// Not the watching host's own, so that its kernel takes no part.
@@ -110,11 +112,9 @@ impl Watch {
 
     /// Who answered, by stretches, since then.
     pub fn spans(&self, since: Instant) -> Vec<Span> {
-        let now = clock::now();
         let asked = &self.record().asked;
-        // The newest questions may still be answered.
-        let old = |it: &&Asked| it.at >= since && now.saturating_since(it.at) > PATIENCE;
-        spans(asked.iter().filter(old))
+        let settled = asked.len().saturating_sub(UNSETTLED);
+        spans(asked[..settled].iter().filter(|it| it.at >= since))
     }
 
     /// How long more than one answered since then: from the first such question to the last.
@@ -167,9 +167,8 @@ impl Watch {
         let mut now = BTreeSet::new();
         let fine = wait_for(within, || {
             let record = self.record();
-            let mut last = record.asked.iter().rev().filter(|it| it.at >= began);
-            // An answer still under way is not yet silence.
-            let recent: Vec<_> = last.by_ref().skip(3).take(10).collect();
+            let last = record.asked.iter().rev().filter(|it| it.at >= began);
+            let recent: Vec<_> = last.skip(UNSETTLED).take(10).collect();
             now = recent.first().map(|it| it.by.clone()).unwrap_or_default();
             recent.len() == 10 && recent.iter().all(|it| it.by == now) && wanted(&now)
         });

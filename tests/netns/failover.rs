@@ -226,5 +226,5 @@ fn carrier(cluster: &mut Cluster<'_>) -> String {
 
 /// Without the fence the Lease needs slack for the kernel's coarse lifetimes.
 fn without_fence(cluster: &mut Cluster<'_>) {
-    cluster.set("edgevip_fence", "off").lease_times("3", "1.6", "400ms");
+    cluster.set("edgevip_fence", "off").lease_times("3", "1600ms", "400ms");
 }

@@ -57,7 +57,7 @@ fn flushed_ruleset(cluster: &mut Cluster<'_>) -> String {
 /// 30 000 rules in one transaction, as kube-proxy likes to do, over and over.
 fn ruleset_churn(cluster: &mut Cluster<'_>) -> String {
     let watch = cluster.settle("n1", &["n2", "n3"]);
-    let mut rules = String::from("table inet load {\n chain all {\n");
+    let mut rules = String::from("table inet load {\n chain many {\n");
     for number in 0..30_000 {
         let (high, low) = (number / 250, number % 250);
         writeln!(rules, "  ip daddr 10.{}.{high}.{low} tcp dport 80 accept", 200)
