@@ -106,9 +106,9 @@ impl Shell {
         reload: impl Fn() -> Result<Config, String>,
     ) -> io::Result<()> {
         let lease = self.config.lease.clone();
-        executor.spawn(monitors.run()).detach();
-        executor.spawn(hold_lock(lease.namespace, lease.name, answers)).detach();
-        executor.spawn(logger::tell_repeats()).detach();
+        spawn(executor, monitors.run());
+        spawn(executor, hold_lock(lease.namespace, lease.name, answers));
+        spawn(executor, logger::tell_repeats());
         self.serve(executor);
         let signals = Signals::listen()?;
         let timer = BootTimer::new()?;
@@ -232,11 +232,10 @@ impl Shell {
         let metrics = self.config.metrics.clone().map(|it| (Door::Metrics, it));
         for (door, address) in health.into_iter().chain(metrics) {
             let answer = Rc::clone(&answer);
-            let task = async move { serve::serve_http(door, &address, answer).await };
-            executor.spawn(task).detach();
+            spawn(executor, async move { serve::serve_http(door, &address, answer).await });
         }
         let paths = serve::socket_paths(instance(&self.config));
-        executor.spawn(async move { serve::serve_unix(&paths, answer).await }).detach();
+        spawn(executor, async move { serve::serve_unix(&paths, answer).await });
     }
 
     /// A configuration that is bad keeps the one that is good.
@@ -413,6 +412,11 @@ fn start_recorder(
     let header = json!({ "edgevip": crate::VERSION, "seed": seed, "config": engine_config });
     let recorder = Recorder::create(path, &header);
     recorder.map(Some).map_err(|it| format!("cannot record to {}: {it}", path.display()))
+}
+
+/// One kind of task, so that the executor's code is there once.
+fn spawn<'a>(executor: &LocalExecutor<'a>, task: impl Future<Output = ()> + 'a) {
+    executor.spawn(task.boxed_local()).detach();
 }
 
 /// Holds the lock that makes this process the one of its host, or waits for it.
