@@ -318,6 +318,17 @@ fn oddities_of_kube_vip_are_kept_or_mended() {
 }
 
 #[test]
+fn an_instance_name_leaves_room_for_the_rest_of_a_socket_path() {
+    let named = |length| {
+        let name = "a".repeat(length);
+        resolve_all(&format!("{GOOD};instance_name={name}"), "", &[]).map(|it| it.config.instance)
+    };
+    assert_eq!(named(66), Ok(Some("a".repeat(66))));
+    let faults = named(67).unwrap_err().to_string();
+    assert!(faults.contains("instance_name=aaa") && faults.contains("more than 66"), "{faults}");
+}
+
+#[test]
 fn what_has_no_effect_is_said_once() {
     let env = "address=10.0.0.1;bgp_as=1;bgp_peerpass=hush;svc_election=true;lb_class_name=;\
                dhcp_mode=ipv4;svc_enable=0;vip_singlenode=true;vip_loseleadership=true;\
