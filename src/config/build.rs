@@ -115,14 +115,15 @@ fn vips(settings: &Settings, notes: &mut Notes) -> Vec<VipSetting> {
     let name = if settings.text("address").is_empty() { "vip_address" } else { "address" };
     let text = settings.text(name);
     let mut vips = Vec::new();
-    for part in text.split(',').map(str::trim).filter(|it| !it.is_empty()) {
+    let parts = || text.split(',').map(str::trim).filter(|it| !it.is_empty());
+    for part in parts() {
         match vip(part) {
             Ok(vip) if vips.contains(&vip) => {}
             Ok(vip) => vips.push(vip),
             Err(right) => notes.fault(name, part, right),
         }
     }
-    if text.trim_matches([' ', ',']).is_empty() {
+    if parts().next().is_none() {
         notes.fault("address", text, "no VIP; give an address such as 192.168.0.10");
     }
     vips

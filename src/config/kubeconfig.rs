@@ -146,7 +146,7 @@ fn check_proxy(api: &ApiAccess, vips: &[VipSetting]) -> Result<(), String> {
     }
 }
 
-/// RFC 3986 §3.2.1.
+/// RFC 3986 §3.2.1; the path of §3.3 has `/` and `@` besides.
 fn is_of_user(byte: u8) -> bool {
     byte.is_ascii_alphanumeric() || b"-._~%!$&'()*+,;=:".contains(&byte)
 }
@@ -315,7 +315,7 @@ impl Server {
         let (authority, path) = rest.split_at(rest.find('/').unwrap_or(rest.len()));
         let (host, port) = host_port(authority).ok_or_else(wrong)?;
         let path = path.trim_end_matches('/').to_owned();
-        if !path.bytes().all(|it| it.is_ascii_graphic() && !b"?#\"".contains(&it)) {
+        if !path.bytes().all(|it| is_of_user(it) || b"/@".contains(&it)) {
             return Err(wrong());
         }
         let port = match port {

@@ -156,6 +156,7 @@ fn one_mode_and_one_feature_are_needed() {
         ("vip_arp=true;address=10.0.0.1", vec!["cp_enable=false"]),
         ("vip_arp=true;cp_enable=true", vec!["address="]),
         ("vip_arp=true;cp_enable=true;address=, ", vec!["address=, "]),
+        ("vip_arp=true;cp_enable=true;address=\t,\n", vec!["address=\t,\n"]),
         ("vip_arp=true;svc_enable=1;address=10.0.0.1", vec!["svc_enable=1"]),
         ("vip_wireguard=true;cp_enable=true;address=10.0.0.1", vec!["vip_wireguard=true"]),
         (

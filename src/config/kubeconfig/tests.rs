@@ -212,6 +212,9 @@ fn what_only_a_resolver_takes_for_an_address_is_no_server() {
         "https://a.1",
         "https://.",
         "https://",
+        "https://n1/a[b",
+        "https://n1/a`b",
+        "https://n1/a?b",
     ];
     for server in odd {
         let error = Server::parse(server).map(|it| it.to_string()).unwrap_err();
