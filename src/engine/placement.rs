@@ -113,9 +113,7 @@ impl View<'_> {
         let preserved = self.preserve_since.map(|it| it + PRESERVE).filter(|it| self.now < *it);
         let stays = vip.0.is_ipv4() && !succeeded && !matches!(refusal, Refusal::Stopping);
         match preserved {
-            Some(keep_until) if stays => {
-                Wish::Silent { keep_until: Some(keep_until) }
-            }
+            Some(keep_until) if stays => Wish::Silent { keep_until: Some(keep_until) },
             Some(_) | None => Wish::Absent,
         }
     }

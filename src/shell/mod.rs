@@ -69,7 +69,9 @@ pub fn run(config: Config, reload: impl Fn() -> Result<Config, String>) -> Resul
     };
     let executor = LocalExecutor::new();
     let inbox = Inbox { from_watch, from_asked };
-    smol::block_on(executor.run(shell.live(&executor, inbox, answers, monitors, reload)))
+    // The reactor's own thread polls. Were it to share that with this one, each would wake
+    // ten times to see whether the other does.
+    smol::future::block_on(executor.run(shell.live(&executor, inbox, answers, monitors, reload)))
         .map_err(|it| format!("cannot go on: {it}"))
 }
 

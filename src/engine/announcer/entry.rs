@@ -373,15 +373,8 @@ impl Entry {
         let order = cx.order(KernelJob::HoldAddress { link: on.index, vip, length, until });
         let ends_at = cx.now + lifetime(cx.now, until).max(Duration::from_secs(1));
         let done = self.held.is_some_and(|it| it.done);
-        self.held = Some(Held {
-            on,
-            length,
-            ordered_at: cx.now,
-            ends_at,
-            order,
-            done,
-            missing: false,
-        });
+        self.held =
+            Some(Held { on, length, ordered_at: cx.now, ends_at, order, done, missing: false });
     }
 
     /// When the fence is to be opened for longer, if it may be.
