@@ -10,9 +10,19 @@
 //!
 //! `tests/tidy.rs` holds these arrows against the `use` lines.
 
+/// The version of this program.
+pub const VERSION: &str = env!("CARGO_PKG_VERSION");
+
+/// The commit it was built from, where the build was told.
+pub const BUILD: &str = match option_env!("EDGEVIP_BUILD") {
+    Some(build) => build,
+    None => "unknown",
+};
+
+pub mod cli;
 pub mod config;
 pub mod engine;
 pub mod io;
 pub mod model;
-// pub mod shell;
+pub mod shell;
 pub mod wire;

@@ -1,15 +1,90 @@
 //! What a user may ask for, understood: a [`Config`] cannot say what cannot be done.
 
+mod build;
+pub mod explain;
 pub mod kubeconfig;
 pub mod settings;
 pub mod sources;
+mod standing;
+mod values;
+mod yaml;
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::net::IpAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
+pub use build::resolve;
+pub(crate) use values::nearest;
+
 use crate::model::{LinkName, NodeName};
+
+/// What comes of all sources together.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Resolved {
+    /// Everything the settings say, checked.
+    pub config: Config,
+    /// Each effective value and where it comes from.
+    pub explained: Vec<explain::Explained>,
+    /// What a user probably did not mean.
+    pub warnings: Vec<String>,
+    /// What a user may want to know.
+    pub infos: Vec<String>,
+}
+
+/// Everything that is wrong, at once.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub struct Faults(pub Vec<Fault>);
+
+/// What is wrong with a setting, and what would be right.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Fault {
+    /// The setting, as the user wrote it where that helps to find it.
+    pub setting: String,
+    /// What was written.
+    pub value: Option<String>,
+    /// What is wrong with it, and what would be right.
+    pub right: String,
+}
+
+impl Fault {
+    /// A fault of something that has no value.
+    pub fn bare(setting: impl Into<String>, right: impl Into<String>) -> Self {
+        Self { setting: setting.into(), value: None, right: right.into() }
+    }
+}
+
+impl fmt::Display for Fault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { setting, value, right } = self;
+        match value {
+            Some(value) => write!(f, "{setting}={value}: {right}"),
+            None => write!(f, "{setting}: {right}"),
+        }
+    }
+}
+
+impl fmt::Display for Faults {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.iter().try_for_each(|it| writeln!(f, "{it}"))
+    }
+}
+
+/// What there is to say about settings while they are read.
+#[derive(Debug, Default)]
+struct Notes {
+    faults: Vec<Fault>,
+    warnings: Vec<String>,
+    infos: Vec<String>,
+}
+
+impl Notes {
+    fn fault(&mut self, setting: &str, value: impl fmt::Display, right: impl Into<String>) {
+        let value = Some(value.to_string());
+        self.faults.push(Fault { setting: setting.into(), value, right: right.into() });
+    }
+}
 
 /// Everything the settings say, checked.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -124,8 +199,14 @@ pub struct LeaseSettings {
 pub struct KubeSettings {
     /// Kubeconfig files in order of preference; the first that exists is used.
     pub kubeconfigs: Vec<PathBuf>,
+    /// The first of them was asked for, rather than is one of the usual ones.
+    pub explicit: bool,
     /// Overrides the server named in the kubeconfig.
     pub server: Option<String>,
     /// Find a working address from the certificate served on loopback.
     pub detect: bool,
+    /// The API server's port on this node.
+    pub port: u16,
+    /// `host:port` of the API server as a Pod sees it.
+    pub in_cluster: Option<String>,
 }

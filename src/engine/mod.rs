@@ -52,6 +52,13 @@ pub enum Input {
     },
     /// The kernel has links, addresses or routes other than before.
     Network(NetworkChange),
+    /// The configuration was read again, and these parts of it apply at once.
+    Reload {
+        /// The VIPs that are wanted from now on.
+        vips: Vec<WantedVip>,
+        /// See [`AnnouncerConfig::refresh`].
+        refresh: Duration,
+    },
     /// Somebody changed the nftables ruleset.
     RulesetChanged,
     /// The answer to [`Action::Side`].

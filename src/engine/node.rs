@@ -197,6 +197,10 @@ impl Node {
             Input::Lease { request, reply } => self.elector.on_reply(cx, request, reply),
             Input::Lock { held } => self.lock = Some(held),
             Input::Network(change) => self.learn_network(cx.now, change),
+            Input::Reload { vips, refresh } => {
+                self.resolver.want(vips, cx.now);
+                self.announcer.refresh_every(refresh);
+            }
             Input::RulesetChanged => {
                 if !self.announcer.is_gone() {
                     cx.order(KernelJob::VerifyFence);

@@ -103,7 +103,8 @@ impl Reporter {
         if self.candidates.asked == Some(request) {
             self.candidates.asked = None;
             if let SideReply::Candidates(count) = reply {
-                self.candidates.count = Some(*count);
+                // A cluster without Nodes is one that we cannot see into.
+                self.candidates.count = Some(*count).filter(|it| *it > 0);
             }
         }
         if let Some((_, value)) = self.label.asked.take_if(|it| it.0 == request) {

@@ -51,15 +51,24 @@ struct Name {
 impl Resolver {
     pub fn new(wanted: Vec<WantedVip>, family: Family, now: Instant) -> Self {
         let mut it = Self { family, fixed: BTreeSet::new(), names: BTreeMap::new() };
+        it.want(wanted, now);
+        it
+    }
+
+    /// Wants these from now on. A name that was wanted before keeps what it stands for.
+    pub fn want(&mut self, wanted: Vec<WantedVip>, now: Instant) {
+        let mut known = std::mem::take(&mut self.names);
+        self.fixed.clear();
         for vip in wanted {
             match vip {
-                WantedVip::Address(vip) => drop(it.fixed.insert(vip)),
+                WantedVip::Address(vip) => drop(self.fixed.insert(vip)),
                 WantedVip::Name(name) => {
-                    it.names.insert(name, Name { vips: Vec::new(), asked: None, ask_at: now });
+                    let fresh = || Name { vips: Vec::new(), asked: None, ask_at: now };
+                    let it = known.remove(&name).unwrap_or_else(fresh);
+                    self.names.insert(name, it);
                 }
             }
         }
-        it
     }
 
     pub fn tick(&mut self, cx: &mut Cx<'_>) {

@@ -1,1 +1,377 @@
-//! To come.
+//! The fence: the kernel does not answer for an address of ours unless it was told to, and
+//! then only until a given moment.
+//!
+//! What is in the two sets of a family, and what becomes of ARP and NDP for an address:
+//!
+//! ```text
+//!   in neither        answers     not ours, or the fence has forgotten it
+//!   @ours             silent
+//!   @ours and @live   answers     until the element in @live ends by itself
+//! ```
+
+mod table;
+pub mod watch;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
+use std::time::Duration;
+
+use nix::errno::Errno;
+use nix::sys::socket::SockProtocol;
+
+use self::table::{Family, SUBSYSTEM, Set, Transaction};
+use super::clock;
+use super::netlink::socket::{Refused, Socket};
+use crate::model::{Fences, Instant, Vip};
+
+/// How much earlier than promised an element ends: the kernel's timers are as coarse as
+/// one tick of 100 Hz.
+pub const MARGIN: Duration = Duration::from_millis(10);
+/// The kernel rounds a timeout down to ticks, and no tick at all would mean for ever.
+const SHORTEST: Duration = Duration::from_millis(10);
+/// How long the fence remembers an address after its end, which the kernel may be late with.
+const MEMORY: Duration = Duration::from_secs(3);
+/// So often is a transaction tried that lost a race against elements that end.
+const ATTEMPTS: usize = 4;
+
+/// The fence of this instance.
+#[derive(Debug)]
+pub struct Fence {
+    socket: Socket,
+    table: String,
+    guarded: Vec<Family>,
+    /// The numbers of the tables as built; empty before.
+    built: BTreeMap<Family, [u8; 8]>,
+    /// What was put into the sets and not removed. Whether it has ended is not computed
+    /// from its end: in a suspended machine the kernel's timers stand still.
+    ours: BTreeMap<IpAddr, Instant>,
+    live: BTreeMap<IpAddr, Instant>,
+}
+
+/// How a change went that was made.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Change {
+    /// As it should.
+    Made,
+    /// The fence was gone, and was built again first.
+    Rebuilt,
+}
+
+/// What shall be in the sets about one address, until when.
+#[derive(Clone, Copy, Debug)]
+struct Wish {
+    ip: IpAddr,
+    ours: Option<Instant>,
+    live: Option<Instant>,
+}
+
+enum Attempt {
+    Made,
+    Ended(Vec<(Set, IpAddr)>),
+    NoTable,
+    Refused(Refused),
+}
+
+impl Fence {
+    /// Opens the way to nftables, and tries which families there are. What an earlier
+    /// process left stands until [`Fence::clean`].
+    pub fn open(instance: Option<&str>, wanted: bool) -> (Option<Self>, Fences) {
+        let both = |why: String| Fences { v4: Err(why.clone()), v6: Err(why) };
+        let socket = match Socket::open(SockProtocol::NetlinkNetFilter) {
+            Ok(socket) => socket,
+            Err(error) => return (None, both(format!("the kernel has no nftables: {error}"))),
+        };
+        let (guarded, built) = (Vec::new(), BTreeMap::new());
+        let (ours, live) = (BTreeMap::new(), BTreeMap::new());
+        let mut it = Self { socket, table: table_name(instance), guarded, built, ours, live };
+        let fences = match wanted {
+            true => Fences { v4: it.probe(Family::Arp), v6: it.probe(Family::Ip6) },
+            false => both("switched off".to_owned()),
+        };
+        (Some(it), fences)
+    }
+
+    /// Answers for these until then, and remembers for a while longer that they are ours.
+    pub fn answer(&mut self, vips: &[Vip], until: Instant) -> Result<Change, String> {
+        let wish = |ip, known: Option<Instant>| Wish {
+            ip,
+            ours: known.max(Some(until + MEMORY)),
+            live: Some(until - MARGIN),
+        };
+        self.write(self.wishes(vips, &wish))
+    }
+
+    /// Does not answer for these, whose right to be answered for ends, or ended, then.
+    pub fn close(&mut self, vips: &[Vip], until: Instant) -> Result<Change, String> {
+        self.silence(vips, until + MEMORY)
+    }
+
+    /// Whether there is time left to answer, in the kernel's ticks.
+    pub fn in_time(now: Instant, until: Instant) -> bool {
+        until.saturating_since(now) >= MARGIN + SHORTEST
+    }
+
+    /// Does not answer for these, and remembers until then that they are ours.
+    pub fn silence(&mut self, vips: &[Vip], until: Instant) -> Result<Change, String> {
+        let wish =
+            |ip, known: Option<Instant>| Wish { ip, ours: known.max(Some(until)), live: None };
+        self.write(self.wishes(vips, &wish))
+    }
+
+    /// Forgets these.
+    pub fn forget(&mut self, vips: &[Vip]) -> Result<Change, String> {
+        self.write(self.wishes(vips, &|ip, _| Wish { ip, ours: None, live: None }))
+    }
+
+    /// Builds the fence again if it does not stand as it was built.
+    pub fn verify(&mut self) -> Result<Change, String> {
+        for (family, built) in self.built.clone() {
+            let rules =
+                self.dump(libc::NFT_MSG_GETRULE, family, table::ask_for_rules, &|_| Some(()));
+            if self.handle(family) != Some(built) || rules.len() != family.rules() {
+                self.build()?;
+                return Ok(Change::Rebuilt);
+            }
+        }
+        Ok(Change::Made)
+    }
+
+    /// The addresses that the fence of an earlier process names as ours.
+    pub fn leftovers(&mut self) -> BTreeSet<IpAddr> {
+        let mut read = |family| {
+            self.dump(libc::NFT_MSG_GETSETELEM, family, table::ask_for_ours, &table::addresses)
+        };
+        [Family::Arp, Family::Ip6].into_iter().flat_map(&mut read).flatten().collect()
+    }
+
+    /// Removes the fence of an earlier process; ours stands in its place, empty.
+    pub fn clean(&mut self) -> Result<(), String> {
+        for family in [Family::Arp, Family::Ip6] {
+            if !self.guarded.contains(&family) && self.handle(family).is_some() {
+                let mut it = Transaction::new(self.socket.compose(), &self.table);
+                it.delete(family);
+                send(&mut self.socket, it).map_err(explain)?;
+            }
+        }
+        (self.ours, self.live) = (BTreeMap::new(), BTreeMap::new());
+        self.build()
+    }
+
+    /// Builds all there is of a table under another name, and deletes it in the same
+    /// transaction: the kernel tells whether it could, and nothing is ever there.
+    fn probe(&mut self, family: Family) -> Result<(), String> {
+        let name = format!("{}-probe", self.table);
+        let mut it = Transaction::new(self.socket.compose(), &name);
+        it.build(family);
+        it.delete(family);
+        match send(&mut self.socket, it) {
+            Ok(()) => {
+                self.guarded.push(family);
+                Ok(())
+            }
+            Err(refused) => Err(lacking(family, &refused)),
+        }
+    }
+
+    /// Builds the tables in place of what has their names. What is ours is silent then.
+    fn build(&mut self) -> Result<(), String> {
+        let now = clock::now();
+        let mut it = Transaction::new(self.socket.compose(), &self.table);
+        self.guarded.iter().for_each(|family| it.build(*family));
+        for (ip, end) in &self.ours {
+            it.add(Set::Ours, *ip, timeout(*end, now));
+        }
+        if it.is_empty() {
+            return Ok(());
+        }
+        send(&mut self.socket, it).map_err(explain)?;
+        self.live.clear();
+        for family in self.guarded.clone() {
+            let handle = self.handle(family).unwrap_or_default();
+            self.built.insert(family, handle);
+        }
+        Ok(())
+    }
+
+    fn wishes(&self, vips: &[Vip], wish: &dyn Fn(IpAddr, Option<Instant>) -> Wish) -> Vec<Wish> {
+        let guarded = |it: &&Vip| self.guarded.contains(&Family::of(it.0));
+        vips.iter().filter(guarded).map(|it| wish(it.0, self.ours.get(&it.0).copied())).collect()
+    }
+
+    fn write(&mut self, wishes: Vec<Wish>) -> Result<Change, String> {
+        let mut change = Change::Made;
+        if wishes.is_empty() {
+            return Ok(change);
+        }
+        if self.built.is_empty() {
+            self.build()?;
+        }
+        for _ in 0..ATTEMPTS {
+            match self.attempt(&wishes) {
+                Attempt::Made => {
+                    self.remember(&wishes);
+                    return Ok(change);
+                }
+                Attempt::Ended(ended) => {
+                    for (set, ip) in ended {
+                        self.known(set).remove(&ip);
+                    }
+                }
+                Attempt::NoTable => {
+                    self.build()?;
+                    change = Change::Rebuilt;
+                }
+                Attempt::Refused(refused) => return Err(explain(refused)),
+            }
+        }
+        Err("the nftables fence changes faster than it can be written".to_owned())
+    }
+
+    /// An element that is there keeps its timeout when it is added again, so it is removed
+    /// first, in the same transaction.
+    fn attempt(&mut self, wishes: &[Wish]) -> Attempt {
+        let now = clock::now();
+        let mut removals = BTreeMap::new();
+        let mut it = Transaction::new(self.socket.compose(), &self.table);
+        for wish in wishes {
+            for (set, known, end) in
+                [(Set::Ours, &self.ours, wish.ours), (Set::Live, &self.live, wish.live)]
+            {
+                if known.contains_key(&wish.ip) {
+                    removals.insert(it.remove(set, wish.ip), (set, wish.ip));
+                }
+                if let Some(end) = end {
+                    it.add(set, wish.ip, timeout(end, now));
+                }
+            }
+        }
+        if it.is_empty() {
+            return Attempt::Made;
+        }
+        let mut ended = Vec::new();
+        for refused in send_all(&mut self.socket, it) {
+            match (refused.errno, removals.get(&refused.number)) {
+                (Errno::ENOENT, Some(removal)) => ended.push(*removal),
+                (Errno::ENOENT, None) if refused.number != 0 => return Attempt::NoTable,
+                (_, _) => return Attempt::Refused(refused),
+            }
+        }
+        if ended.is_empty() { Attempt::Made } else { Attempt::Ended(ended) }
+    }
+
+    fn remember(&mut self, wishes: &[Wish]) {
+        for wish in wishes {
+            for (set, end) in [(Set::Ours, wish.ours), (Set::Live, wish.live)] {
+                match end {
+                    Some(end) => self.known(set).insert(wish.ip, end),
+                    None => self.known(set).remove(&wish.ip),
+                };
+            }
+        }
+    }
+
+    fn known(&mut self, set: Set) -> &mut BTreeMap<IpAddr, Instant> {
+        match set {
+            Set::Ours => &mut self.ours,
+            Set::Live => &mut self.live,
+        }
+    }
+
+    /// The number of the table of our name, if there is one.
+    fn handle(&mut self, family: Family) -> Option<[u8; 8]> {
+        let mut writer = self.socket.compose();
+        table::ask_for_table(&mut writer, family, &self.table);
+        let mut handle = None;
+        self.socket.exchange(&writer, None, &mut |it| handle = handle.or(table::handle(&it)));
+        handle
+    }
+
+    /// Everything of a kind in the table; nothing if there is no table.
+    fn dump<T>(
+        &mut self,
+        kind: i32,
+        family: Family,
+        body: fn(&mut super::netlink::message::Writer, Family, &str),
+        parse: &dyn Fn(&super::netlink::message::Message<'_>) -> Option<T>,
+    ) -> Vec<T> {
+        let table = self.table.clone();
+        let kind = SUBSYSTEM | kind as u16;
+        self.socket.dump(kind, &|it| body(it, family, &table), parse).unwrap_or_default()
+    }
+}
+
+fn send(socket: &mut Socket, transaction: Transaction<'_>) -> Result<(), Refused> {
+    send_all(socket, transaction).into_iter().next().map_or(Ok(()), Err)
+}
+
+fn send_all(socket: &mut Socket, transaction: Transaction<'_>) -> Vec<Refused> {
+    let (writer, awaited) = transaction.end();
+    socket.exchange(&writer, Some(awaited), &mut |_| ())
+}
+
+fn timeout(end: Instant, now: Instant) -> Duration {
+    end.saturating_since(now).max(SHORTEST)
+}
+
+fn explain(refused: Refused) -> String {
+    format!("writing the nftables fence: {refused}")
+}
+
+fn lacking(family: Family, refused: &Refused) -> String {
+    match (family, refused.errno) {
+        (_, Errno::EPERM) => "nftables needs CAP_NET_ADMIN".to_owned(),
+        (Family::Arp, Errno::EAFNOSUPPORT | Errno::EOPNOTSUPP | Errno::ENOENT) => {
+            "nftables has no arp family here: CONFIG_NF_TABLES_ARP, kmod-nft-arp".to_owned()
+        }
+        (Family::Ip6, Errno::EAFNOSUPPORT | Errno::EOPNOTSUPP | Errno::ENOENT) => {
+            "nftables has no ip6 family here: CONFIG_NF_TABLES_IPV6, kmod-nft-core".to_owned()
+        }
+        (_, _) => format!("nftables says no: {refused}"),
+    }
+}
+
+/// The name of the tables. What nftables does not take in a name, and the mark that stands
+/// for it, is written in hexadecimal, so that two instances never share one.
+fn table_name(instance: Option<&str>) -> String {
+    let mut name = "edgevip".to_owned();
+    let Some(instance) = instance else { return name };
+    name.push('_');
+    for byte in instance.bytes() {
+        match byte {
+            b'0'..=b'9' | b'A'..=b'Z' | b'a'..=b'z' | b'-' | b'_' => name.push(byte.into()),
+            _ => name.push_str(&format!(".{byte:02x}")),
+        }
+    }
+    // NFT_TABLE_MAXNAMELEN is 256, and the probe adds a few letters.
+    name.truncate(200);
+    name
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_two_instances_share_a_table() {
+        let table = [
+            (None, "edgevip"),
+            (Some("one"), "edgevip_one"),
+            (Some("a b"), "edgevip_a.20b"),
+            (Some("a_b"), "edgevip_a_b"),
+            (Some("a.20b"), "edgevip_a.2e20b"),
+            (Some("ä\"; flush ruleset"), "edgevip_.c3.a4.22.3b.20flush.20ruleset"),
+        ];
+        for (instance, name) in table {
+            assert_eq!(table_name(instance), name);
+        }
+        assert_eq!(table_name(Some(&"x".repeat(1_000))).len(), 200);
+    }
+
+    #[test]
+    fn an_answer_too_short_for_a_tick_of_the_kernel_is_too_late() {
+        let now = Instant::from_nanos(5_000_000_000);
+        assert!(Fence::in_time(now, now + Duration::from_millis(20)));
+        assert!(!Fence::in_time(now, now + Duration::from_millis(19)));
+        assert!(!Fence::in_time(now, now - Duration::from_millis(1)));
+    }
+}

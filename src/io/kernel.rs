@@ -1,1 +1,291 @@
-//! To come.
+//! The kernel edge: one thread that does what is ordered, in order, and monitors that tell
+//! what happens.
+//!
+//! The kernel can be slow: while another program loads a large ruleset, an order to the
+//! fence takes half a second. So orders never run in the loop, and every one that has an
+//! end is held against the clock before it is done and, where it took time, after.
+
+use std::cell::RefCell;
+use std::fmt;
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
+use std::thread;
+use std::time::Duration;
+
+use log::{info, warn};
+use smol::future::zip;
+
+use super::clock;
+use super::fence::watch::{WRITER, Watch};
+use super::fence::{Change, Fence, MARGIN};
+use super::netlink::addresses::{Addresses, Place};
+use super::netlink::monitor::{Monitor, Picture};
+use super::packet::{Ear, Listener, Sender};
+use crate::model::{
+    Fences, Heard, Instant, KernelAnswer, KernelJob, LinkIndex, Mac, NetworkChange, OrderId, Vip,
+};
+
+/// So many batches may wait for the kernel; another one fails at once.
+const BACKLOG: usize = 256;
+const STACK: usize = 256 * 1024;
+/// An answer that the kernel took too long to write is written again so often.
+const ATTEMPTS: usize = 3;
+
+/// What the edge needs to know of the settings.
+#[derive(Clone, Debug, Default)]
+pub struct KernelOptions {
+    /// Tells the fences of several instances on one host apart.
+    pub instance: Option<String>,
+    /// Use the nftables fence where the kernel has it.
+    pub fence: bool,
+    /// Global scope instead of host scope on the loopback link.
+    pub lo_global_scope: bool,
+}
+
+/// What comes from the kernel.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub enum FromKernel {
+    /// What became of a batch of orders, in their order.
+    Answers(Vec<(OrderId, KernelAnswer)>),
+    /// A frame of somebody else's about a VIP.
+    Heard(Heard),
+    /// Links, addresses or routes are other than before.
+    Network(NetworkChange),
+    /// Somebody else changed the nftables ruleset.
+    RulesetChanged,
+}
+
+/// Where it goes. Must not block: orders are refused by it from the loop's own thread.
+pub type Deliver = Arc<dyn Fn(FromKernel) + Send + Sync>;
+
+/// The way to the thread.
+pub struct KernelThread {
+    orders: SyncSender<Vec<(OrderId, KernelJob)>>,
+    deliver: Deliver,
+    slowest: Arc<AtomicU32>,
+}
+
+impl fmt::Debug for KernelThread {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("KernelThread").field("slowest", &self.slowest()).finish_non_exhaustive()
+    }
+}
+
+impl KernelThread {
+    /// Opens all ways to the kernel, tries the fences, and starts the thread.
+    pub fn start(options: KernelOptions, deliver: Deliver) -> io::Result<(Self, Fences, Monitors)> {
+        let (fence, fences) = Fence::open(options.instance.as_deref(), options.fence);
+        let listener = Listener::open()?;
+        let monitors = Monitors {
+            deliver: deliver.clone(),
+            network: Monitor::open()?,
+            ruleset: fence.is_some().then(Watch::open).transpose()?,
+            ears: listener.ears()?,
+        };
+        let slowest = Arc::new(AtomicU32::new(0));
+        let work = Work {
+            addresses: Addresses::open(options.lo_global_scope)?,
+            fence,
+            listener,
+            sender: Sender::open()?,
+            slowest: slowest.clone(),
+        };
+        let (orders, inbox) = sync_channel(BACKLOG);
+        let answer = deliver.clone();
+        thread::Builder::new()
+            .name(WRITER.to_owned())
+            .stack_size(STACK)
+            .spawn(move || work.run(&inbox, &answer))?;
+        Ok((Self { orders, deliver, slowest }, fences, monitors))
+    }
+
+    /// Has a batch done, in order; one delivery answers it.
+    pub fn order(&self, batch: Vec<(OrderId, KernelJob)>) {
+        let Err(error) = self.orders.try_send(batch) else { return };
+        let (why, batch) = match error {
+            TrySendError::Full(batch) => ("the kernel is far behind with earlier orders", batch),
+            TrySendError::Disconnected(batch) => ("the kernel thread has ended", batch),
+        };
+        let failed = |(order, _)| (order, KernelAnswer::Failed(why.to_owned()));
+        (self.deliver)(FromKernel::Answers(batch.into_iter().map(failed).collect()));
+    }
+
+    /// The longest that the kernel took for a change of the fence.
+    pub fn slowest(&self) -> Duration {
+        Duration::from_micros(self.slowest.load(Ordering::Relaxed).into())
+    }
+}
+
+/// The kernel thread's own.
+struct Work {
+    addresses: Addresses,
+    fence: Option<Fence>,
+    listener: Listener,
+    sender: Sender,
+    slowest: Arc<AtomicU32>,
+}
+
+impl Work {
+    fn run(mut self, inbox: &Receiver<Vec<(OrderId, KernelJob)>>, deliver: &Deliver) {
+        while let Ok(batch) = inbox.recv() {
+            self.addresses.forget();
+            let answers = batch.into_iter().map(|(order, job)| (order, self.carry_out(job)));
+            deliver(FromKernel::Answers(answers.collect()));
+        }
+    }
+
+    fn carry_out(&mut self, job: KernelJob) -> KernelAnswer {
+        match job {
+            KernelJob::Answer { vips, until } => self.answer(&vips, until),
+            KernelJob::Clean { vips } => self.clean(&vips),
+            KernelJob::HoldAddress { link, vip, length, until } => {
+                self.hold(Place { link, vip, length }, until)
+            }
+            KernelJob::Listen { links, vips } => self.listen(&links, &vips),
+            KernelJob::RemoveAddress { link, vip, length } => {
+                done(self.addresses.remove(Place { link, vip, length }))
+            }
+            KernelJob::SendFrame { until, .. } if clock::now() >= until => KernelAnswer::TooLate,
+            KernelJob::SendFrame { link, frame, .. } => done(self.sender.send(link, &frame)),
+            KernelJob::Silence { vips, until } => self.fence(|it| it.silence(&vips, until)),
+            KernelJob::Unfence { vips } => self.fence(|it| it.forget(&vips)),
+            KernelJob::VerifyFence => self.fence(Fence::verify),
+        }
+    }
+
+    fn answer(&mut self, vips: &[Vip], until: Instant) -> KernelAnswer {
+        let (mut lead, mut answer) = (Duration::ZERO, KernelAnswer::Done);
+        for _ in 0..ATTEMPTS {
+            let before = clock::now();
+            if !Fence::in_time(before, until - lead) {
+                return self.too_late(vips, until);
+            }
+            match self.fence(|it| it.answer(vips, until - lead)) {
+                KernelAnswer::Done => {}
+                KernelAnswer::FenceRebuilt => answer = KernelAnswer::FenceRebuilt,
+                // Whether it is open is unknown, so it has to be closed.
+                failed @ (KernelAnswer::Failed(_) | KernelAnswer::TooLate) => {
+                    self.close(vips, until);
+                    return failed;
+                }
+            }
+            let after = clock::now();
+            if after >= until {
+                return self.too_late(vips, until);
+            }
+            // An element's time runs from when the kernel got to it: it ends late by as
+            // much, unless it is written again with that much less.
+            let took = after.saturating_since(before);
+            if took <= MARGIN + lead {
+                break;
+            }
+            lead = took;
+        }
+        answer
+    }
+
+    fn too_late(&mut self, vips: &[Vip], until: Instant) -> KernelAnswer {
+        self.close(vips, until);
+        KernelAnswer::TooLate
+    }
+
+    /// `until` is when the right to answer ends, or ended.
+    fn close(&mut self, vips: &[Vip], until: Instant) {
+        if let KernelAnswer::Failed(why) = self.fence(|it| it.close(vips, until)) {
+            warn!("closing the fence: {why}");
+        }
+    }
+
+    fn fence(&mut self, change: impl FnOnce(&mut Fence) -> Result<Change, String>) -> KernelAnswer {
+        let Some(fence) = &mut self.fence else { return KernelAnswer::Done };
+        let before = clock::now();
+        let changed = change(fence);
+        let took = clock::now().saturating_since(before);
+        self.slowest.fetch_max(took.as_micros() as u32, Ordering::Relaxed);
+        match changed {
+            Ok(Change::Made) => KernelAnswer::Done,
+            Ok(Change::Rebuilt) => {
+                info!("the nftables fence was gone and has been built again");
+                KernelAnswer::FenceRebuilt
+            }
+            Err(why) => KernelAnswer::Failed(why),
+        }
+    }
+
+    fn clean(&mut self, vips: &[Vip]) -> KernelAnswer {
+        let mut ips = self.fence.as_mut().map(Fence::leftovers).unwrap_or_default();
+        ips.extend(vips.iter().map(|it| it.0));
+        // Addresses first: without the fence, what is left of them would answer.
+        let cleaned = self.addresses.clean(&ips);
+        let fenced = self.fence.as_mut().map_or(Ok(()), Fence::clean);
+        done(cleaned.and(fenced))
+    }
+
+    fn hold(&mut self, place: Place, until: Instant) -> KernelAnswer {
+        let now = clock::now();
+        if now >= until {
+            return KernelAnswer::TooLate;
+        }
+        // Whole seconds, rounded down, but none would mean to remove it.
+        let seconds = until.saturating_since(now).as_secs().clamp(1, u64::from(u32::MAX - 1));
+        if let Err(why) = self.addresses.hold(place, seconds as u32) {
+            return KernelAnswer::Failed(why);
+        }
+        if clock::now() < until {
+            return KernelAnswer::Done;
+        }
+        match self.addresses.remove(place) {
+            Ok(()) => KernelAnswer::TooLate,
+            Err(why) => KernelAnswer::Failed(why),
+        }
+    }
+
+    fn listen(&mut self, links: &[LinkIndex], vips: &[Vip]) -> KernelAnswer {
+        match self.listener.listen(links, vips) {
+            Ok(()) => KernelAnswer::Done,
+            Err(error) => KernelAnswer::Failed(format!("listening for ARP and NDP: {error}")),
+        }
+    }
+}
+
+fn done(result: Result<(), String>) -> KernelAnswer {
+    match result {
+        Ok(()) => KernelAnswer::Done,
+        Err(why) => KernelAnswer::Failed(why),
+    }
+}
+
+/// What tells of changes nobody ordered.
+pub struct Monitors {
+    deliver: Deliver,
+    network: Monitor,
+    ruleset: Option<Watch>,
+    ears: [Ear; 2],
+}
+
+impl fmt::Debug for Monitors {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Monitors").finish_non_exhaustive()
+    }
+}
+
+impl Monitors {
+    /// Tells, for ever; a [`NetworkChange::Snapshot`] first.
+    pub async fn run(self) {
+        let Self { deliver, network, ruleset, ears: [arp, nd] } = self;
+        let picture = RefCell::new(Picture::default());
+        let own = |mac: Mac| picture.borrow().has(mac);
+        let heard = |it| deliver(FromKernel::Heard(it));
+        let ruleset = async {
+            if let Some(watch) = ruleset {
+                watch.run(&|| deliver(FromKernel::RulesetChanged)).await;
+            }
+        };
+        let tell = |it| deliver(FromKernel::Network(it));
+        let network = network.run(&picture, &tell);
+        let ears = zip(arp.run(&own, &heard), nd.run(&own, &heard));
+        zip(network, zip(ruleset, ears)).await;
+    }
+}

@@ -3,11 +3,17 @@
 
 pub mod clock;
 pub mod fence;
+pub mod host;
 pub mod http;
 pub mod kernel;
 pub mod kube;
+pub mod lock;
+pub mod logger;
 pub mod netlink;
+pub mod notify;
 pub mod packet;
 pub mod process;
 pub mod recorder;
 pub mod serve;
+pub mod sleep;
+pub mod supervisor;

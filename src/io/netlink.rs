@@ -1,1 +1,28 @@
-//! To come.
+//! Netlink: links, addresses and routes of the kernel, read, written and followed.
+//!
+//! One writer and one reader serve both families that are spoken: `NETLINK_ROUTE` here,
+//! `NETLINK_NETFILTER` in [`super::fence`].
+
+pub mod addresses;
+pub mod message;
+pub mod monitor;
+pub mod parse;
+pub mod socket;
+pub mod survey;
+
+use crate::model::LinkIndex;
+
+/// `IFA_PROTO`: who added an address.
+const IFA_PROTO: u16 = 11;
+
+/// The tag of every address that edgevip adds: a mark that others can see, too.
+/// The kernel knows it from 5.18 on; an older one ignores it.
+pub const OURS: u8 = 237;
+
+/// The name of a link, or its number if it has none by now: for messages to people.
+pub fn name(link: LinkIndex) -> String {
+    match nix::net::if_::if_indextoname(link.0) {
+        Ok(name) => name.to_string_lossy().into_owned(),
+        Err(_) => format!("link {}", link.0),
+    }
+}

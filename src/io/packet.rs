@@ -1,1 +1,199 @@
-//! To come.
+//! Packet sockets: frames of ours out, frames of others about our VIPs in.
+
+pub mod filter;
+
+use std::collections::BTreeSet;
+use std::io;
+use std::net::IpAddr;
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use async_io::{Async, Timer};
+use nix::errno::Errno;
+use nix::sys::socket::{self, AddressFamily, MsgFlags, SockFlag, SockType};
+
+use self::filter::Program;
+use super::netlink::name;
+use crate::model::{Frame, Heard, LinkIndex, Mac, Vip};
+use crate::wire::frame;
+
+/// So many frames are taken at a time, and then none for a [`PAUSE`]: a stranger who
+/// shouts gets no more of the machine than that.
+const BURST: usize = 64;
+const PAUSE: Duration = Duration::from_millis(5);
+/// Longer than any ARP or NDP frame with options that are of interest.
+const LONGEST: usize = 512;
+
+/// A socket that sends.
+#[derive(Debug)]
+pub struct Sender(OwnedFd);
+
+impl Sender {
+    /// Opens it; it receives nothing.
+    pub fn open() -> io::Result<Self> {
+        open().map(Self)
+    }
+
+    /// Sends one frame.
+    pub fn send(&self, link: LinkIndex, frame: &Frame) -> Result<(), String> {
+        let bytes = frame::encode(frame);
+        let to = address(ether_type(frame), link);
+        // SAFETY: both pointers and lengths describe values that outlive the call.
+        let sent = unsafe {
+            libc::sendto(
+                self.0.as_raw_fd(),
+                bytes.as_ptr().cast(),
+                bytes.len(),
+                libc::MSG_DONTWAIT,
+                std::ptr::from_ref(&to).cast(),
+                size_of_val(&to) as u32,
+            )
+        };
+        match Errno::result(sent) {
+            Ok(_) => Ok(()),
+            Err(errno) => Err(format!("sending a frame on {}: {}", name(link), errno.desc())),
+        }
+    }
+}
+
+fn ether_type(frame: &Frame) -> u16 {
+    let (Frame::Probe { ip, .. } | Frame::Announce { ip, .. } | Frame::AnnounceReply { ip, .. }) =
+        frame;
+    match ip {
+        IpAddr::V4(_) => libc::ETH_P_ARP as u16,
+        IpAddr::V6(_) => libc::ETH_P_IPV6 as u16,
+    }
+}
+
+/// What is listened for: the kernel thread says it, the loop hears it.
+#[derive(Debug)]
+pub struct Listener {
+    arp: Arc<OwnedFd>,
+    nd: Arc<OwnedFd>,
+    vips: Arc<Mutex<BTreeSet<IpAddr>>>,
+}
+
+impl Listener {
+    /// Opens the sockets, deaf at first.
+    pub fn open() -> io::Result<Self> {
+        let [arp, nd] = [Arc::new(open()?), Arc::new(open()?)];
+        Ok(Self { arp, nd, vips: Arc::default() })
+    }
+
+    /// The end that hears; to be polled in one task each.
+    pub fn ears(&self) -> io::Result<[Ear; 2]> {
+        let ear = |fd: &Arc<OwnedFd>| -> io::Result<Ear> {
+            Ok(Ear { fd: Async::new_nonblocking(fd.clone())?, vips: self.vips.clone() })
+        };
+        Ok([ear(&self.arp)?, ear(&self.nd)?])
+    }
+
+    /// Hears about these addresses, and nothing else, on these links.
+    pub fn listen(&self, links: &[LinkIndex], vips: &[Vip]) -> io::Result<()> {
+        let ips: Vec<IpAddr> = vips.iter().map(|it| it.0).collect();
+        *lock(&self.vips) = ips.iter().copied().collect();
+        let (v4, v6) = (ips.iter().any(IpAddr::is_ipv4), ips.iter().any(IpAddr::is_ipv6));
+        let arp = Program::arp(links, &ips);
+        tune(&self.arp, libc::ETH_P_ARP as u16, links, (v4, &arp))?;
+        let nd = Program::nd(links, &ips);
+        tune(&self.nd, libc::ETH_P_IPV6 as u16, links, (v6, &nd))
+    }
+}
+
+/// Filter first, so that nothing else is ever queued.
+fn tune(
+    fd: &OwnedFd,
+    ether_type: u16,
+    links: &[LinkIndex],
+    (wanted, program): (bool, &Program),
+) -> io::Result<()> {
+    let [first, rest @ ..] = links else { return Program::nothing().attach(fd.as_fd()) };
+    if !wanted {
+        return Program::nothing().attach(fd.as_fd());
+    }
+    program.attach(fd.as_fd())?;
+    // Bound to its link, the socket costs the traffic of others nothing.
+    let link = if rest.is_empty() { *first } else { LinkIndex(0) };
+    let at = address(ether_type, link);
+    // SAFETY: pointer and length describe `at`, which the kernel only reads.
+    let bound = unsafe {
+        libc::bind(fd.as_raw_fd(), std::ptr::from_ref(&at).cast(), size_of_val(&at) as u32)
+    };
+    Ok(Errno::result(bound).map(drop)?)
+}
+
+/// One socket that hears.
+#[derive(Debug)]
+pub struct Ear {
+    fd: Async<Arc<OwnedFd>>,
+    vips: Arc<Mutex<BTreeSet<IpAddr>>>,
+}
+
+impl Ear {
+    /// Hands on what it hears, for ever. `own` says which MACs are this host's.
+    pub async fn run(self, own: &dyn Fn(Mac) -> bool, heard: &dyn Fn(Heard)) {
+        loop {
+            if self.fd.readable().await.is_err() {
+                return;
+            }
+            let mut burst: Vec<Heard> = Vec::new();
+            for _ in 0..BURST {
+                match receive(self.fd.get_ref()) {
+                    Ok(Some(it)) if !burst.contains(&it) => burst.push(it),
+                    // Nothing of interest, or the link went down, which others tell.
+                    Ok(_) | Err(Errno::ENETDOWN | Errno::EINTR) => {}
+                    Err(_) => break,
+                }
+            }
+            burst.retain(|it| lock(&self.vips).contains(&it.ip) && !own(it.mac));
+            burst.into_iter().for_each(heard);
+            Timer::after(PAUSE).await;
+        }
+    }
+}
+
+fn receive(fd: &OwnedFd) -> Result<Option<Heard>, Errno> {
+    let mut bytes = [0; LONGEST];
+    let mut from = address(0, LinkIndex(0));
+    let mut from_length = size_of_val(&from) as u32;
+    // SAFETY: the pointers and lengths describe `bytes` and `from`, which outlive the call;
+    // a packet socket writes no other kind of address.
+    let length = unsafe {
+        libc::recvfrom(
+            fd.as_raw_fd(),
+            bytes.as_mut_ptr().cast(),
+            bytes.len(),
+            MsgFlags::MSG_DONTWAIT.bits(),
+            std::ptr::from_mut(&mut from).cast(),
+            &mut from_length,
+        )
+    };
+    let length = Errno::result(length)? as usize;
+    let link = LinkIndex(from.sll_ifindex as u32);
+    Ok(bytes.get(..length).and_then(|it| frame::decode(link, it)))
+}
+
+fn open() -> io::Result<OwnedFd> {
+    let flags = SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK;
+    let fd = socket::socket(AddressFamily::Packet, SockType::Raw, flags, None)
+        .map_err(|errno| io::Error::other(format!("opening a packet socket: {}", errno.desc())))?;
+    Program::nothing().attach(fd.as_fd())?;
+    Ok(fd)
+}
+
+fn address(ether_type: u16, link: LinkIndex) -> libc::sockaddr_ll {
+    libc::sockaddr_ll {
+        sll_family: libc::AF_PACKET as u16,
+        sll_protocol: ether_type.to_be(),
+        sll_ifindex: link.0 as i32,
+        sll_hatype: 0,
+        sll_pkttype: 0,
+        sll_halen: 6,
+        sll_addr: [0xff; 8],
+    }
+}
+
+fn lock(vips: &Mutex<BTreeSet<IpAddr>>) -> std::sync::MutexGuard<'_, BTreeSet<IpAddr>> {
+    vips.lock().unwrap_or_else(PoisonError::into_inner)
+}

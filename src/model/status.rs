@@ -19,7 +19,7 @@ pub struct Status {
     pub until_ms: Option<u64>,
     /// Times this node became leader.
     pub terms: u64,
-    /// Milliseconds since the loop last decided something.
+    /// What each VIP is on this node.
     pub vips: Vec<VipStatus>,
     /// Which fences hold.
     pub fences: Fences,

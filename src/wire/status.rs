@@ -1,1 +1,243 @@
-//! To come.
+//! What an operator can ask a running process: for people and for machines.
+
+use std::fmt::Write;
+use std::time::Duration;
+
+use crate::model::{LinkStatus, Role, Status, VipState, VipStatus};
+
+/// The status for people.
+pub fn text(status: &Status) -> String {
+    let mut out = String::new();
+    let _ = writeln!(out, "{}\n", election(status));
+    let rows: Vec<_> = status.vips.iter().map(row).collect();
+    table(&mut out, &rows);
+    let facts = [
+        ("IPv4 fence", fence(&status.fences.v4)),
+        ("IPv6 fence", fence(&status.fences.v6)),
+        ("API server", api(status)),
+        ("terms", status.terms.to_string()),
+        ("candidates", status.candidates.map_or("unknown".into(), |it| it.to_string())),
+        ("noticed", noticed(status)),
+    ];
+    out.push('\n');
+    for (name, fact) in facts.into_iter().filter(|(_, fact)| !fact.is_empty()) {
+        let _ = writeln!(out, "{name:<10}  {}", one_line(&fact));
+    }
+    out
+}
+
+/// The status for machines: one line, durations in milliseconds.
+pub fn json(status: &Status) -> String {
+    serde_json::to_string(status).expect("plain values with string keys")
+}
+
+/// Reads what [`json`] writes.
+pub fn parse(text: &str) -> Result<Status, String> {
+    serde_json::from_str(text).map_err(|it| format!("not a status of edgevip: {it}"))
+}
+
+fn election(status: &Status) -> String {
+    let Status { node, lease, .. } = status;
+    let held =
+        status.holder.as_ref().map_or("nobody holds it".into(), |it| format!("{it} holds it"));
+    match (status.role, status.until_ms) {
+        (Role::Follower, _) => format!("{node} follows {lease}: {held}"),
+        (Role::Leader, Some(left)) => format!("{node} leads {lease} for another {}", span(left)),
+        (Role::Leader, None) => format!("{node} leads {lease}"),
+        (Role::Standby, _) => format!("{node} does not stand for {lease}: {held}"),
+        (Role::Stopping, _) => format!("{node} is stopping; {lease}: {held}"),
+    }
+}
+
+fn row(it: &VipStatus) -> [String; 4] {
+    let state = match it.state {
+        VipState::Absent => "absent",
+        VipState::Silent => "silent",
+        VipState::Answering => "answering",
+    };
+    let link = it.link.as_ref().map_or("-".into(), link);
+    [format!("{}/{}", it.vip, it.length), state.into(), link, why(it)]
+}
+
+fn link(it: &LinkStatus) -> String {
+    match (it.up, it.carrier) {
+        (true, true) => it.name.to_string(),
+        (true, false) => format!("{} (no carrier)", it.name),
+        (false, _) => format!("{} (down)", it.name),
+    }
+}
+
+fn why(it: &VipStatus) -> String {
+    let refusal = it.refusal.as_ref();
+    let code = it.code.as_deref().or(refusal.map(|it| it.code()));
+    let words = it.why.clone().or(refusal.map(|it| it.to_string()));
+    let claimed = it.conflict.map(|mac| format!("last claimed by {mac}"));
+    let refused = match (code, words) {
+        (Some(code), Some(words)) => Some(format!("{code}: {words}")),
+        (Some(code), None) => Some(code.into()),
+        (None, words) => words,
+    };
+    [refused, claimed].into_iter().flatten().collect::<Vec<_>>().join("; ")
+}
+
+fn table(out: &mut String, rows: &[[String; 4]]) {
+    let head = ["VIP", "STATE", "LINK", "WHY"].map(str::to_owned);
+    let mut widths = [0; 4];
+    for row in [&head].into_iter().chain(rows) {
+        for (width, cell) in widths.iter_mut().zip(row) {
+            *width = cell.chars().count().max(*width);
+        }
+    }
+    let [vip, state, link, _] = widths;
+    for [a, b, c, d] in [&head].into_iter().chain(rows) {
+        let line = format!("{a:<vip$}  {b:<state$}  {c:<link$}  {}", one_line(d));
+        let _ = writeln!(out, "{}", line.trim_end());
+    }
+}
+
+fn fence(state: &Result<(), String>) -> String {
+    match state {
+        Ok(()) => "on".into(),
+        Err(why) => format!("off: {why}"),
+    }
+}
+
+fn api(status: &Status) -> String {
+    let answered = match status.api.answered_ms_ago {
+        Some(ago) => format!("answered {} ago", span(ago)),
+        None => "never answered".into(),
+    };
+    match (&status.api.fault, status.api.watching) {
+        (Some(fault), _) => format!("{answered}; failing: {fault}"),
+        (None, true) => format!("{answered}, watching the Lease"),
+        (None, false) => format!("{answered}, not watching the Lease"),
+    }
+}
+
+fn noticed(status: &Status) -> String {
+    [
+        (status.conflicts, "claims of our VIPs by strangers"),
+        (status.readded, "addresses that vanished and were put back"),
+        (status.fence_rebuilds, "times the fence was gone and was built again"),
+        (status.fence_late, "times the kernel opened the fence too late"),
+    ]
+    .into_iter()
+    .filter(|(count, _)| *count > 0)
+    .map(|(count, what)| format!("{count} {what}"))
+    .collect::<Vec<_>>()
+    .join(", ")
+}
+
+fn span(millis: u64) -> String {
+    let span = Duration::from_millis(millis);
+    match span.as_secs() {
+        0..60 => format!("{}.{} s", span.as_secs(), span.subsec_millis() / 100),
+        it @ 60..3_600 => format!("{} min {} s", it / 60, it % 60),
+        it => format!("{} h {} min", it / 3_600, it / 60 % 60),
+    }
+}
+
+/// What others said may hold line breaks, which would make rows out of words.
+fn one_line(text: &str) -> String {
+    text.replace(char::is_control, " ")
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use super::*;
+    use crate::model::{ApiStatus, Fences, LinkName, Mac, NodeName, Refusal, Vip};
+
+    #[test]
+    fn the_text_says_what_is_so_and_why() {
+        let expected = "\
+node-1 leads kube-system/plndr-cp-lock for another 8.4 s
+
+VIP           STATE      LINK               WHY
+10.0.0.42/32  answering  eth0               last claimed by 02:00:00:00:00:01
+fd00::42/128  absent     eth1 (no carrier)  no-carrier: eth1 has no carrier
+
+IPv4 fence  on
+IPv6 fence  off: no nftables in this kernel
+API server  answered 0.2 s ago, watching the Lease
+terms       2
+candidates  3
+noticed     2 claims of our VIPs by strangers
+";
+        assert_eq!(text(&example()), expected);
+    }
+
+    #[test]
+    fn each_role_names_the_holder_or_the_end() {
+        let table = [
+            (Role::Leader, None, Some(83_000), "n leads l for another 1 min 23 s"),
+            (Role::Leader, None, None, "n leads l"),
+            (Role::Follower, Some("m"), None, "n follows l: m holds it"),
+            (Role::Follower, None, None, "n follows l: nobody holds it"),
+            (Role::Standby, Some("m"), None, "n does not stand for l: m holds it"),
+            (Role::Stopping, None, Some(1), "n is stopping; l: nobody holds it"),
+        ];
+        for (role, holder, until_ms, words) in table {
+            let node = NodeName("n".into());
+            let holder = holder.map(|it| NodeName(it.into()));
+            let status = Status { node, holder, role, until_ms, lease: "l".into(), ..example() };
+            assert_eq!(election(&status), words);
+        }
+    }
+
+    #[test]
+    fn a_fault_with_line_breaks_stays_on_its_line() {
+        let api = ApiStatus { fault: Some("x\nVIP gone".into()), ..ApiStatus::default() };
+        let text = text(&Status { api, ..example() });
+        assert!(text.contains("API server  never answered; failing: x VIP gone\n"), "{text}");
+    }
+
+    #[test]
+    fn json_reads_back_as_it_was_written() {
+        let line = json(&example());
+        assert!(!line.contains('\n'), "{line}");
+        assert_eq!(parse(&line), Ok(example()));
+        assert!(parse("{}").unwrap_err().starts_with("not a status of edgevip: "));
+    }
+
+    pub(crate) fn example() -> Status {
+        let link =
+            |name: &str, carrier| LinkStatus { name: LinkName(name.into()), up: true, carrier };
+        let refusal = Refusal::NoCarrier { link: LinkName("eth1".into()) };
+        let answering = VipStatus {
+            vip: Vip("10.0.0.42".parse().unwrap()),
+            state: VipState::Answering,
+            link: Some(link("eth0", true)),
+            refusal: None,
+            code: None,
+            why: None,
+            conflict: Some(Mac([2, 0, 0, 0, 0, 1])),
+            length: 32,
+        };
+        let absent = VipStatus {
+            vip: Vip("fd00::42".parse().unwrap()),
+            state: VipState::Absent,
+            link: Some(link("eth1", false)),
+            code: Some(refusal.code().into()),
+            why: Some(refusal.to_string()),
+            refusal: Some(refusal),
+            conflict: None,
+            length: 128,
+        };
+        Status {
+            node: NodeName("node-1".into()),
+            lease: "kube-system/plndr-cp-lock".into(),
+            role: Role::Leader,
+            holder: Some(NodeName("node-1".into())),
+            until_ms: Some(8_450),
+            terms: 2,
+            vips: vec![answering, absent],
+            fences: Fences { v4: Ok(()), v6: Err("no nftables in this kernel".into()) },
+            api: ApiStatus { answered_ms_ago: Some(200), fault: None, watching: true },
+            candidates: Some(3),
+            conflicts: 2,
+            fence_rebuilds: 0,
+            readded: 0,
+            fence_late: 0,
+        }
+    }
+}

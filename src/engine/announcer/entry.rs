@@ -1,4 +1,3 @@
-use std::net::IpAddr;
 use std::time::Duration;
 
 use super::super::network::Usable;
@@ -42,6 +41,8 @@ pub(super) struct Entry {
     pub may_answer: bool,
     quiet_by: Option<OrderId>,
     removing: Option<OrderId>,
+    /// How long we are entitled to what was ordered for less.
+    available: Instant,
     /// Another node was heard to answer since this one went silent.
     pub succeeded: bool,
     pub stranger: Option<Mac>,
@@ -62,7 +63,8 @@ pub(super) struct Held {
     pub on: Usable,
     pub length: u8,
     ordered_at: Instant,
-    until: Instant,
+    /// When the kernel lets go.
+    ends_at: Instant,
     order: OrderId,
     pub done: bool,
     /// Somebody else took it away.
@@ -94,6 +96,7 @@ impl Entry {
             may_answer: false,
             quiet_by: None,
             removing: None,
+            available: Instant::from_nanos(0),
             succeeded: false,
             stranger: None,
         }
@@ -220,22 +223,22 @@ impl Entry {
     }
 
     /// Whether the fence is to be opened, or opened for longer.
-    pub fn wants_gate(&self, now: Instant, until: Instant) -> bool {
+    pub fn wants_gate(&mut self, now: Instant, until: Instant) -> bool {
+        self.available = until;
         match self.gate {
             _ if !self.fenced || self.is_refused(now) => false,
-            Gate::Open { ordered_at, until: given, .. } => {
-                until > given && is_half_over(now, ordered_at, given)
-            }
+            Gate::Open { .. } => self.gate_extension().is_some_and(|it| it <= now),
             Gate::Closed | Gate::Unknown => true,
         }
     }
 
     /// Adds the address, puts it back, or extends it.
     pub fn hold(&mut self, cx: &mut Cx<'_>, vip: Vip, on: Usable, length: u8, until: Instant) {
+        self.available = until;
         let due = match &self.held {
             None => true,
             Some(held) if held.missing => true,
-            Some(held) => until > held.until && is_half_over(cx.now, held.ordered_at, held.until),
+            Some(held) => held.extension(until).is_some_and(|it| it <= cx.now),
         };
         if !due || self.is_refused(cx.now) {
             return;
@@ -263,7 +266,7 @@ impl Entry {
         }
         let (link, mac, ip) = (held.on.index, held.on.mac, vip.0);
         cx.order(KernelJob::SendFrame { link, frame: Frame::Announce { mac, ip }, until });
-        if let IpAddr::V4(_) = ip {
+        if ip.is_ipv4() {
             let frame = Frame::AnnounceReply { mac, ip };
             cx.order(KernelJob::SendFrame { link, frame, until });
         }
@@ -283,11 +286,9 @@ impl Entry {
         if self.gate != Gate::Closed {
             self.close(cx, vip);
         }
-        if let Some(until) = keep_until
-            && until > held.until
-            && is_half_over(cx.now, held.ordered_at, held.until)
-        {
-            self.order_hold(cx, vip, held.on, held.length, until);
+        self.available = keep_until.unwrap_or(held.ends_at);
+        if held.extension(self.available).is_some_and(|it| it <= cx.now) {
+            self.order_hold(cx, vip, held.on, held.length, self.available);
         }
     }
 
@@ -341,27 +342,41 @@ impl Entry {
             Claim::Taken { again_at, .. } => Some(Deadline { at: again_at, why: "claim again" }),
             Claim::Free | Claim::Unasked => None,
         };
+        let extend = self.held.and_then(|it| it.extension(self.available));
+        let extend = extend.into_iter().chain(self.gate_extension()).min();
+        let extend = extend.map(|at| Deadline { at, why: "extend" });
         let refused =
             self.refused.as_ref().map(|(_, at)| Deadline { at: *at, why: "ask the kernel again" });
-        [announce, ask, refused].into_iter().flatten()
+        [announce, ask, extend, refused].into_iter().flatten()
     }
 
     fn order_hold(&mut self, cx: &mut Cx<'_>, vip: Vip, on: Usable, length: u8, until: Instant) {
-        let end = if sabotaged(Sabotage::NoLifetime) { cx.now + NO_END } else { until };
-        let order = cx.order(KernelJob::HoldAddress { link: on.index, vip, length, until: end });
+        let until = if sabotaged(Sabotage::NoLifetime) { cx.now + NO_END } else { until };
+        let order = cx.order(KernelJob::HoldAddress { link: on.index, vip, length, until });
+        let ends_at = cx.now + lifetime(cx.now, until).max(Duration::from_secs(1));
         self.held = Some(Held {
             on,
             length,
             ordered_at: cx.now,
-            until,
+            ends_at,
             order,
             done: false,
             missing: false,
         });
     }
 
+    /// When the fence is to be opened for longer, if it may be.
+    fn gate_extension(&self) -> Option<Instant> {
+        match self.gate {
+            Gate::Open { ordered_at, until, .. } if self.available > until => {
+                Some(half_of(ordered_at, until))
+            }
+            Gate::Closed | Gate::Open { .. } | Gate::Unknown => None,
+        }
+    }
+
     fn close(&mut self, cx: &mut Cx<'_>, vip: Vip) {
-        let end = self.held.map_or(cx.now, |it| it.until.max(cx.now));
+        let end = self.held.map_or(cx.now, |it| it.ends_at.max(cx.now));
         let order = cx.order(KernelJob::Silence { vips: vec![vip], until: end + FENCE_OUTLIVES });
         self.gate = Gate::Closed;
         self.quiet_by = Some(order);
@@ -389,8 +404,20 @@ impl Entry {
     }
 }
 
-/// Extended when less than half of what was given is left: each extension wakes every
-/// listener on the machine.
-fn is_half_over(now: Instant, ordered_at: Instant, until: Instant) -> bool {
-    ordered_at + until.saturating_since(ordered_at) / 2 <= now
+impl Held {
+    /// When half of what the kernel was given is over, if it can be given more then: each
+    /// extension wakes every listener on the machine.
+    fn extension(&self, until: Instant) -> Option<Instant> {
+        let half = half_of(self.ordered_at, self.ends_at);
+        (half + lifetime(half, until) > self.ends_at).then_some(half)
+    }
+}
+
+/// The kernel counts in whole seconds.
+fn lifetime(now: Instant, until: Instant) -> Duration {
+    Duration::from_secs(until.saturating_since(now).as_secs())
+}
+
+fn half_of(from: Instant, to: Instant) -> Instant {
+    from + to.saturating_since(from) / 2
 }

@@ -71,6 +71,10 @@ impl Announcer {
         }
     }
 
+    pub fn refresh_every(&mut self, refresh: Duration) {
+        self.config.refresh = refresh;
+    }
+
     pub fn on_answer(&mut self, cx: &mut Cx<'_>, order: OrderId, answer: &KernelAnswer) {
         match answer {
             KernelAnswer::FenceRebuilt => self.on_fence_rebuilt(),
@@ -238,10 +242,10 @@ impl Announcer {
         links.sort();
         links.dedup();
         let vips: Vec<_> = placement.keys().copied().collect();
-        let wanted = Some((links, vips));
-        if self.listening != wanted {
-            self.listening = wanted.clone();
-            let (links, vips) = wanted.unwrap_or_default();
+        let wanted = (links, vips);
+        if self.listening.as_ref() != Some(&wanted) {
+            let (links, vips) = wanted.clone();
+            self.listening = Some(wanted);
             cx.order(KernelJob::Listen { links, vips });
         }
     }

@@ -1,0 +1,172 @@
+//! The command line: what to do, and the flags of settings that may stand anywhere in it.
+
+use std::path::PathBuf;
+
+use argh::{EarlyExit, FromArgs};
+
+use crate::config::sources::{Given, take_flags};
+use crate::config::{Fault, Faults, explain, nearest};
+
+/// A command line, understood.
+#[derive(Debug, Eq, PartialEq)]
+pub struct Invocation {
+    /// What to do.
+    pub command: Command,
+    /// The settings given as flags.
+    pub flags: Vec<Given>,
+}
+
+/// What to do.
+#[derive(Debug, Eq, PartialEq)]
+pub enum Command {
+    /// Say everything that is wrong with the settings and this host.
+    Check,
+    /// Print each effective setting and where it comes from.
+    Explain,
+    /// Print this.
+    Help(String),
+    /// Carry VIPs.
+    Manager,
+    /// Feed a recording to the engine.
+    Replay(PathBuf),
+    /// Ask a running process how it is.
+    Status {
+        /// As JSON rather than for people.
+        json: bool,
+        /// Of this instance.
+        instance: Option<String>,
+    },
+    /// Print the version.
+    Version,
+}
+
+/// Understands the arguments, without the name of the program.
+pub fn parse(args: &[String]) -> Result<Invocation, Faults> {
+    let line = take_flags(args, &["help", "h", "json", "instance"]);
+    if let Some(known) = line.rest.first().filter(|it| ELSEWHERE.contains(&it.as_str())) {
+        let fault =
+            Fault::bare(known.as_str(), "a command of kube-vip that is not in this version");
+        return Err(Faults(vec![fault]));
+    }
+    let mut faults = line.faults;
+    match command(&line.rest) {
+        Ok(command) if faults.is_empty() => return Ok(Invocation { command, flags: line.flags }),
+        Ok(_) => {}
+        Err(fault) => faults.push(fault),
+    }
+    Err(Faults(faults))
+}
+
+/// What `edgevip version` prints, in the three lines of kube-vip.
+pub fn version() -> String {
+    let build = option_env!("EDGEVIP_BUILD").unwrap_or("unknown");
+    let version = env!("CARGO_PKG_VERSION");
+    format!("edgevip Release Information\nVersion:  {version}\nBuild:    {build}\n")
+}
+
+const ELSEWHERE: [&str; 6] = ["completion", "kubeadm", "manifest", "sample", "service", "start"];
+const COMMANDS: [&str; 7] = ["check", "explain", "help", "manager", "replay", "status", "version"];
+
+#[derive(FromArgs)]
+/// Virtual IPs for Kubernetes and small clusters at the edge.
+#[argh(help_triggers("-h", "--help"))]
+struct Arguments {
+    #[argh(subcommand)]
+    command: Subcommand,
+}
+
+#[derive(FromArgs)]
+#[argh(subcommand)]
+enum Subcommand {
+    Check(Check),
+    Explain(Explain),
+    Manager(Manager),
+    Replay(Replay),
+    Status(Status),
+    Version(Version),
+}
+
+#[derive(FromArgs)]
+/// carry the VIP: the daemon
+#[argh(subcommand, name = "manager", help_triggers("-h", "--help"))]
+struct Manager {}
+
+#[derive(FromArgs)]
+/// say everything that is wrong with the settings and this host
+#[argh(subcommand, name = "check", help_triggers("-h", "--help"))]
+struct Check {}
+
+#[derive(FromArgs)]
+/// print each effective setting and where it comes from
+#[argh(subcommand, name = "explain", help_triggers("-h", "--help"))]
+struct Explain {}
+
+#[derive(FromArgs)]
+/// ask the running daemon how it is
+#[argh(subcommand, name = "status", help_triggers("-h", "--help"))]
+struct Status {
+    /// print JSON
+    #[argh(switch)]
+    json: bool,
+    /// ask this instance
+    #[argh(option)]
+    instance: Option<String>,
+}
+
+#[derive(FromArgs)]
+/// run a recording through the engine again
+#[argh(subcommand, name = "replay", help_triggers("-h", "--help"))]
+struct Replay {
+    /// what edgevip_record has written
+    #[argh(positional)]
+    file: PathBuf,
+}
+
+#[derive(FromArgs)]
+/// print the version
+#[argh(subcommand, name = "version", help_triggers("-h", "--help"))]
+struct Version {}
+
+fn command(rest: &[String]) -> Result<Command, Fault> {
+    let mut words: Vec<&str> = rest.iter().map(String::as_str).collect();
+    if let Some(unknown) = words.first().filter(|it| !it.starts_with('-') && !COMMANDS.contains(it))
+    {
+        let meant = nearest(unknown, COMMANDS.into_iter());
+        let meant = meant.map(|it| format!("; did you mean {it}?")).unwrap_or_default();
+        return Err(Fault::bare(*unknown, format!("no such command{meant}")));
+    }
+    match words[..] {
+        [] => words = vec!["--help"],
+        ["help", ..] => {
+            words.remove(0);
+            words.truncate(1);
+            words.push("--help");
+        }
+        _ => {}
+    }
+    let takes_settings = !matches!(words.first(), Some(&("replay" | "version")));
+    match Arguments::from_args(&["edgevip"], &words) {
+        Ok(arguments) => Ok(arguments.command.into()),
+        Err(EarlyExit { output, status: Ok(()) }) if takes_settings => {
+            Ok(Command::Help(format!("{output}\n{}", explain::help())))
+        }
+        Err(EarlyExit { output, status: Ok(()) }) => Ok(Command::Help(output)),
+        Err(EarlyExit { output, status: Err(()) }) => Err(Fault::bare(
+            format!("edgevip {}", words.join(" ")),
+            output.split_whitespace().collect::<Vec<_>>().join(" "),
+        )),
+    }
+}
+
+impl From<Subcommand> for Command {
+    fn from(it: Subcommand) -> Self {
+        match it {
+            Subcommand::Check(Check {}) => Self::Check,
+            Subcommand::Explain(Explain {}) => Self::Explain,
+            Subcommand::Manager(Manager {}) => Self::Manager,
+            Subcommand::Replay(Replay { file }) => Self::Replay(file),
+            Subcommand::Status(Status { json, instance }) => Self::Status { json, instance },
+            Subcommand::Version(Version {}) => Self::Version,
+        }
+    }
+}

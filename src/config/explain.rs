@@ -1,0 +1,117 @@
+//! What is in force and where it comes from, and the table of settings, for people.
+
+use super::Config;
+use super::kubeconfig::Access;
+use super::settings::{self, Setting, Standing};
+use super::sources::{Origin, Settings};
+use super::values::Kind;
+
+/// An effective value.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Explained {
+    /// The setting.
+    pub setting: &'static Setting,
+    /// Its value as text; a secret is not shown.
+    pub value: String,
+    /// Where it comes from.
+    pub origin: Origin,
+}
+
+/// Every setting that works, and every other that somebody has set.
+pub(super) fn explained(settings: &Settings, config: &Config) -> Vec<Explained> {
+    settings::all()
+        .map(|setting| (setting, settings.get(setting.name())))
+        .filter(|(setting, value)| {
+            setting.standing == Standing::Built || value.origin != Origin::Default
+        })
+        .map(|(setting, value)| {
+            let value_in_force = in_force(setting, &value.text, config);
+            Explained { setting, value: value_in_force, origin: value.origin.clone() }
+        })
+        .collect()
+}
+
+/// What a text comes to where that is not the text itself.
+fn in_force(setting: &Setting, text: &str, config: &Config) -> String {
+    match setting.name() {
+        "vip_arpRate" => config.refresh.as_millis().to_string(),
+        "vip_leasename" => format!("{}/{}", config.lease.namespace, config.lease.name),
+        "vip_nodename" => config.node.to_string(),
+        _ if setting.kind == Kind::Secret && !text.is_empty() => "(hidden)".into(),
+        _ => text.into(),
+    }
+}
+
+/// The effective values as `edgevip explain` prints them, one a line.
+pub fn values(explained: &[Explained]) -> String {
+    explained.iter().fold(String::new(), |text, it| {
+        let effect = match it.setting.standing {
+            Standing::Built => String::new(),
+            Standing::Asks(_) | Standing::Parameter(_) => " (no effect in this version)".into(),
+            Standing::Dead(_) | Standing::Retired(_) => " (no effect)".into(),
+        };
+        let assignment = format!("{}={}", it.setting.name(), it.value);
+        text + &format!("{assignment:<50} {}{effect}\n", it.origin)
+    })
+}
+
+/// How the API server will be reached, as `edgevip explain` prints it.
+pub fn access(access: &Access) -> String {
+    let api = &access.api;
+    let mut text = format!("API server {} (from {})\n", api.server, api.source);
+    if let Some(dial) = &api.dial {
+        text += &format!("  connected to at {dial}\n");
+    }
+    if let Some(name) = &api.tls_server_name {
+        text += &format!("  its certificate must be for {name}\n");
+    }
+    api.remarks.iter().fold(text, |text, it| text + "  " + it + "\n")
+}
+
+/// The settings that work as `--help` prints them.
+pub fn help() -> String {
+    let built = settings::all().filter(|it| it.standing == Standing::Built);
+    let intro = "Settings (variable before flag before configuration file):\n";
+    let settings = built.chain(settings::by_variable("leaderElectionType"));
+    settings.fold(intro.into(), |text, it| {
+        let flag = it.flag().unwrap_or_default();
+        let default = match it.default {
+            "" => String::new(),
+            default => format!(" [{default}]"),
+        };
+        text + &format!(
+            "  {flag}, {} <{}>{default}\n      {}\n",
+            it.name(),
+            it.kind.word(),
+            it.help
+        )
+    })
+}
+
+/// Every setting, as a table in Markdown.
+pub fn table() -> String {
+    let head = "| variable | flag | file | type | default | meaning | in this version |\n\
+                |---|---|---|---|---|---|---|\n";
+    settings::all().fold(head.into(), |text, it| {
+        let default = words(it.default, |_| "");
+        let standing = match it.standing {
+            Standing::Asks(what) => format!("refused where it asks for {what}"),
+            Standing::Built => "works".into(),
+            Standing::Dead(why) => format!("no effect: {why}"),
+            Standing::Parameter(of) => format!("no effect: {of}"),
+            Standing::Retired(instead) => format!("no effect: {instead}"),
+        };
+        let (env, keys) = (words(it.env, |_| ""), words(it.keys, |_| ""));
+        let flags = words(it.flags, |it| if it.len() == 1 { "-" } else { "--" });
+        let kind = it.kind.word();
+        text + &format!(
+            "| {env} | {flags} | {keys} | {kind} | {default} | {} | {standing} |\n",
+            it.help
+        )
+    })
+}
+
+fn words(text: &str, dashes: fn(&str) -> &'static str) -> String {
+    let words = text.split(' ').filter(|it| !it.is_empty());
+    words.map(|it| format!("`{}{it}`", dashes(it))).collect::<Vec<_>>().join(" ")
+}

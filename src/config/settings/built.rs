@@ -1,0 +1,180 @@
+//! The settings that work.
+
+use super::super::values::Kind::{
+    Bool, Duration, Listen, Map, Millis, OneOf, Text, Whole, WholeOrOff,
+};
+use super::{Setting, Standing, built};
+
+/// What works.
+pub static BUILT: &[Setting] = &[
+    built("vip_arp", "arp", "enableARP").is(
+        Bool,
+        "false",
+        "Announce the VIP on the link, by ARP and NDP, from the elected node.",
+    ),
+    built("cp_enable", "controlplane", "enableControlPlane").is(
+        Bool,
+        "false",
+        "Carry the VIP of the control plane.",
+    ),
+    built("address", "address", "address").is(
+        Text,
+        "",
+        "The VIP: an IPv4 or IPv6 address, a DNS name, or a comma-separated list.",
+    ),
+    built("vip_address", "vip", "vip").is(
+        Text,
+        "",
+        "Older name of address, used where that is empty.",
+    ),
+    built("port", "port", "port").is(
+        Whole(1, 65535),
+        "6443",
+        "Port of the API server on this node.",
+    ),
+    built("vip_subnet vip_cidr", "vipSubnet cidr", "vipSubnet").is(
+        Text,
+        "",
+        "Prefix length: one number, or those of IPv4 and IPv6, such as 32,128.",
+    ),
+    built("vip_interface", "interface", "interface").is(
+        Text,
+        "",
+        "Link for the VIP; empty: the one with its subnet, else the default route's.",
+    ),
+    built("vip_interfaceloglobal", "loInterfaceGlobalScope", "").is(
+        Bool,
+        "false",
+        "On the loopback link, give the VIP global instead of host scope.",
+    ),
+    built("vip_skipdad", "skipDAD", "").is(
+        Bool,
+        "false",
+        "Claim IPv6 VIPs without asking first whether they are free.",
+    ),
+    built("vip_preserve_on_leadership_loss", "preserveVipOnLeadershipLoss", "").is(
+        Bool,
+        "false",
+        "Keep IPv4 VIPs, silent, until another leader is seen.",
+    ),
+    built("vip_arpRate", "arpRate", "arpBroadcastRate").is(
+        Millis,
+        "3000",
+        "Milliseconds between announcements after the first burst.",
+    ),
+    built("dns_mode", "dnsMode", "dnsDualStackMode").is(
+        Text,
+        "first",
+        "Which addresses of a DNS name to use: first, ipv4, ipv6 or dual.",
+    ),
+    built("vip_leaderelection", "leaderElection", "enableLeaderElection").is(
+        Bool,
+        "false",
+        "Hold an election; when announcing by ARP and NDP there always is one.",
+    ),
+    Setting {
+        standing: Standing::Asks("election by etcd"),
+        ..built("leaderElectionType", "leaderElectionType", "")
+    }
+    .is(OneOf(&["kubernetes", "etcd"]), "kubernetes", "Where the election is held."),
+    built("vip_leasename", "leaseName", "").is(
+        Text,
+        "plndr-cp-lock",
+        "Name of the Lease, or its namespace/name.",
+    ),
+    built("cp_namespace", "namespace n", "").is(
+        Text,
+        "kube-system",
+        "Namespace of the Lease, outside of a Pod.",
+    ),
+    built("vip_leaseduration", "leaseDuration", "").is(
+        Duration,
+        "15",
+        "How long the Lease is good for others after its last renewal.",
+    ),
+    built("vip_renewdeadline", "leaseRenewDuration", "renewDeadline").is(
+        Duration,
+        "10",
+        "How long a leader leads on after its last renewal.",
+    ),
+    built("vip_retryperiod", "leaseRetry", "retryPeriod").is(
+        Duration,
+        "2",
+        "Time between attempts to renew or to get the Lease.",
+    ),
+    built("vip_leaseannotations", "leaseAnnotations", "leaseAnnotations").is(
+        Map,
+        "",
+        "JSON object of annotations for the Lease when it is created.",
+    ),
+    built("k8s_config_file", "k8sConfigPath", "k8sConfigFile").is(
+        Text,
+        "/etc/kubernetes/admin.conf",
+        "Kubeconfig to prefer over the usual ones.",
+    ),
+    built("kubernetes_addr", "kubernetesAddr", "").is(
+        Text,
+        "",
+        "API server to use instead of the kubeconfig's: a URL or host:port.",
+    ),
+    built("cp_detect", "autodetectcp", "detectControlPlane").is(
+        Bool,
+        "false",
+        "Find the API server by the certificate it serves on loopback.",
+    ),
+    built("vip_nodename", "nodeName", "leaseNodeName").is(
+        Text,
+        "",
+        "Name of this node, as Kubernetes has it; empty: the host name.",
+    ),
+    built("enable_node_labeling", "enableNodeLabeling", "").is(
+        Bool,
+        "false",
+        "Label the node that carries the VIP.",
+    ),
+    built("instance_name INSTANCE_NAME", "instanceName", "").is(
+        Text,
+        "",
+        "Tells several instances on one host apart.",
+    ),
+    built("health_check_port", "healthCheckPort", "").is(
+        WholeOrOff(1024, 65535),
+        "0",
+        "Serve /healthz, /livez and /readyz on this port; 0: do not.",
+    ),
+    built("prometheus_server", "prometheusHTTPServer promethuesHTTPServer", "").is(
+        Listen,
+        ":2112",
+        "Serve /metrics on this address; empty: do not.",
+    ),
+    built("vip_loglevel", "log", "logging").is(
+        Whole(i32::MIN as i64, i32::MAX as i64),
+        "0",
+        "Least level shown: -4 debug, 0 info, 4 warn, 8 error.",
+    ),
+    built("config_file", "config-file", "configFile").is(
+        Text,
+        "",
+        "Settings file: ours as .toml, kube-vip's as .json, .yaml or .yml.",
+    ),
+    built("edgevip_fence", "fence", "").is(
+        OneOf(&["auto", "off", "required"]),
+        "auto",
+        "Whether nftables keep a VIP silent that is not ours to answer for.",
+    ),
+    built("edgevip_log_format", "logFormat", "").is(
+        OneOf(&["text", "json"]),
+        "text",
+        "Log for people or for machines.",
+    ),
+    built("edgevip_notify", "notify", "").is(
+        Text,
+        "",
+        "Command to run when a VIP comes, goes or is at fault.",
+    ),
+    built("edgevip_record", "record", "").is(
+        Text,
+        "",
+        "File to write every input to, for edgevip replay.",
+    ),
+];

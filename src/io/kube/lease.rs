@@ -1,0 +1,201 @@
+//! The thread that asks about the Lease, on a connection that nobody else uses.
+
+use std::collections::VecDeque;
+use std::sync::{Arc, Condvar, Mutex, PoisonError};
+use std::thread;
+use std::time::Duration;
+
+use super::credentials::Entrance;
+use super::{Deliver, FromKube, JSON, Session, garbage, locked, refusal, refused, wire};
+use crate::io::clock;
+use crate::io::http::{Client, Request, STACK, segment};
+use crate::model::{ApiFault, ApiFaultKind, Instant, LeaseCall, LeaseReply, RequestId};
+
+/// Where orders wait for the thread.
+pub(super) struct Desk {
+    orders: Mutex<Orders>,
+    changed: Condvar,
+    deliver: Deliver,
+}
+
+#[derive(Default)]
+struct Orders {
+    waiting: VecDeque<Order>,
+    busy: bool,
+    closed: bool,
+}
+
+pub(super) struct Order {
+    pub request: RequestId,
+    pub call: LeaseCall,
+    pub give_up_at: Instant,
+}
+
+impl Desk {
+    pub fn new(deliver: Deliver) -> Arc<Self> {
+        Arc::new(Self { orders: Mutex::default(), changed: Condvar::new(), deliver })
+    }
+
+    pub fn order(self: &Arc<Self>, order: Order) {
+        let (request, give_up_at) = (order.request, order.give_up_at);
+        let mut orders = locked(&self.orders);
+        if orders.waiting.len() >= MAX_WAITING {
+            drop(orders);
+            return self.answer(request, LeaseReply::Failed(refusal("too many requests wait")));
+        }
+        let must_queue = orders.busy || !orders.waiting.is_empty();
+        orders.waiting.push_back(order);
+        drop(orders);
+        self.changed.notify_all();
+
+        if must_queue {
+            let desk = self.clone();
+            let thread = thread::Builder::new().name("kube-wait".into()).stack_size(STACK);
+            if thread.spawn(move || desk.expire(request, give_up_at)).is_err() {
+                self.give_up(request);
+            }
+        }
+    }
+
+    pub fn close(&self) {
+        locked(&self.orders).closed = true;
+        self.changed.notify_all();
+    }
+
+    /// Waits for an order; what was ordered before the end is still answered.
+    fn take(&self) -> Option<Order> {
+        let mut orders = locked(&self.orders);
+        orders.busy = false;
+        loop {
+            if let Some(order) = orders.waiting.pop_front() {
+                orders.busy = true;
+                self.changed.notify_all();
+                return Some(order);
+            }
+            if orders.closed {
+                return None;
+            }
+            orders = self.changed.wait(orders).unwrap_or_else(PoisonError::into_inner);
+        }
+    }
+
+    /// Answers in the thread's place if it does not come to the order in time.
+    fn expire(&self, request: RequestId, give_up_at: Instant) {
+        let mut orders = locked(&self.orders);
+        while orders.waiting.iter().any(|it| it.request == request) {
+            let left = (give_up_at - MARGIN).saturating_since(clock::now());
+            if left.is_zero() {
+                drop(orders);
+                return self.give_up(request);
+            }
+            let waited = self.changed.wait_timeout(orders, left);
+            (orders, _) = waited.unwrap_or_else(PoisonError::into_inner);
+        }
+    }
+
+    fn give_up(&self, request: RequestId) {
+        let mut orders = locked(&self.orders);
+        let before = orders.waiting.len();
+        orders.waiting.retain(|it| it.request != request);
+        let found = orders.waiting.len() < before;
+        drop(orders);
+        if found {
+            self.answer(request, LeaseReply::Failed(too_late()));
+        }
+    }
+
+    fn answer(&self, request: RequestId, reply: LeaseReply) {
+        (self.deliver)(FromKube::Lease { request, reply });
+    }
+}
+
+const MAX_WAITING: usize = 4;
+
+/// Timers are late by a tick or two, and the answer must not be.
+const MARGIN: Duration = Duration::from_millis(20);
+
+/// The body of the thread.
+pub(super) fn work(desk: &Desk, session: &Session) {
+    let mut caller = Caller { session, connected: None };
+    while let Some(Order { request, call, give_up_at }) = desk.take() {
+        let until = give_up_at - MARGIN;
+        let reply = if until <= clock::now() {
+            LeaseReply::Failed(too_late())
+        } else {
+            caller.call(&call, until).unwrap_or_else(LeaseReply::Failed)
+        };
+        desk.answer(request, reply);
+    }
+}
+
+struct Caller<'a> {
+    session: &'a Session,
+    connected: Option<(Arc<Entrance>, Client)>,
+}
+
+impl Caller<'_> {
+    fn call(&mut self, call: &LeaseCall, until: Instant) -> Result<LeaseReply, ApiFault> {
+        let client = self.client()?;
+        let request = self.request(call)?;
+        let what = client.what(&request);
+        let answer = client.call(&request, until)?;
+        let found = |body: &[u8]| match wire::lease(body) {
+            Ok(lease) => Ok(LeaseReply::Found(Box::new(lease))),
+            Err(error) => Err(garbage(&what, &error)),
+        };
+        match (request.method, answer.status) {
+            (_, 200 | 201) => found(&answer.body),
+            ("POST" | "PUT", 409) => Ok(LeaseReply::Conflict),
+            ("GET" | "PUT", 404) => Ok(LeaseReply::NotFound),
+            _ => Err(refused(&what, &answer)),
+        }
+    }
+
+    fn client(&mut self) -> Result<Client, ApiFault> {
+        let entrance = self.session.entrance()?;
+        if let Some((connected, client)) = &self.connected
+            && Arc::ptr_eq(connected, &entrance)
+        {
+            return Ok(client.clone());
+        }
+        let client = Client::new(entrance.base.clone(), entrance.route.clone());
+        self.connected = Some((entrance, client.clone()));
+        Ok(client)
+    }
+
+    fn request(&self, call: &LeaseCall) -> Result<Request, ApiFault> {
+        let target = &self.session.target;
+        let all = self.session.leases();
+        let one = format!("{all}/{}", segment(&target.name));
+        let LeaseCall::Write { holder, duration, transitions, acquired, author, based_on } = call
+        else {
+            return self.session.request("GET", one);
+        };
+        let spec = wire::LeaseSpec {
+            holder: holder.as_ref(),
+            duration: *duration,
+            transitions: *transitions,
+            acquired: acquired.as_deref(),
+            renewed: &clock::micro_time(clock::wall()),
+            author: *author,
+        };
+        let (method, path, body) = match based_on {
+            Some(lease) => {
+                let body = wire::replaced_lease(&lease.object, &spec);
+                ("PUT", one, body.map_err(|error| garbage("the Lease as it was read", &error))?)
+            }
+            None => {
+                let wire = wire::new_lease;
+                ("POST", all, wire(&target.namespace, &target.name, &target.annotations, &spec))
+            }
+        };
+        let mut request = self.session.request(method, path)?;
+        request.body = Some((JSON, body));
+        Ok(request)
+    }
+}
+
+fn too_late() -> ApiFault {
+    let why = "no answer in time: requests before it were not over".into();
+    ApiFault { kind: ApiFaultKind::Timeout, why, retry_after: None }
+}

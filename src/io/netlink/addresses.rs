@@ -1,0 +1,248 @@
+//! Addresses of ours: added with an end, extended, removed. What is not ours is not touched.
+
+use std::collections::BTreeSet;
+use std::io;
+use std::net::IpAddr;
+
+use log::info;
+use nix::errno::Errno;
+use nix::sys::socket::SockProtocol;
+
+use super::message::Writer;
+use super::parse::Found;
+use super::socket::{Refused, Socket};
+use super::{IFA_PROTO, OURS, name, survey};
+use crate::model::{LinkIndex, Vip};
+
+/// `IFA_F_NODAD | IFA_F_NOPREFIXROUTE`: we have probed, and the address is no route.
+const FLAGS: u32 = libc::IFA_F_NODAD | libc::IFA_F_NOPREFIXROUTE;
+/// The kernel that first knows `IFA_PROTO`.
+const FIRST_WITH_TAGS: (u32, u32) = (5, 18);
+
+/// The kernel's addresses, as far as they are ours.
+#[derive(Debug)]
+pub struct Addresses {
+    socket: Socket,
+    tagged: bool,
+    lo_global_scope: bool,
+    known: Option<Vec<Found>>,
+}
+
+/// An address on a link.
+#[derive(Clone, Copy, Debug)]
+pub struct Place {
+    /// The link.
+    pub link: LinkIndex,
+    /// The address.
+    pub vip: Vip,
+    /// Length of its prefix in bits.
+    pub length: u8,
+}
+
+impl Addresses {
+    /// Opens the way to the kernel.
+    pub fn open(lo_global_scope: bool) -> io::Result<Self> {
+        let tagged = nix::sys::utsname::uname()
+            .ok()
+            .and_then(|it| version(it.release().to_str()?))
+            .is_none_or(|it| it >= FIRST_WITH_TAGS);
+        let socket = Socket::open(SockProtocol::NetlinkRoute)?;
+        Ok(Self { socket, tagged, lo_global_scope, known: None })
+    }
+
+    /// What was read of the kernel's addresses is old from here on.
+    pub fn forget(&mut self) {
+        self.known = None;
+    }
+
+    /// Adds the address, or extends it.
+    pub fn hold(&mut self, place: Place, seconds: u32) -> Result<(), String> {
+        let there = self.there(place)?;
+        let same = there.iter().any(|it| it.length == place.length);
+        let others = there.iter().filter(|it| it.length != place.length);
+        // IPv6 keeps the old length of an address it has; IPv4 has room for both, so that
+        // the address is there all the time.
+        if place.vip.0.is_ipv6() {
+            others.clone().try_for_each(|it| self.delete(it))?;
+        }
+        self.add(place, seconds, same)?;
+        if place.vip.0.is_ipv4() {
+            others.clone().try_for_each(|it| self.delete(it))?;
+        }
+        Ok(())
+    }
+
+    /// Removes the address, whatever its length; that it is not there is as good.
+    pub fn remove(&mut self, place: Place) -> Result<(), String> {
+        self.there(place)?.iter().try_for_each(|it| self.delete(it))
+    }
+
+    /// Removes those of `ips` that are ours, on all links.
+    pub fn clean(&mut self, ips: &BTreeSet<IpAddr>) -> Result<(), String> {
+        for it in self.all()?.into_iter().filter(|it| ips.contains(&it.ip)) {
+            if !self.is_ours(&it) {
+                continue;
+            }
+            let how = if it.tag == OURS { "its tag" } else { "its scope and limited lifetime" };
+            info!(
+                "{}/{} on {} was left by an earlier process, by {how}: removed",
+                it.ip,
+                it.length,
+                name(it.link)
+            );
+            self.delete(&it)?;
+        }
+        Ok(())
+    }
+
+    /// What is there of ours; an error if any of it is not ours.
+    fn there(&mut self, place: Place) -> Result<Vec<Found>, String> {
+        let mut all = self.all()?;
+        all.retain(|it| it.link == place.link && it.ip == place.vip.0);
+        match all.iter().find(|it| !self.is_ours(it)) {
+            Some(it) => Err(format!("{} is on {} already and is not ours", it.ip, name(it.link))),
+            None => Ok(all),
+        }
+    }
+
+    fn all(&mut self) -> Result<Vec<Found>, String> {
+        if let Some(known) = &self.known {
+            return Ok(known.clone());
+        }
+        let all = survey::addresses(&mut self.socket)
+            .map_err(|refused| format!("reading the addresses: {refused}"))?;
+        self.known = Some(all.clone());
+        Ok(all)
+    }
+
+    /// Where the kernel keeps no tags, the marks of a loan stand in for ours.
+    fn is_ours(&self, it: &Found) -> bool {
+        let marked = it.lent && (it.ip.is_ipv6() || it.scope == self.scope(it.link, it.ip));
+        it.tag == OURS || (!self.tagged && it.tag == 0 && marked)
+    }
+
+    fn add(&mut self, place: Place, seconds: u32, replace: bool) -> Result<(), String> {
+        // To replace only what was seen to be ours: an address that another program adds
+        // meanwhile is refused by the kernel.
+        let how = if replace { libc::NLM_F_REPLACE } else { libc::NLM_F_EXCL };
+        let scope = self.scope(place.link, place.vip.0);
+        let mut writer = self.socket.compose();
+        writer.message(libc::RTM_NEWADDR, (libc::NLM_F_CREATE | how) as u16, |it| {
+            body(it, place, scope);
+            it.attribute(libc::IFA_FLAGS, &FLAGS.to_ne_bytes());
+            it.attribute(IFA_PROTO, &[OURS]);
+            // Preferred for no time at all: never a source.
+            let lifetimes = [0, seconds, 0, 0].map(u32::to_ne_bytes);
+            it.attribute(libc::IFA_CACHEINFO, lifetimes.as_flattened());
+        });
+        self.write(writer, "adding", place)?;
+        if let Some(known) = &mut self.known
+            && !replace
+        {
+            let Place { link, vip, length } = place;
+            known.push(Found { link, ip: vip.0, length, tag: OURS, scope, lent: true });
+        }
+        Ok(())
+    }
+
+    fn delete(&mut self, found: &Found) -> Result<(), String> {
+        let place = Place { link: found.link, vip: Vip(found.ip), length: found.length };
+        let mut writer = self.socket.compose();
+        writer.message(libc::RTM_DELADDR, 0, |it| body(it, place, found.scope));
+        self.write(writer, "removing", place)?;
+        if let Some(known) = &mut self.known {
+            known.retain(|it| it != found);
+        }
+        Ok(())
+    }
+
+    fn write(&mut self, writer: Writer, what: &str, place: Place) -> Result<(), String> {
+        let Err(refused) = self.socket.request(writer) else { return Ok(()) };
+        self.forget();
+        // Gone with its link, or ended by itself: as good as removed.
+        let gone = matches!(refused.errno, Errno::EADDRNOTAVAIL | Errno::ENODEV);
+        if what == "removing" && gone {
+            return Ok(());
+        }
+        Err(explain(what, place, &refused))
+    }
+
+    /// Host scope keeps an IPv4 address from being a source; IPv6 has no such thing.
+    fn scope(&self, link: LinkIndex, ip: IpAddr) -> u8 {
+        let global = self.lo_global_scope && link == LOOPBACK;
+        if ip.is_ipv6() || global { libc::RT_SCOPE_UNIVERSE } else { libc::RT_SCOPE_HOST }
+    }
+}
+
+/// `LOOPBACK_IFINDEX`: the same in every network namespace.
+const LOOPBACK: LinkIndex = LinkIndex(1);
+
+fn explain(what: &str, place: Place, refused: &Refused) -> String {
+    let Place { link, vip, length } = place;
+    format!("{what} {vip}/{length} on {}: {refused}", name(link))
+}
+
+fn body(it: &mut Writer, place: Place, scope: u8) {
+    let family = if place.vip.0.is_ipv4() { libc::AF_INET } else { libc::AF_INET6 };
+    it.put(&[family as u8, place.length, 0, scope]);
+    it.put(&place.link.0.to_ne_bytes());
+    for attribute in [libc::IFA_LOCAL, libc::IFA_ADDRESS] {
+        match place.vip.0 {
+            IpAddr::V4(ip) => it.attribute(attribute, &ip.octets()),
+            IpAddr::V6(ip) => it.attribute(attribute, &ip.octets()),
+        }
+    }
+}
+
+/// The first two numbers of a kernel's release.
+fn version(release: &str) -> Option<(u32, u32)> {
+    let mut numbers = release.split(|it: char| !it.is_ascii_digit());
+    Some((numbers.next()?.parse().ok()?, numbers.next()?.parse().ok()?))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_release_begins_with_two_numbers() {
+        let table = [
+            ("6.18.44-fc-v595", Some((6, 18))),
+            ("5.4.0-150-generic", Some((5, 4))),
+            ("5.18", Some((5, 18))),
+            ("6.1-rc3", Some((6, 1))),
+            ("unknown", None),
+        ];
+        for (release, numbers) in table {
+            assert_eq!(version(release), numbers, "{release}");
+        }
+    }
+
+    #[test]
+    fn the_marks_of_a_loan_stand_in_only_where_the_kernel_keeps_no_tags() {
+        let mut addresses = Addresses::open(false).unwrap();
+        let found = |tag, scope, lent, ip: &str| Found {
+            link: LinkIndex(3),
+            ip: ip.parse().unwrap(),
+            length: 32,
+            tag,
+            scope,
+            lent,
+        };
+        let host = libc::RT_SCOPE_HOST;
+        let table = [
+            ("tagged", found(OURS, 0, false, "10.0.0.1"), true, true),
+            ("marked", found(0, host, true, "10.0.0.1"), false, true),
+            ("marked, IPv6", found(0, 0, true, "fd00::1"), false, true),
+            ("another's tag", found(4, host, true, "10.0.0.1"), false, false),
+            ("endless", found(0, host, false, "10.0.0.1"), false, false),
+            ("global scope", found(0, 0, true, "10.0.0.1"), false, false),
+        ];
+        for (what, it, with_tags, without) in table {
+            addresses.tagged = true;
+            assert_eq!(addresses.is_ours(&it), with_tags, "{what}, tags kept");
+            addresses.tagged = false;
+            assert_eq!(addresses.is_ours(&it), without, "{what}, no tags kept");
+        }
+    }
+}

@@ -1,0 +1,167 @@
+//! The way to the API server: settled in the background, since a kubeconfig may come later
+//! than we do, and settled again when its credentials are refused.
+
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, Sender, TryRecvError, channel};
+use std::time::Duration;
+
+use smol::channel::Sender as Inbox;
+
+use crate::config::{Config, kubeconfig, sources};
+use crate::engine::Input;
+use crate::io::clock;
+use crate::io::kube::{FromKube, Kube, LeaseTarget, detect};
+use crate::model::{
+    ApiAccess, ApiFault, ApiFaultKind, Instant, LeaseCall, LeaseReply, RequestId, ResourceVersion,
+    SideCall, SideReply, WatchEvent,
+};
+
+const SETTLE_EVERY: Duration = Duration::from_secs(2);
+/// After credentials were refused, the kubeconfig is read again at most this often.
+const DOUBT_EVERY: Duration = Duration::from_secs(30);
+
+pub(super) struct Api {
+    inbox: Inbox<Input>,
+    target: LeaseTarget,
+    config: Config,
+    access: Option<ApiAccess>,
+    kube: Option<Kube>,
+    settled: Receiver<Settled>,
+    settle: Sender<Settled>,
+    doubted_at: Option<Instant>,
+}
+
+enum Settled {
+    Access(Box<ApiAccess>),
+    NotYet(String),
+}
+
+impl Api {
+    pub fn start(config: Config, inbox: Inbox<Input>) -> Self {
+        let target = LeaseTarget {
+            namespace: config.lease.namespace.clone(),
+            name: config.lease.name.clone(),
+            annotations: config.lease.annotations.clone(),
+        };
+        let (settle, settled) = channel();
+        let mut it = Self {
+            inbox,
+            target,
+            config,
+            access: None,
+            kube: None,
+            settled,
+            settle,
+            doubted_at: None,
+        };
+        // Usually it is there at once; a thread waits for it only where it is not.
+        match access(&it.config) {
+            Ok(access) => it.connect(access),
+            Err(_) => it.settle_in_background(),
+        }
+        it
+    }
+
+    pub fn lease(&mut self, request: RequestId, call: LeaseCall, give_up_at: Instant) {
+        match self.ready() {
+            Ok(kube) => kube.lease(request, call, give_up_at),
+            Err(fault) => self.answer(Input::Lease { request, reply: LeaseReply::Failed(fault) }),
+        }
+    }
+
+    pub fn watch(&mut self, from: Option<ResourceVersion>) {
+        match self.ready() {
+            Ok(kube) => kube.watch(from),
+            Err(fault) => self.answer(Input::Watch(WatchEvent::Ended(fault))),
+        }
+    }
+
+    pub fn side(&mut self, request: RequestId, call: SideCall) {
+        match self.ready() {
+            Ok(kube) => kube.side(request, call),
+            Err(fault) => self.answer(Input::Side { request, reply: SideReply::Failed(fault) }),
+        }
+    }
+
+    /// Refused credentials may be old ones: a renewed kubeconfig is read again.
+    pub fn note(&mut self, input: &Input) {
+        let Input::Lease { reply: LeaseReply::Failed(fault), .. } = input else {
+            return;
+        };
+        let now = clock::now();
+        let due = self.doubted_at.is_none_or(|it| it + DOUBT_EVERY <= now);
+        if fault.kind == ApiFaultKind::Unauthorized && due && self.kube.is_some() {
+            self.doubted_at = Some(now);
+            self.settle_in_background();
+        }
+    }
+
+    fn ready(&mut self) -> Result<&Kube, ApiFault> {
+        let mut why = "its address is not settled yet".to_owned();
+        loop {
+            match self.settled.try_recv() {
+                Ok(Settled::Access(access)) => self.connect(*access),
+                Ok(Settled::NotYet(it)) => why = it,
+                Err(TryRecvError::Empty | TryRecvError::Disconnected) => break,
+            }
+        }
+        let fault = ApiFault { kind: ApiFaultKind::Unreachable, why, retry_after: None };
+        self.kube.as_ref().ok_or(fault)
+    }
+
+    fn connect(&mut self, access: ApiAccess) {
+        if self.access.as_ref() == Some(&access) {
+            return;
+        }
+        let dial = access.dial.as_deref().unwrap_or(&access.server);
+        log::info!(server = access.server.as_str(), dial; "using the API server of {}", access.source);
+        for remark in &access.remarks {
+            log::warn!("API server: {remark}");
+        }
+        let inbox = self.inbox.clone();
+        let deliver = move |news: FromKube| {
+            let input = match news {
+                FromKube::Lease { request, reply } => Input::Lease { request, reply },
+                FromKube::Side { request, reply } => Input::Side { request, reply },
+                FromKube::Watch(event) => Input::Watch(event),
+            };
+            let _ = inbox.send_blocking(input);
+        };
+        self.access = Some(access.clone());
+        self.kube = Some(Kube::start(access, self.target.clone(), Arc::new(deliver)));
+    }
+
+    fn settle_in_background(&self) {
+        let (config, settle) = (self.config.clone(), self.settle.clone());
+        let wait = move || loop {
+            let (done, news) = match access(&config) {
+                Ok(access) => (true, Settled::Access(Box::new(access))),
+                Err(why) => (false, Settled::NotYet(why)),
+            };
+            if settle.send(news).is_err() || done {
+                return;
+            }
+            std::thread::sleep(SETTLE_EVERY);
+        };
+        let thread = std::thread::Builder::new().name("kube-settle".into());
+        if let Err(why) = thread.spawn(wait) {
+            log::error!("cannot start a thread: {why}");
+        }
+    }
+
+    /// The loop itself asked, so its inbox must not be waited for.
+    fn answer(&self, input: Input) {
+        let _ = self.inbox.try_send(input);
+    }
+}
+
+/// Where the API server is and how to be let in.
+pub(super) fn access(config: &Config) -> Result<ApiAccess, String> {
+    let mut access = kubeconfig::access(&config.kube, &config.vips, &sources::read)?;
+    if access.detect {
+        access.api.server = detect(config.port)?;
+        access.api.dial = None;
+        kubeconfig::keep_off(&mut access.api, &config.vips)?;
+    }
+    Ok(access.api)
+}

@@ -1,0 +1,227 @@
+//! `edgevip check`: what would go wrong, before it does.
+
+use std::fmt::Write as _;
+use std::time::Duration;
+
+use super::api;
+use crate::config::{Config, FenceSetting, Resolved, VipSetting, explain, kubeconfig, sources};
+use crate::io::fence::Fence;
+use crate::io::netlink::survey;
+use crate::io::{host, kube};
+use crate::model::{ApiAccess, Hardware, Link, LinkName, NetworkChange};
+
+const API_PATIENCE: Duration = Duration::from_secs(5);
+
+/// What was looked at, and what came of it.
+#[derive(Default)]
+struct Findings {
+    good: Vec<String>,
+    warnings: Vec<String>,
+    faults: Vec<String>,
+}
+
+/// Looks at the configuration and at this host. The report, as an error if anything is
+/// wrong enough that edgevip would not work.
+pub fn check(resolved: Result<&Resolved, String>) -> Result<String, String> {
+    let mut found = Findings::default();
+    match resolved {
+        Err(faults) => found.faults.extend(faults.lines().map(str::to_owned)),
+        Ok(resolved) => {
+            found.warnings.extend(resolved.warnings.iter().cloned());
+            found.good.push("settings: understood".to_owned());
+            found.look_at_network(&resolved.config);
+            found.look_at_fence(&resolved.config);
+            found.look_at_api(&resolved.config);
+        }
+    }
+    found.look_at_host();
+    found.report()
+}
+
+/// How the API server would be reached, for `edgevip explain`.
+pub fn explain_access(config: &Config) -> String {
+    match kubeconfig::access(&config.kube, &config.vips, &sources::read) {
+        Ok(access) => explain::access(&access),
+        Err(why) => format!("API server: not yet: {why}\n"),
+    }
+}
+
+impl Findings {
+    fn look_at_host(&mut self) {
+        match host::capabilities() {
+            Ok(it) if it.net_admin && it.net_raw => {
+                self.good.push("capabilities: CAP_NET_ADMIN and CAP_NET_RAW".to_owned());
+            }
+            Ok(it) => {
+                let missing = [(it.net_admin, "CAP_NET_ADMIN"), (it.net_raw, "CAP_NET_RAW")];
+                for (_, name) in missing.iter().filter(|it| !it.0) {
+                    self.faults
+                        .push(format!("capabilities: {name} is missing; run as root or grant it"));
+                }
+            }
+            Err(why) => self.warnings.push(format!("capabilities: cannot be read: {why}")),
+        }
+        for it in host::other_daemons().iter().filter(|it| it.same_network != Some(false)) {
+            self.warnings.push(format!(
+                "another VIP daemon runs here: {} (process {}); two must not hold one address",
+                it.name, it.pid
+            ));
+        }
+        for it in host::network_managers() {
+            self.warnings.push(format!("{} runs here: {}", it.daemon.name, it.hint));
+        }
+        if host::can_sleep() {
+            self.warnings.push(
+                "this machine can suspend: its VIPs are silent from waking up until its \
+                 leadership is confirmed"
+                    .to_owned(),
+            );
+        }
+    }
+
+    fn look_at_network(&mut self, config: &Config) {
+        let links = match survey::everything() {
+            Ok(NetworkChange::Snapshot { links, .. }) => links,
+            Ok(it) => return self.faults.push(format!("links: unexpected answer {it:?}")),
+            Err(why) => return self.faults.push(format!("links: {why}")),
+        };
+        match &config.link {
+            None => self.good.push("vip_interface: chosen by subnet or default route".to_owned()),
+            Some(name) => match links.iter().find(|it| it.name == *name) {
+                None => self.faults.push(format!(
+                    "vip_interface={name}: there is no such link; there are {}",
+                    names(&links)
+                )),
+                Some(link) => self.look_at_link(link),
+            },
+        }
+        let has_v6 = std::path::Path::new("/proc/net/if_inet6").exists();
+        for vip in &config.vips {
+            match vip {
+                VipSetting::Address(ip) if ip.is_ipv6() && !has_v6 => {
+                    self.faults.push(format!("address={ip}: this kernel has no IPv6"));
+                }
+                VipSetting::Address(_) | VipSetting::Name(_) => {}
+            }
+        }
+        if let Some(name) = &config.link {
+            self.look_at_v6(config, name);
+        }
+    }
+
+    fn look_at_link(&mut self, link: &Link) {
+        let name = &link.name;
+        match link.hardware {
+            Hardware::Ethernet if link.up && link.carrier => {
+                self.good.push(format!("vip_interface={name}: up, with carrier"));
+            }
+            Hardware::Ethernet => self.warnings.push(format!(
+                "vip_interface={name}: has no carrier; this node does not campaign until it has"
+            )),
+            Hardware::InfiniBand => {
+                self.faults.push(format!("vip_interface={name}: InfiniBand is not in this version"))
+            }
+            Hardware::Loopback | Hardware::Other(_) => self.faults.push(format!(
+                "vip_interface={name}: takes no ARP or NDP frames; name an Ethernet-like link"
+            )),
+        }
+    }
+
+    fn look_at_v6(&mut self, config: &Config, link: &LinkName) {
+        let wants_v6 =
+            config.vips.iter().any(|it| matches!(it, VipSetting::Address(ip) if ip.is_ipv6()));
+        let path = format!("/proc/sys/net/ipv6/conf/{link}/disable_ipv6");
+        let disabled = sources::read(std::path::Path::new(&path)).is_ok_and(|it| it.trim() == "1");
+        if wants_v6 && disabled {
+            self.faults.push(format!("vip_interface={link}: IPv6 is disabled on it ({path} is 1)"));
+        }
+    }
+
+    fn look_at_fence(&mut self, config: &Config) {
+        let (_, fences) =
+            Fence::open(config.instance.as_deref(), config.fence != FenceSetting::Off);
+        for (family, it) in [("IPv4", &fences.v4), ("IPv6", &fences.v6)] {
+            match it {
+                Ok(()) => self.good.push(format!("nftables fence for {family}: holds")),
+                Err(why) => self.warnings.push(format!("no nftables fence for {family}: {why}")),
+            }
+        }
+        if let Err(why) = super::refuse_without_fence(config, &fences) {
+            self.faults.push(why);
+        }
+    }
+
+    fn look_at_api(&mut self, config: &Config) {
+        let access = match api::access(config) {
+            Ok(access) => access,
+            Err(why) => {
+                self.faults.push(format!("API server: {why}"));
+                return;
+            }
+        };
+        self.warnings.extend(access.remarks.iter().map(|it| format!("API server: {it}")));
+        match kube::server_version(&access, API_PATIENCE) {
+            Ok(version) => {
+                self.good.push(format!("API server: {version} at {}", access.server));
+                self.look_at_rights(config, &access);
+            }
+            Err(fault) => self.faults.push(format!("API server: {}", fault.why)),
+        }
+    }
+
+    fn look_at_rights(&mut self, config: &Config, access: &ApiAccess) {
+        const LEASES: (&str, &str) = ("coordination.k8s.io", "leases");
+        let namespace = config.lease.namespace.as_str();
+        let mut wanted: Vec<_> =
+            ["get", "create", "update", "watch", "list"].map(|it| (it, LEASES, namespace)).into();
+        if config.label_node {
+            wanted.push(("patch", ("", "nodes"), ""));
+        }
+        let mut allowed = true;
+        for (verb, (group, resource), namespace) in wanted {
+            let permission = kube::Permission { verb, group, resource, namespace, name: "" };
+            match kube::may(access, permission, API_PATIENCE) {
+                Ok(true) => {}
+                Ok(false) => {
+                    allowed = false;
+                    self.faults.push(format!(
+                        "RBAC: may not {verb} {resource} in namespace {namespace:?}; grant it to \
+                         the user of {}",
+                        access.source
+                    ));
+                }
+                Err(fault) => {
+                    allowed = false;
+                    self.faults.push(format!("RBAC: cannot be asked about: {}", fault.why));
+                    break;
+                }
+            }
+        }
+        if allowed {
+            self.good.push(format!("RBAC: leases in {namespace} may be used"));
+        }
+    }
+
+    fn report(self) -> Result<String, String> {
+        let mut text = String::new();
+        let kinds = [("ok", &self.good), ("warning", &self.warnings), ("FAULT", &self.faults)];
+        for (kind, lines) in kinds {
+            for line in lines {
+                let _ = writeln!(text, "{kind:8}{line}");
+            }
+        }
+        if self.faults.is_empty() {
+            return Ok(text.trim_end().to_owned());
+        }
+        Err(format!("{} found\n{}", count(self.faults.len()), text.trim_end()))
+    }
+}
+
+fn count(faults: usize) -> String {
+    if faults == 1 { "one fault".to_owned() } else { format!("{faults} faults") }
+}
+
+fn names(links: &[Link]) -> String {
+    let names: Vec<_> = links.iter().map(|it| it.name.0.as_str()).collect();
+    names.join(", ")
+}

@@ -1,0 +1,439 @@
+//! The one loop: waits for inputs, lets the engine decide, performs its actions.
+//!
+//! One thread decides. Everything slow has a thread of its own and answers with an input:
+//! the kernel, the API server's connections, the user's command.
+
+mod api;
+mod check;
+mod replay;
+mod telling;
+
+use std::cell::RefCell;
+use std::io;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde_json::json;
+use smol::LocalExecutor;
+use smol::channel::{Receiver, Sender};
+use smol::future::FutureExt as _;
+
+pub use check::{check, explain_access};
+pub use replay::replay;
+
+use crate::config::{Config, DnsMode, FenceSetting, VipSetting};
+use crate::engine::{
+    self, Action, AnnouncerConfig, Family, Input, LeaseConfig, LinkChoice, Node, Rng, WantedVip,
+};
+use crate::io::kernel::{FromKernel, KernelOptions, KernelThread, Monitors};
+use crate::io::notify::Notifier;
+use crate::io::process::{Signal, Signals, entropy, host_id};
+use crate::io::recorder::Recorder;
+use crate::io::serve::{self, Door};
+use crate::io::sleep::{BootTimer, SleepGauge};
+use crate::io::supervisor::Supervisor;
+use crate::io::{clock, lock, logger};
+use crate::model::{Author, Fences, Instant, KernelJob, OrderId, Role, Vip};
+use api::Api;
+
+/// What threads may owe the loop before they wait.
+const INBOX: usize = 256;
+/// How often to look whether the process that has the lock is gone.
+const LOCK_EVERY: Duration = Duration::from_secs(1);
+/// How long the user's command and the recording may take at the end.
+const LAST_WORDS: Duration = Duration::from_millis(500);
+/// Without the fence, a kernel may let go of an address this late (fencing, section 2).
+const LIFETIME_SLACK: Duration = Duration::from_millis(1_300);
+
+/// Runs a node until it is told to stop. `reload` reads the configuration again.
+pub fn run(config: Config, reload: impl Fn() -> Result<Config, String>) -> Result<(), String> {
+    let (outer, from_threads) = smol::channel::bounded(INBOX);
+    let (inner, from_tasks) = smol::channel::unbounded();
+    let (kernel, fences, monitors) = start_kernel(&config, &outer, &inner)?;
+    refuse_without_fence(&config, &fences)?;
+    let seed = entropy();
+    let author = Author { host: host_id(), life: entropy() };
+    let engine_config = engine_config(&config, author, fences);
+    let recorder = start_recorder(&config, &engine_config, seed)?;
+    let node = Node::new(engine_config, Rng::from_seed(seed), clock::now());
+    let shell = Shell {
+        node: Rc::new(RefCell::new(node)),
+        api: Api::start(config.clone(), outer.clone()),
+        kernel,
+        notifier: config.notify.clone().map(Notifier::new),
+        recorder,
+        supervisor: Supervisor::from_env(),
+        config,
+        last_role: None,
+    };
+    let executor = LocalExecutor::new();
+    let inbox = Inbox { from_threads, from_tasks };
+    smol::block_on(executor.run(shell.live(&executor, inbox, inner, monitors, reload)))
+        .map_err(|it| format!("cannot go on: {it}"))
+}
+
+struct Shell {
+    node: Rc<RefCell<Node>>,
+    config: Config,
+    api: Api,
+    kernel: KernelThread,
+    notifier: Option<Notifier>,
+    recorder: Option<Recorder>,
+    supervisor: Option<Supervisor>,
+    last_role: Option<Role>,
+}
+
+/// Mail from threads, which wait when it is full, and from tasks of this thread, which
+/// hold at most what one read of their socket gave.
+struct Inbox {
+    from_threads: Receiver<Input>,
+    from_tasks: Receiver<Input>,
+}
+
+enum Wake {
+    Input(Input),
+    Signal(Signal),
+}
+
+impl Shell {
+    async fn live(
+        mut self,
+        executor: &LocalExecutor<'_>,
+        inbox: Inbox,
+        inner: Sender<Input>,
+        monitors: Monitors,
+        reload: impl Fn() -> Result<Config, String>,
+    ) -> io::Result<()> {
+        let lease = self.config.lease.clone();
+        executor.spawn(monitors.run()).detach();
+        executor.spawn(hold_lock(lease.namespace, lease.name, inner)).detach();
+        executor.spawn(logger::tell_repeats()).detach();
+        self.serve(executor);
+        let signals = Signals::listen()?;
+        let timer = BootTimer::new()?;
+        let mut gauge = SleepGauge::new();
+        let mut stop_asked = false;
+        self.told_ready();
+        loop {
+            let wake = self.next(&inbox, &signals, &timer).await?;
+            if gauge.slept().is_some() && self.turn(Input::Suspended) {
+                break;
+            }
+            let ended = match wake {
+                Wake::Input(input) => self.turn(input),
+                Wake::Signal(Signal::Stop) if stop_asked => break,
+                Wake::Signal(Signal::Stop) => {
+                    stop_asked = true;
+                    if let Some(it) = &self.supervisor {
+                        it.stopping();
+                    }
+                    self.turn(Input::Stop)
+                }
+                Wake::Signal(Signal::Reload) => self.reload(&reload),
+                Wake::Signal(Signal::Dump) => self.dump(),
+            };
+            if ended {
+                break;
+            }
+        }
+        log::info!("stopped");
+        if let Some(it) = self.notifier.take() {
+            it.finish(LAST_WORDS);
+        }
+        if let Some(it) = self.recorder.take() {
+            it.finish(LAST_WORDS);
+        }
+        log::logger().flush();
+        Ok(())
+    }
+
+    /// The next thing to handle. The clock decides, not the timer: a flood of input must
+    /// not hold up a deadline.
+    async fn next(&self, inbox: &Inbox, signals: &Signals, timer: &BootTimer) -> io::Result<Wake> {
+        let deadline = self.node.borrow().deadline().map(|it| it.at);
+        if deadline.is_some_and(|at| at <= clock::now()) {
+            return Ok(Wake::Input(Input::Tick));
+        }
+        let alive_at = self.supervisor.as_ref().and_then(|it| it.alive_every());
+        let alive_at = alive_at.map(|it| clock::now() + it);
+        let tick = async {
+            match [deadline, alive_at].into_iter().flatten().min() {
+                Some(at) => timer.until(at).await?,
+                None => std::future::pending().await,
+            }
+            Ok(Wake::Input(Input::Tick))
+        };
+        let signal = async { signals.next().await.map(Wake::Signal) };
+        let mail = |from: &Receiver<Input>| {
+            let from = from.clone();
+            async move { Ok(Wake::Input(from.recv().await.unwrap_or(Input::Stop))) }
+        };
+        let wake = signal.or(mail(&inbox.from_threads)).or(mail(&inbox.from_tasks)).or(tick).await;
+        if let Some(it) = &self.supervisor {
+            it.alive();
+        }
+        wake
+    }
+
+    /// One input, and all that follows from it. Returns whether the process may end.
+    fn turn(&mut self, input: Input) -> bool {
+        let now = clock::now();
+        if let Some(recorder) = &self.recorder {
+            recorder.write(now, &input);
+        }
+        self.api.note(&input);
+        let mut orders: Vec<(OrderId, KernelJob)> = Vec::new();
+        let mut rest = Vec::new();
+        for action in self.node.borrow_mut().handle(now, input) {
+            match action {
+                Action::Kernel { order, job } => orders.push((order, job)),
+                other => rest.push(other),
+            }
+        }
+        if !orders.is_empty() {
+            self.kernel.order(orders);
+        }
+        let mut ended = false;
+        for action in rest {
+            ended |= self.perform(action);
+        }
+        self.tell_supervisor(now);
+        ended
+    }
+
+    /// Everything that edgevip does to the world, but for what the kernel is asked.
+    fn perform(&mut self, action: Action) -> bool {
+        match action {
+            Action::Exit => return true,
+            Action::Kernel { order, job } => self.kernel.order(vec![(order, job)]),
+            Action::Lease { request, call, give_up_at } => {
+                self.api.lease(request, call, give_up_at);
+            }
+            Action::Side { request, call } => self.api.side(request, call),
+            Action::Tell(notice) => {
+                telling::log(&notice);
+                if let Some(notifier) = &mut self.notifier {
+                    telling::notify(&notice, notifier);
+                }
+            }
+            Action::Watch { from } => self.api.watch(from),
+        }
+        false
+    }
+
+    fn serve(&self, executor: &LocalExecutor<'_>) {
+        let node = Rc::clone(&self.node);
+        let answer: serve::Answer = Rc::new(move |ask| {
+            let status = node.borrow().status(clock::now());
+            telling::answer(ask, &status)
+        });
+        let health = self.config.health_port.map(|it| (Door::Health, format!(":{it}")));
+        let metrics = self.config.metrics.clone().map(|it| (Door::Metrics, it));
+        for (door, address) in health.into_iter().chain(metrics) {
+            let answer = Rc::clone(&answer);
+            let task = async move { serve::serve_http(door, &address, answer).await };
+            executor.spawn(task).detach();
+        }
+        let paths = serve::socket_paths(instance(&self.config));
+        executor.spawn(async move { serve::serve_unix(&paths, answer).await }).detach();
+    }
+
+    /// A configuration that is bad keeps the one that is good.
+    fn reload(&mut self, read: &impl Fn() -> Result<Config, String>) -> bool {
+        if let Some(it) = &self.supervisor {
+            it.reloading();
+        }
+        let ended = match read() {
+            Err(why) => {
+                log::error!("configuration not read again, the old one stays: {why}");
+                false
+            }
+            Ok(config) => self.apply(config),
+        };
+        self.told_ready();
+        ended
+    }
+
+    fn apply(&mut self, new: Config) -> bool {
+        let old = &self.config;
+        let mut applied = old.clone();
+        applied.vips.clone_from(&new.vips);
+        applied.refresh = new.refresh;
+        applied.notify.clone_from(&new.notify);
+        applied.log_level = new.log_level;
+        if applied != new {
+            log::warn!(
+                "of the new configuration only VIPs, announcement rate, notify command and log \
+                 level apply now; the rest needs a restart"
+            );
+        }
+        if applied == *old {
+            log::info!("configuration read again: nothing that applies has changed");
+            return false;
+        }
+        log::info!("configuration read again");
+        logger::set_level(applied.log_level);
+        if applied.notify != old.notify {
+            self.notifier = applied.notify.clone().map(Notifier::new);
+        }
+        self.config = applied;
+        let vips = wanted(&self.config);
+        self.turn(Input::Reload { vips, refresh: self.config.refresh })
+    }
+
+    /// SIGUSR1, as the peer has it.
+    fn dump(&self) -> bool {
+        let status = self.node.borrow().status(clock::now());
+        println!("{}", telling::dump(&self.config, &status));
+        false
+    }
+
+    fn told_ready(&self) {
+        if let Some(it) = &self.supervisor {
+            it.ready();
+        }
+    }
+
+    fn tell_supervisor(&mut self, now: Instant) {
+        let Some(supervisor) = &self.supervisor else {
+            return;
+        };
+        let status = self.node.borrow().status(now);
+        if self.last_role != Some(status.role) {
+            self.last_role = Some(status.role);
+            supervisor.status(&telling::one_line(&status));
+        }
+    }
+}
+
+/// The name that `edgevip status` finds this process by.
+pub fn instance(config: &Config) -> &str {
+    config.instance.as_deref().unwrap_or("edgevip")
+}
+
+fn start_kernel(
+    config: &Config,
+    outer: &Sender<Input>,
+    inner: &Sender<Input>,
+) -> Result<(KernelThread, Fences, Monitors), String> {
+    let options = KernelOptions {
+        instance: config.instance.clone(),
+        fence: config.fence != FenceSetting::Off,
+        lo_global_scope: config.lo_global_scope,
+    };
+    let (outer, inner) = (outer.clone(), inner.clone());
+    // The thread may wait for the loop; the monitors are tasks of the loop and must not.
+    let deliver = move |news: FromKernel| {
+        let _ = match news {
+            FromKernel::Answers(answers) => outer.send_blocking(Input::Kernel(answers)).ok(),
+            FromKernel::Heard(heard) => inner.try_send(Input::Heard(heard)).ok(),
+            FromKernel::Network(change) => inner.try_send(Input::Network(change)).ok(),
+            FromKernel::RulesetChanged => inner.try_send(Input::RulesetChanged).ok(),
+        };
+    };
+    KernelThread::start(options, Arc::new(deliver))
+        .map_err(|it| format!("cannot reach the kernel: {it}"))
+}
+
+/// Some promises cannot be kept without the nftables fence.
+fn refuse_without_fence(config: &Config, fences: &Fences) -> Result<(), String> {
+    let missing = config.vips.iter().find_map(|vip| match vip {
+        VipSetting::Address(ip) if ip.is_ipv4() => fences.v4.as_ref().err(),
+        VipSetting::Address(_) => fences.v6.as_ref().err(),
+        VipSetting::Name(_) => fences.v4.as_ref().err().or(fences.v6.as_ref().err()),
+    });
+    let Some(why) = missing else {
+        return Ok(());
+    };
+    if config.fence == FenceSetting::Required {
+        return Err(format!("edgevip_fence=required, but there is no fence: {why}"));
+    }
+    if config.preserve {
+        return Err(format!(
+            "vip_preserve_on_leadership_loss=true needs the nftables fence, or two nodes would \
+             answer; there is none: {why}"
+        ));
+    }
+    let slack = config.lease.duration.saturating_sub(config.lease.renew_deadline);
+    if slack < LIFETIME_SLACK {
+        return Err(format!(
+            "vip_leaseduration must be at least 1300ms longer than vip_renewdeadline where there \
+             is no nftables fence ({why}), since the kernel lets go of addresses that late; it is \
+             {slack:?} longer"
+        ));
+    }
+    log::warn!(
+        "no nftables fence ({why}): a planned move has a gap, and the address of a dead daemon \
+         may linger for 1.25 s"
+    );
+    Ok(())
+}
+
+fn engine_config(config: &Config, author: Author, fences: Fences) -> engine::Config {
+    engine::Config {
+        me: config.node.clone(),
+        author,
+        lease: LeaseConfig {
+            name: format!("{}/{}", config.lease.namespace, config.lease.name),
+            duration: config.lease.duration,
+            renew_deadline: config.lease.renew_deadline,
+            retry_period: config.lease.retry_period,
+        },
+        vips: wanted(config),
+        family: match config.dns_mode {
+            DnsMode::Dual => Family::Dual,
+            DnsMode::First => Family::First,
+            DnsMode::Ipv4 => Family::Ipv4,
+            DnsMode::Ipv6 => Family::Ipv6,
+        },
+        lengths: (config.length_v4, config.length_v6),
+        link: config.link.clone().map_or(LinkChoice::Auto, LinkChoice::Named),
+        announcer: AnnouncerConfig { refresh: config.refresh, fences },
+        skip_dad: config.skip_dad,
+        preserve: config.preserve,
+        label_node: config.label_node,
+    }
+}
+
+fn wanted(config: &Config) -> Vec<WantedVip> {
+    let wanted = |it: &VipSetting| match it {
+        VipSetting::Address(ip) => WantedVip::Address(Vip(*ip)),
+        VipSetting::Name(name) => WantedVip::Name(name.clone()),
+    };
+    config.vips.iter().map(wanted).collect()
+}
+
+fn start_recorder(
+    config: &Config,
+    engine_config: &engine::Config,
+    seed: u64,
+) -> Result<Option<Recorder>, String> {
+    let Some(path) = &config.record else {
+        return Ok(None);
+    };
+    let header = json!({ "edgevip": crate::VERSION, "seed": seed, "config": engine_config });
+    let recorder = Recorder::create(path, &header);
+    recorder.map(Some).map_err(|it| format!("cannot record to {}: {it}", path.display()))
+}
+
+/// Holds the lock that makes this process the one of its host, or waits for it.
+async fn hold_lock(namespace: String, name: String, inner: Sender<Input>) {
+    let mut told = false;
+    loop {
+        match lock::try_lock(&namespace, &name) {
+            Ok(Some(lock)) => {
+                let _ = inner.send(Input::Lock { held: true }).await;
+                let _held_for_life = lock;
+                return std::future::pending().await;
+            }
+            Ok(None) if !told => {
+                told = true;
+                let _ = inner.send(Input::Lock { held: false }).await;
+            }
+            Ok(None) => {}
+            Err(why) => log::error!("cannot take the lock of this host: {why}"),
+        }
+        smol::Timer::after(LOCK_EVERY).await;
+    }
+}

@@ -1,0 +1,42 @@
+//! A recording, decided again: what the engine was told, and what it did about it.
+
+use std::path::Path;
+
+use serde::Deserialize;
+
+use crate::engine::{Config, Input, Node, Rng};
+use crate::io::recorder::{self, Recorded};
+
+#[derive(Deserialize)]
+struct Header {
+    seed: u64,
+    config: Config,
+}
+
+/// Prints each input of the recording, and the actions that follow from it.
+pub fn replay(path: &Path) -> Result<(), String> {
+    let about = |it: &dyn std::fmt::Display| format!("{}: {it}", path.display());
+    let mut header: Option<Header> = None;
+    let mut node: Option<Node> = None;
+    for line in recorder::read::<Input>(path).map_err(|it| about(&it))? {
+        match line.map_err(|it| about(&it))? {
+            Recorded::Header(it) => {
+                header = Some(serde_json::from_value(it).map_err(|it| about(&it))?);
+                node = None;
+            }
+            Recorded::Input(now, input) => {
+                let Some(header) = &header else {
+                    return Err(about(&"not a recording: it has no header"));
+                };
+                let rng = || Rng::from_seed(header.seed);
+                let fresh = || Node::new(header.config.clone(), rng(), now);
+                println!("{now:?} {input:?}");
+                for action in node.get_or_insert_with(fresh).handle(now, input) {
+                    println!("    {action:?}");
+                }
+            }
+            Recorded::Lost(count) => println!("{count} inputs were lost here"),
+        }
+    }
+    Ok(())
+}
