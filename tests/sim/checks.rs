@@ -69,15 +69,17 @@ impl Truth {
             }
             Input::Watch(WatchEvent::Lease(lease)) => self.see(me, author, lease),
             Input::Watch(WatchEvent::Deleted) => self.entitled = None,
-            Input::Suspended => self.doubted_at = Some(now),
+            Input::Suspended if self.entitled_at(now) => self.doubted_at = Some(now),
             Input::Heard(_)
             | Input::Kernel(_)
             | Input::Lease { .. }
             | Input::Lock { .. }
             | Input::Network(_)
+            | Input::Reload { .. }
             | Input::RulesetChanged
             | Input::Side { .. }
             | Input::Stop
+            | Input::Suspended
             | Input::Tick
             | Input::Watch(_) => {}
         }
@@ -166,7 +168,7 @@ impl World {
                     self.answering_since[host][at] = None;
                 }
             }
-            let foreign = self.foreign.as_ref().is_some_and(|it| it.leads(self.now));
+            let foreign = self.foreign.as_ref().is_some_and(|it| it.leads_alone(self.now));
             answering += u64::from(foreign);
             if answering > 1 && self.lied_until <= self.now {
                 let hosts = 0..self.hosts.len();
@@ -190,7 +192,7 @@ impl World {
         let now = it.clock.boot(self.now);
         let overshoot = it.kernel.fences.guards(vip)
             && it.kernel.live.get(&vip).is_some_and(|live| {
-                live.until <= now && now <= live.until + Duration::from_nanos(live.late)
+                live.until <= now && now <= live.until + live.late
             });
         it.excuse.is_none() && !overshoot
     }
@@ -204,7 +206,7 @@ impl World {
         let ever = self.procs_on(host).map(|it| self.procs[it].truth.ever).max();
         let ever = ever.unwrap_or(Instant::from_nanos(0));
         let late = match it.kernel.live.get(&vip) {
-            Some(live) if it.kernel.fences.guards(vip) => Duration::from_nanos(live.late),
+            Some(live) if it.kernel.fences.guards(vip) => live.late,
             Some(_) | None => LIFETIME_LATE + Duration::from_nanos(self.faults.kernel_tail),
         };
         if now > ever + late {
@@ -218,7 +220,7 @@ impl World {
             let it = &self.hosts[host];
             let (now, mono) = (it.clock.boot(self.now), it.clock.mono(self.now));
             let late = LIFETIME_LATE + Duration::from_millis(10);
-            let slept = Duration::from_nanos(it.clock.slept());
+            let slept = Duration::from_nanos(it.clock.slept_by(self.now));
             let kept = if self.settings.preserve { Duration::from_secs(301) } else { slept };
             let over = it.kernel.held.values().any(|it| mono < it.ends && now > it.entitled + late + kept);
             if over {
@@ -231,19 +233,19 @@ impl World {
     fn note_answering(&mut self, host: usize, at: usize) {
         if self.answering_since[host][at].is_none() {
             self.answering_since[host][at] = Some(self.now);
-            if self.answered_by[at] != Some(host) {
-                self.takeovers += u64::from(self.answered_by[at].is_some());
-                self.answered_by[at] = Some(host);
-                let since = self.now;
-                self.schedule(3 * SEC, Event::BurstDue { host, at, since });
-            }
             self.note(|| (format!("host-{host}"), "answers".into()));
+        }
+        if self.answered_by[at] != Some(host) && self.counts(host, self.vips[at]) {
+            self.takeovers += u64::from(self.answered_by[at].is_some());
+            self.answered_by[at] = Some(host);
+            let since = self.now;
+            self.schedule(3 * SEC, Event::BurstDue { host, at, since });
         }
     }
 
     /// L2: who begins to answer says so.
     pub fn check_burst(&mut self, host: usize, at: usize, since: Nanos) {
-        let alone = self.answering_since[host][at] == Some(since);
+        let alone = self.answering_since[host][at].is_some_and(|it| it <= since);
         let disturbed = self.disturbed_at + 5 * SEC > self.now
             || self.procs_on(host).any(|it| {
                 let it = &self.procs[it];
@@ -311,7 +313,8 @@ impl World {
             self.fail(format!("S3: node-{proc} announces {vip} after its end"));
         }
         let mono = self.hosts[host].clock.mono(self.now);
-        let flushed = self.disturbed_at + 2 * SEC > self.now;
+        let failed = self.procs[proc].thread.failed_at.is_some_and(|at| at + SEC > self.now);
+        let flushed = self.disturbed_at.max(self.hosts[host].lost_at) + 2 * SEC > self.now || failed;
         if !self.hosts[host].kernel.has(vip, mono) && !flushed {
             self.fail(format!("S3: node-{proc} announces {vip}, which host-{host} does not have"));
         }

@@ -39,6 +39,11 @@ impl Foreign {
     pub fn leads(&self, now: Nanos) -> bool {
         self.down_until <= now && now < self.leads_until
     }
+
+    /// Under a node's own name it waits for nobody, and so may not be trusted to be alone.
+    pub fn leads_alone(&self, now: Nanos) -> bool {
+        self.leads(now) && !self.name.0.starts_with("node-")
+    }
 }
 
 impl World {
@@ -109,7 +114,7 @@ impl World {
         let Some(it) = &mut self.foreign else { return };
         let led = it.leads(self.now);
         it.down_until = self.now + span;
-        it.seen = None;
+        (it.seen, it.leads_until) = (None, 0);
         let name = it.name.clone();
         self.note(|| (name.0.clone(), "stops".into()));
         let record = self.api.lease().map(|it| it.record.clone());

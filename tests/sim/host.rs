@@ -28,6 +28,8 @@ pub struct Host {
     pub deaf_until: Nanos,
     pub excuse: Option<Excuse>,
     pub timer_at: Nanos,
+    /// An address last ended by itself.
+    pub lost_at: Nanos,
 }
 
 /// Something that no process can prevent was done to the kernel: until our process has had
@@ -54,6 +56,7 @@ impl Host {
             deaf_until: 0,
             excuse: None,
             timer_at: 0,
+            lost_at: 0,
         }
     }
 
@@ -113,6 +116,11 @@ impl Clock {
 
     pub fn slept(&self) -> u64 {
         self.slept
+    }
+
+    /// With the sleep that is not over.
+    pub fn slept_by(&self, now: Nanos) -> u64 {
+        self.boot(now).as_nanos() - self.mono(now)
     }
 
     pub fn fall_asleep(&mut self, now: Nanos) {

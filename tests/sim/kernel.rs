@@ -2,7 +2,8 @@
 //! seconds that end up to 1.25 s late, fence timeouts to the millisecond, both on a clock
 //! that stands still in suspend.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
+use std::time::Duration;
 
 use edgevip::engine::Rng;
 use edgevip::model::{
@@ -13,10 +14,12 @@ use edgevip::model::{
 use crate::host::{MS, SEC};
 
 /// The kernel thread asks for the fence to close this much before it must.
-const MARGIN: u64 = 10 * MS;
+pub const MARGIN: Duration = Duration::from_millis(10);
+/// Less than this is too short to be opened for.
+const SHORTEST: Duration = Duration::from_millis(20);
+/// The fence remembers an address for so long after it must close.
+const MEMORY: Duration = Duration::from_secs(3);
 const LATENESS: u64 = 1_250 * MS;
-/// What the fence remembers longer than an address can live.
-const OURS_OUTLIVES: u64 = 3 * SEC;
 
 pub struct Kernel {
     pub link: Option<Plug>,
@@ -65,8 +68,8 @@ pub struct Live {
     pub ends: u64,
     /// The end that was meant, on the boot clock.
     pub until: Instant,
-    /// What the write took, and by how much the end may therefore be late.
-    pub late: u64,
+    /// By how much the end is late, since the kernel was slow.
+    pub late: Duration,
 }
 
 /// When and for whom the kernel does something.
@@ -77,8 +80,10 @@ pub struct Doing<'a> {
     pub read_at: Instant,
     pub by: Owner,
     pub entitled: Instant,
+    /// How much earlier an answer is to end, after an attempt that took so long.
+    pub lead: Duration,
     /// What the thread has put into the fence, and not taken out again.
-    pub fenced: &'a mut BTreeSet<Vip>,
+    pub fenced: &'a mut BTreeMap<Vip, Instant>,
     pub rng: &'a mut Rng,
 }
 
@@ -185,9 +190,10 @@ impl Kernel {
         match job {
             KernelJob::Answer { vips, until } => self.open(vips, *until, it),
             KernelJob::Clean { vips } => {
+                let fenced: Vec<_> = self.ours.keys().copied().collect();
                 self.ours.clear();
                 self.live.clear();
-                told = self.remove_if(|(_, vip), _| vips.contains(vip));
+                told = self.remove_if(|(_, vip), _| vips.contains(vip) || fenced.contains(vip));
             }
             KernelJob::HoldAddress { link, vip, length, until } => {
                 if self.link.is_none_or(|it| it.index != *link) {
@@ -202,14 +208,7 @@ impl Kernel {
             KernelJob::RemoveAddress { link, vip, .. } => {
                 told = self.remove_if(|key, _| *key == (*link, *vip));
             }
-            KernelJob::Silence { vips, until } => {
-                for vip in self.guarded(vips) {
-                    it.fenced.insert(vip);
-                    let left = until.saturating_since(it.read_at).as_nanos() as u64;
-                    self.ours.insert(vip, it.mono + left);
-                    self.live.remove(&vip);
-                }
-            }
+            KernelJob::Silence { vips, until } => self.silence(vips, *until, it),
             KernelJob::Unfence { vips } => {
                 for vip in vips {
                     it.fenced.remove(vip);
@@ -222,11 +221,11 @@ impl Kernel {
         (if rebuilt { KernelAnswer::FenceRebuilt } else { KernelAnswer::Done }, told)
     }
 
-    /// The order was carried out, but the right to it had ended meanwhile.
-    pub fn undo(&mut self, job: &KernelJob) -> Vec<NetworkChange> {
+    /// The right to what was ordered has ended, before it was done or meanwhile.
+    pub fn undo(&mut self, job: &KernelJob, it: &mut Doing<'_>) -> Vec<NetworkChange> {
         match job {
-            KernelJob::Answer { vips, .. } => {
-                self.live.retain(|vip, _| !vips.contains(vip));
+            KernelJob::Answer { vips, until } => {
+                self.silence(vips, *until + MEMORY, it);
                 Vec::new()
             }
             KernelJob::HoldAddress { link, vip, .. } => {
@@ -243,15 +242,30 @@ impl Kernel {
     }
 
     fn open(&mut self, vips: &[Vip], until: Instant, it: &mut Doing<'_>) {
-        let left = until.saturating_since(it.read_at).as_nanos() as u64;
-        let late = it.boot.saturating_since(it.read_at).as_nanos() as u64;
+        let asked = until - it.lead - MARGIN;
+        let left = asked.saturating_since(it.read_at);
+        // The kernel looks at a clock that is up to a tick behind.
+        let left = left + Duration::from_nanos(it.rng.below(MARGIN.as_nanos() as u64));
+        let late = (it.boot + left).saturating_since(until);
         for vip in self.guarded(vips) {
-            it.fenced.insert(vip);
-            let known = self.ours.get(&vip).copied().unwrap_or(0);
-            self.ours.insert(vip, known.max(it.mono + left + OURS_OUTLIVES));
-            let ends = it.mono + left.saturating_sub(MARGIN) + it.rng.below(MARGIN);
+            self.remember(vip, until + MEMORY, it);
+            let ends = it.mono + left.as_nanos() as u64;
             self.live.insert(vip, Live { ends, until, late });
         }
+    }
+
+    fn silence(&mut self, vips: &[Vip], until: Instant, it: &mut Doing<'_>) {
+        for vip in self.guarded(vips) {
+            self.remember(vip, until, it);
+            self.live.remove(&vip);
+        }
+    }
+
+    fn remember(&mut self, vip: Vip, until: Instant, it: &mut Doing<'_>) {
+        let known = it.fenced.entry(vip).or_insert(until);
+        *known = until.max(*known);
+        let left = known.saturating_since(it.read_at).max(MARGIN);
+        self.ours.insert(vip, it.mono + left.as_nanos() as u64);
     }
 
     fn rebuild_if_gone(&mut self, job: &KernelJob, it: &Doing<'_>) -> bool {
@@ -270,7 +284,9 @@ impl Kernel {
             return false;
         }
         self.table = true;
-        self.ours = it.fenced.iter().map(|vip| (*vip, it.mono + 60 * SEC)).collect();
+        let left = |until: &Instant| until.saturating_since(it.read_at).max(MARGIN);
+        let ends = |until: &Instant| it.mono + left(until).as_nanos() as u64;
+        self.ours = it.fenced.iter().map(|(vip, until)| (*vip, ends(until))).collect();
         true
     }
 
@@ -281,6 +297,20 @@ impl Kernel {
 
 fn address((link, vip): (LinkIndex, Vip), length: u8) -> Address {
     Address { link, ip: vip.0, length, ours: true }
+}
+
+/// Whether it is too late to begin.
+pub fn is_too_late(job: &KernelJob, now: Instant, lead: Duration) -> bool {
+    match job {
+        KernelJob::Answer { until, .. } => (*until - lead).saturating_since(now) < SHORTEST,
+        KernelJob::HoldAddress { until, .. } | KernelJob::SendFrame { until, .. } => *until <= now,
+        KernelJob::Clean { .. }
+        | KernelJob::Listen { .. }
+        | KernelJob::RemoveAddress { .. }
+        | KernelJob::Silence { .. }
+        | KernelJob::Unfence { .. }
+        | KernelJob::VerifyFence => false,
+    }
 }
 
 /// Until when an order is of use, where it has an end.

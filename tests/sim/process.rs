@@ -1,16 +1,17 @@
 //! A process: the loop around a node, and the thread that does what it orders of the kernel.
 //! Each action takes its time; a process may be paused or killed between any two of them.
 
-use std::collections::{BTreeSet, VecDeque};
+use std::collections::{BTreeMap, VecDeque};
+use std::time::Duration;
 
 use edgevip::engine::{Action, Config, Input, LeaseConfig, Node, Notice, Rng};
 use edgevip::model::{
-    Author, Frame, Instant, KernelAnswer, KernelJob, LinkIndex, NodeName, OrderId, RequestId, Vip,
+    Author, Frame, Instant, KernelAnswer, KernelJob, LinkIndex, NetworkChange, NodeName, OrderId, RequestId, Vip,
 };
 
 use crate::checks::{self, Truth};
-use crate::host::{Excuse, MS, Nanos, SEC, US};
-use crate::kernel::{Doing, Owner, end_of};
+use crate::host::{Excuse, Host, MS, Nanos, SEC, US};
+use crate::kernel::{Doing, Kernel, MARGIN, Owner, end_of, is_too_late};
 use crate::world::{Event, World};
 
 pub struct Proc {
@@ -57,7 +58,10 @@ pub struct KernelThread {
     answers: Vec<(OrderId, KernelAnswer)>,
     stage: Stage,
     stalled: bool,
-    fenced: BTreeSet<Vip>,
+    fenced: BTreeMap<Vip, Instant>,
+    /// How often the order at the front was begun, and how much earlier it is to end.
+    attempts: u32,
+    lead: Duration,
     links: Vec<LinkIndex>,
     vips: Vec<Vip>,
     pub cleaned: bool,
@@ -73,7 +77,7 @@ enum Stage {
     /// The kernel is at it.
     Doing { read_at: Instant },
     /// The kernel has done it; the clock is to be read again.
-    Done(Outcome),
+    Done { read_at: Instant, outcome: Outcome },
 }
 
 #[derive(Clone, Copy, Eq, PartialEq)]
@@ -159,6 +163,9 @@ impl World {
         self.note(|| (format!("node-{proc}"), "starts".into()));
         let snapshot = self.hosts[host].kernel.snapshot();
         self.notify_proc(proc, snapshot);
+        if let Some(excuse) = &mut self.hosts[host].excuse {
+            *excuse = Excuse::Noticed;
+        }
         let free = self.hosts[host].lock.is_none();
         if free {
             self.hosts[host].lock = Some(proc);
@@ -291,7 +298,7 @@ impl World {
         if let Some(action) = self.procs[proc].todo.pop_front() {
             self.perform(proc, action);
         }
-        while self.procs[proc].runs() && self.procs[proc].todo.is_empty() {
+        while !self.has_failed() && self.procs[proc].runs() && self.procs[proc].todo.is_empty() {
             let Some(input) = self.next_input(proc) else {
                 self.procs[proc].busy = false;
                 self.check_settled(proc);
@@ -425,14 +432,14 @@ impl World {
             Stage::Due => self.begin_order(proc),
             Stage::Doing { read_at } => {
                 let outcome = self.do_order(proc, read_at);
-                self.procs[proc].thread.stage = Stage::Done(outcome);
+                self.procs[proc].thread.stage = Stage::Done { read_at, outcome };
                 if paused {
                     self.procs[proc].thread.stalled = true;
                 } else {
-                    self.finish_order(proc, outcome);
+                    self.finish_order(proc, read_at, outcome);
                 }
             }
-            Stage::Done(outcome) => self.finish_order(proc, outcome),
+            Stage::Done { read_at, outcome } => self.finish_order(proc, read_at, outcome),
         }
     }
 
@@ -463,13 +470,13 @@ impl World {
         let Some((_, job, _)) = self.procs[proc].thread.queue.front().cloned() else {
             return Outcome::Good;
         };
-        if end_of(&job).is_some_and(|it| it <= read_at) {
+        if is_too_late(&job, read_at, self.procs[proc].thread.lead) {
+            self.undo_order(proc, read_at, &job);
             return Outcome::TooLate;
         }
         if self.chance(self.faults.kernel_refuses) {
             return Outcome::Failed;
         }
-        let host = self.procs[proc].host;
         match &job {
             KernelJob::SendFrame { link, frame, until } => {
                 return self.send_frame(proc, *link, *frame, *until);
@@ -486,27 +493,42 @@ impl World {
             | KernelJob::Unfence { .. }
             | KernelJob::VerifyFence => {}
         }
-        let mut fenced = std::mem::take(&mut self.procs[proc].thread.fenced);
-        let clock = &self.hosts[host].clock;
-        let doing = &mut Doing {
-            mono: clock.mono(self.now),
-            boot: clock.boot(self.now),
-            read_at,
-            by: Owner { proc, life: self.procs[proc].life },
-            entitled: self.procs[proc].truth.ever,
-            fenced: &mut fenced,
-            rng: &mut self.rng,
-        };
-        let (answer, told) = self.hosts[host].kernel.carry_out(&job, doing);
-        self.procs[proc].thread.fenced = fenced;
-        self.set_kernel_timer(host);
-        told.into_iter().for_each(|it| self.notify(host, it));
+        let answer = self.with_kernel(proc, read_at, |it, doing| it.carry_out(&job, doing));
         match answer {
             KernelAnswer::Done => Outcome::Good,
             KernelAnswer::FenceRebuilt => Outcome::Rebuilt,
             KernelAnswer::TooLate => Outcome::TooLate,
             KernelAnswer::Failed(_) => Outcome::Failed,
         }
+    }
+
+    fn undo_order(&mut self, proc: usize, read_at: Instant, job: &KernelJob) {
+        self.with_kernel(proc, read_at, |kernel, doing| ((), kernel.undo(job, doing)));
+    }
+
+    fn with_kernel<T>(
+        &mut self,
+        proc: usize,
+        read_at: Instant,
+        act: impl FnOnce(&mut Kernel, &mut Doing<'_>) -> (T, Vec<NetworkChange>),
+    ) -> T {
+        let it = &mut self.procs[proc];
+        let Host { clock, kernel, .. } = &mut self.hosts[it.host];
+        let doing = &mut Doing {
+            mono: clock.mono(self.now),
+            boot: clock.boot(self.now),
+            read_at,
+            by: Owner { proc, life: it.life },
+            entitled: it.truth.ever,
+            lead: it.thread.lead,
+            fenced: &mut it.thread.fenced,
+            rng: &mut self.rng,
+        };
+        let (result, told) = act(kernel, doing);
+        let host = it.host;
+        self.set_kernel_timer(host);
+        told.into_iter().for_each(|it| self.notify(host, it));
+        result
     }
 
     fn send_frame(&mut self, proc: usize, link: LinkIndex, frame: Frame, until: Instant) -> Outcome {
@@ -525,17 +547,21 @@ impl World {
         Outcome::Good
     }
 
-    fn finish_order(&mut self, proc: usize, outcome: Outcome) {
+    fn finish_order(&mut self, proc: usize, read_at: Instant, outcome: Outcome) {
+        if self.needs_another_attempt(proc, read_at, outcome) {
+            return self.begin_order(proc);
+        }
         let host = self.procs[proc].host;
-        let Some((order, job, last)) = self.procs[proc].thread.queue.pop_front() else { return };
+        let thread = &mut self.procs[proc].thread;
+        (thread.attempts, thread.lead) = (0, Duration::ZERO);
+        let Some((order, job, last)) = thread.queue.pop_front() else { return };
         let now = self.local(proc);
         let late = end_of(&job).is_some_and(|it| it <= now)
             && matches!(outcome, Outcome::Good | Outcome::Rebuilt)
             && !matches!(job, KernelJob::SendFrame { .. });
         let answer = match outcome {
             Outcome::Good | Outcome::Rebuilt if late => {
-                let told = self.hosts[host].kernel.undo(&job);
-                told.into_iter().for_each(|it| self.notify(host, it));
+                self.undo_order(proc, read_at, &job);
                 KernelAnswer::TooLate
             }
             Outcome::Good => KernelAnswer::Done,
@@ -560,6 +586,23 @@ impl World {
         }
     }
 
+    /// An answer ends late by as much as it took to write, unless it is written again.
+    fn needs_another_attempt(&mut self, proc: usize, read_at: Instant, outcome: Outcome) -> bool {
+        let now = self.local(proc);
+        let thread = &mut self.procs[proc].thread;
+        let Some((_, KernelJob::Answer { until, .. }, _)) = thread.queue.front() else {
+            return false;
+        };
+        let took = now.saturating_since(read_at);
+        let done = matches!(outcome, Outcome::Good | Outcome::Rebuilt) && now < *until;
+        thread.attempts += 1;
+        if !done || thread.attempts == 3 || took <= MARGIN + thread.lead {
+            return false;
+        }
+        thread.lead = took;
+        true
+    }
+
     pub fn set_kernel_timer(&mut self, host: usize) {
         let it = &self.hosts[host];
         let mono = it.clock.mono(self.now);
@@ -579,6 +622,9 @@ impl World {
         }
         let mono = self.hosts[host].clock.mono(self.now);
         let gone = self.hosts[host].kernel.sweep(mono);
+        if !gone.is_empty() {
+            self.hosts[host].lost_at = self.now;
+        }
         gone.into_iter().for_each(|it| self.notify(host, it));
         self.set_kernel_timer(host);
     }

@@ -340,6 +340,10 @@ impl World {
         self.failure.get_or_insert_with(|| format!("at {at:.6}s: {why}"));
     }
 
+    pub fn has_failed(&self) -> bool {
+        self.failure.is_some()
+    }
+
     /// Who, and what; in columns.
     pub fn note(&mut self, words: impl FnOnce() -> (String, String)) {
         if matches!(self.log, Log::None) {
