@@ -238,7 +238,7 @@ impl World {
         if self.answered_by[at] != Some(host) && self.counts(host, self.vips[at]) {
             self.takeovers += u64::from(self.answered_by[at].is_some());
             self.answered_by[at] = Some(host);
-            let since = self.now;
+            let since = self.answering_since[host][at].unwrap_or(self.now);
             self.schedule(3 * SEC, Event::BurstDue { host, at, since });
         }
     }
