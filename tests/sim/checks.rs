@@ -313,7 +313,7 @@ impl World {
             self.fail(format!("S3: node-{proc} announces {vip} after its end"));
         }
         let mono = self.hosts[host].clock.mono(self.now);
-        let failed = self.procs[proc].thread.failed_at.is_some_and(|at| at + SEC > self.now);
+        let failed = self.procs[proc].thread.failed_at.is_some_and(|at| at + 3 * SEC > self.now);
         let flushed = self.disturbed_at.max(self.hosts[host].lost_at) + 2 * SEC > self.now || failed;
         if !self.hosts[host].kernel.has(vip, mono) && !flushed {
             self.fail(format!("S3: node-{proc} announces {vip}, which host-{host} does not have"));
