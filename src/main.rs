@@ -18,7 +18,7 @@ fn main() -> ExitCode {
     match cli::parse(&args).map_err(|it| it.to_string()).and_then(run) {
         Ok(()) => ExitCode::SUCCESS,
         Err(why) => {
-            eprintln!("edgevip: {why}");
+            eprintln!("edgevip: {}", why.trim_end());
             ExitCode::from(MISUSED)
         }
     }

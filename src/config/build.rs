@@ -99,12 +99,17 @@ fn node(settings: &Settings, hostname: &str, notes: &mut Notes) -> NodeName {
 fn instance(settings: &Settings, notes: &mut Notes) -> Option<String> {
     let name = filled(settings, "instance_name")?;
     let plain = |it: u8| it.is_ascii_alphanumeric() || b"._-".contains(&it);
-    if name.len() > 243 || !name.bytes().all(plain) {
-        let right = "more than 243 bytes, or others than letters, digits, '.', '_' and '-'";
+    if name.len() > LONGEST_INSTANCE || !name.bytes().all(plain) {
+        let right = format!(
+            "more than {LONGEST_INSTANCE} bytes, or others than letters, digits, '.', '_' and '-'"
+        );
         notes.fault("instance_name", &name, right);
     }
     Some(name)
 }
+
+/// The path of a Unix socket ends at 107 bytes; with this, that of the status stays below 100.
+const LONGEST_INSTANCE: usize = 100 - "/run/user/4294967295/edgevip/.sock".len();
 
 fn vips(settings: &Settings, notes: &mut Notes) -> Vec<VipSetting> {
     let name = if settings.text("address").is_empty() { "vip_address" } else { "address" };

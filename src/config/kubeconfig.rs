@@ -2,7 +2,7 @@
 
 use std::fmt;
 use std::io;
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::path::{Path, PathBuf};
 
 use base64::Engine;
@@ -75,11 +75,11 @@ pub fn access(kube: &KubeSettings, vips: &[VipSetting], read: Read<'_>) -> Resul
 /// this node shows the same certificate. `kubernetes` is what kubeadm's certificates call it.
 pub fn keep_off(api: &mut ApiAccess, vips: &[VipSetting]) -> Result<(), String> {
     let server = Server::parse(&api.server)?;
-    if server.host != "kubernetes" && !server.is_one_of(vips) {
+    if server.name() != "kubernetes" && !server.is_one_of(vips) {
         return Ok(());
     }
     api.dial = Some(format!("127.0.0.1:{}", server.port));
-    api.tls_server_name.get_or_insert(server.host);
+    api.tls_server_name.get_or_insert(server.name().to_owned());
     if api.proxy.take().is_some() {
         api.remarks.push("proxy-url is not used to reach this node's own API server".into());
     }
@@ -125,16 +125,30 @@ fn trust(api: &mut ApiAccess) -> Result<(), String> {
 
 fn check_proxy(api: &ApiAccess, vips: &[VipSetting]) -> Result<(), String> {
     let Some(proxy) = &api.proxy else { return Ok(()) };
-    if !proxy.starts_with("http://") {
-        return Err("the proxy-url is not one of an http:// proxy, and others are not known".into());
-    }
-    // A proxy may carry a name and a password, which are not the server's.
-    let (_, server) = proxy.rsplit_once('@').unwrap_or_default();
-    let server = if server.is_empty() { proxy.clone() } else { format!("http://{server}") };
-    match Server::parse(&server)?.is_one_of(vips) {
+    let rest = match proxy.split_once("://") {
+        Some((scheme, rest)) if scheme.eq_ignore_ascii_case("http") => rest,
+        Some(_) | None => {
+            let why = "the proxy-url is not one of an http:// proxy, and others are not known";
+            return Err(why.into());
+        }
+    };
+    // What stands before the @ is a name and a password, which are not the server's.
+    let (user, place) = rest.rsplit_once('@').unwrap_or(("", rest));
+    let server = Server::parse(&format!("http://{place}")).ok();
+    let Some(server) = server.filter(|it| it.path.is_empty() && user.bytes().all(is_of_user))
+    else {
+        let proxy = without_user(proxy);
+        return Err(format!("{proxy:?} is no proxy-url; give one such as http://10.0.0.1:3128"));
+    };
+    match server.is_one_of(vips) {
         true => Err("the way to the API server may not lead through a proxy on the VIP".into()),
         false => Ok(()),
     }
+}
+
+/// RFC 3986 §3.2.1.
+fn is_of_user(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || b"-._~%!$&'()*+,;=:".contains(&byte)
 }
 
 fn service_account(kube: &KubeSettings, read: Read<'_>) -> Result<ApiAccess, String> {
@@ -288,10 +302,13 @@ struct Server {
 impl Server {
     /// Takes a URL, `host:port` or a host apart.
     fn parse(text: &str) -> Result<Self, String> {
-        let wrong = || format!("{text:?} is no server; give one such as https://10.0.0.1:6443");
+        let wrong = || {
+            let text = without_user(text);
+            format!("{text:?} is no server; give one such as https://10.0.0.1:6443")
+        };
         let (scheme, rest) = match text.split_once("://") {
-            Some(("https", rest)) => ("https", rest),
-            Some(("http", rest)) => ("http", rest),
+            Some((scheme, rest)) if scheme.eq_ignore_ascii_case("https") => ("https", rest),
+            Some((scheme, rest)) if scheme.eq_ignore_ascii_case("http") => ("http", rest),
             Some(_) => return Err(wrong()),
             None => ("https", text),
         };
@@ -309,21 +326,32 @@ impl Server {
         Ok(Self { scheme, host: host.to_ascii_lowercase(), port, path })
     }
 
+    /// The host as a certificate has it: without the dot that ends an absolute name.
+    fn name(&self) -> &str {
+        self.host.trim_end_matches('.')
+    }
+
     fn is_one_of(&self, vips: &[VipSetting]) -> bool {
-        let host = self.host.trim_end_matches('.');
         vips.iter().any(|vip| match vip {
             VipSetting::Address(vip) => {
-                host.parse().is_ok_and(|it: IpAddr| it.to_canonical() == *vip)
+                self.host.parse().is_ok_and(|it: IpAddr| it.to_canonical() == *vip)
             }
-            VipSetting::Name(name) => host.eq_ignore_ascii_case(name.trim_end_matches('.')),
+            VipSetting::Name(name) => self.name().eq_ignore_ascii_case(name.trim_end_matches('.')),
         })
     }
+}
+
+/// The text of a URL for people: who is to be let in, and by what password, is left out.
+fn without_user(text: &str) -> String {
+    let Some((before, host)) = text.rsplit_once('@') else { return text.to_owned() };
+    let scheme = before.find("://").and_then(|it| before.get(..it + 3)).unwrap_or_default();
+    format!("{scheme}...@{host}")
 }
 
 /// The host without brackets, and what stands after its colon.
 fn host_port(authority: &str) -> Option<(&str, Option<&str>)> {
     if let Some((host, rest)) = authority.strip_prefix('[').and_then(|it| it.split_once(']')) {
-        host.parse::<std::net::Ipv6Addr>().ok()?;
+        host.parse::<Ipv6Addr>().ok()?;
         let port = if rest.is_empty() { None } else { Some(rest.strip_prefix(':')?) };
         return Some((host, port));
     }
@@ -332,7 +360,19 @@ fn host_port(authority: &str) -> Option<(&str, Option<&str>)> {
         None => (authority, None),
     };
     let plain = |it: u8| it.is_ascii_alphanumeric() || b"-._".contains(&it);
-    (!host.is_empty() && host.bytes().all(plain)).then_some((host, port))
+    let is_host = host.bytes().all(plain) && (is_name(host) || host.parse::<Ipv4Addr>().is_ok());
+    is_host.then_some((host, port))
+}
+
+/// A name cannot end in a number, for a resolver takes `10.42`, `012.0.0.052` and
+/// `0xa00002a` for an address.
+fn is_name(host: &str) -> bool {
+    let last = host.trim_end_matches('.').rsplit('.').next().unwrap_or_default();
+    let number = match last.strip_prefix("0x").or_else(|| last.strip_prefix("0X")) {
+        Some(digits) => digits.bytes().all(|it| it.is_ascii_hexdigit()),
+        None => last.bytes().all(|it| it.is_ascii_digit()),
+    };
+    !number
 }
 
 impl fmt::Display for Server {

@@ -303,7 +303,11 @@ impl Node {
             self.cleaning = Cleaning::Done;
             return;
         }
-        let vips = self.resolver.vips().collect();
+        let vips: Vec<_> = self.resolver.vips().collect();
+        if vips.is_empty() {
+            // Names are not looked up yet: what they left cannot be told from others'.
+            return;
+        }
         self.cleaning = Cleaning::Ordered(cx.order(KernelJob::Clean { vips }));
     }
 

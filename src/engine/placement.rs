@@ -111,8 +111,9 @@ impl View<'_> {
             return Wish::Silent { keep_until: None };
         }
         let preserved = self.preserve_since.map(|it| it + PRESERVE).filter(|it| self.now < *it);
+        let stays = vip.0.is_ipv4() && !succeeded && !matches!(refusal, Refusal::Stopping);
         match preserved {
-            Some(keep_until) if vip.0.is_ipv4() && !succeeded => {
+            Some(keep_until) if stays => {
                 Wish::Silent { keep_until: Some(keep_until) }
             }
             Some(_) | None => Wish::Absent,

@@ -77,11 +77,12 @@ impl KernelThread {
     /// Opens all ways to the kernel, tries the fences, and starts the thread.
     pub fn start(options: KernelOptions, deliver: Deliver) -> io::Result<(Self, Fences, Monitors)> {
         let (fence, fences) = Fence::open(options.instance.as_deref(), options.fence);
+        let fenced = fences.v4.is_ok() || fences.v6.is_ok();
         let listener = Listener::open()?;
         let monitors = Monitors {
             deliver: deliver.clone(),
             network: Monitor::open()?,
-            ruleset: fence.is_some().then(Watch::open).transpose()?,
+            ruleset: fenced.then(Watch::open).transpose()?,
             ears: listener.ears()?,
         };
         let slowest = Arc::new(AtomicU32::new(0));
@@ -194,7 +195,7 @@ impl Work {
     /// `until` is when the right to answer ends, or ended.
     fn close(&mut self, vips: &[Vip], until: Instant) {
         if let KernelAnswer::Failed(why) = self.fence(|it| it.close(vips, until)) {
-            warn!("closing the fence: {why}");
+            warn!(why; "the fence could not be closed");
         }
     }
 
@@ -287,5 +288,34 @@ impl Monitors {
         let network = network.run(&picture, &tell);
         let ears = zip(arp.run(&own, &heard), nd.run(&own, &heard));
         zip(network, zip(ruleset, ears)).await;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Mutex;
+
+    use super::*;
+
+    #[test]
+    fn orders_that_find_no_room_or_no_thread_fail_at_once() {
+        let (orders, inbox) = sync_channel(1);
+        let delivered = Arc::new(Mutex::new(Vec::new()));
+        let log = delivered.clone();
+        let deliver: Deliver = Arc::new(move |it| log.lock().unwrap().push(it));
+        let thread = KernelThread { orders, deliver, slowest: Arc::default() };
+        let failures = || delivered.lock().unwrap().len();
+        thread.order(vec![(OrderId(1), KernelJob::VerifyFence)]);
+        assert_eq!(failures(), 0);
+        thread.order(vec![(OrderId(2), KernelJob::VerifyFence)]);
+        assert_eq!(failures(), 1);
+        drop(inbox);
+        thread.order(vec![(OrderId(3), KernelJob::VerifyFence)]);
+        let all = delivered.lock().unwrap();
+        let [FromKernel::Answers(full), FromKernel::Answers(ended)] = &all[..] else {
+            panic!("{all:?}")
+        };
+        let [(OrderId(2), KernelAnswer::Failed(_))] = &full[..] else { panic!("{full:?}") };
+        let [(OrderId(3), KernelAnswer::Failed(_))] = &ended[..] else { panic!("{ended:?}") };
     }
 }

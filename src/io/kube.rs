@@ -95,7 +95,8 @@ impl Kube {
         self.lease.order(lease::Order { request, call, give_up_at });
     }
 
-    /// Watches the Lease. A watch that is open is cut, and nothing more is heard of it.
+    /// Watches the Lease. A watch that is open is cut; what it may still say comes before
+    /// anything of the new one.
     pub fn watch(&self, from: Option<ResourceVersion>) {
         self.watch.order(from);
     }

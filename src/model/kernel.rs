@@ -136,9 +136,32 @@ pub struct Heard {
 #[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
 pub struct Fences {
     /// IPv4, by an ARP output chain.
+    #[serde(with = "holds")]
     pub v4: Result<(), String>,
     /// IPv6, by an ICMPv6 output chain.
+    #[serde(with = "holds")]
     pub v6: Result<(), String>,
+}
+
+/// A fence in JSON: `{"holds": true}`, or `{"holds": false, "why": "…"}`.
+mod holds {
+    use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+    #[derive(Deserialize, Serialize)]
+    struct Holds {
+        holds: bool,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        why: Option<String>,
+    }
+
+    pub fn serialize<S: Serializer>(fence: &Result<(), String>, to: S) -> Result<S::Ok, S::Error> {
+        Holds { holds: fence.is_ok(), why: fence.clone().err() }.serialize(to)
+    }
+
+    pub fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<Result<(), String>, D::Error> {
+        let it = Holds::deserialize(from)?;
+        Ok(if it.holds { Ok(()) } else { Err(it.why.unwrap_or_default()) })
+    }
 }
 
 impl Fences {

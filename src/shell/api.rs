@@ -21,7 +21,8 @@ const SETTLE_EVERY: Duration = Duration::from_secs(2);
 const DOUBT_EVERY: Duration = Duration::from_secs(30);
 
 pub(super) struct Api {
-    inbox: Inbox<Input>,
+    answers: Inbox<Input>,
+    watched: Inbox<Input>,
     target: LeaseTarget,
     config: Config,
     access: Option<ApiAccess>,
@@ -37,7 +38,7 @@ enum Settled {
 }
 
 impl Api {
-    pub fn start(config: Config, inbox: Inbox<Input>) -> Self {
+    pub fn start(config: Config, answers: Inbox<Input>, watched: Inbox<Input>) -> Self {
         let target = LeaseTarget {
             namespace: config.lease.namespace.clone(),
             name: config.lease.name.clone(),
@@ -45,7 +46,8 @@ impl Api {
         };
         let (settle, settled) = channel();
         let mut it = Self {
-            inbox,
+            answers,
+            watched,
             target,
             config,
             access: None,
@@ -118,14 +120,17 @@ impl Api {
         for remark in &access.remarks {
             log::warn!("API server: {remark}");
         }
-        let inbox = self.inbox.clone();
+        let (answers, watched) = (self.answers.clone(), self.watched.clone());
         let deliver = move |news: FromKube| {
-            let input = match news {
-                FromKube::Lease { request, reply } => Input::Lease { request, reply },
-                FromKube::Side { request, reply } => Input::Side { request, reply },
-                FromKube::Watch(event) => Input::Watch(event),
+            let _ = match news {
+                FromKube::Lease { request, reply } => {
+                    answers.try_send(Input::Lease { request, reply }).ok()
+                }
+                FromKube::Side { request, reply } => {
+                    answers.try_send(Input::Side { request, reply }).ok()
+                }
+                FromKube::Watch(event) => watched.send_blocking(Input::Watch(event)).ok(),
             };
-            let _ = inbox.send_blocking(input);
         };
         self.access = Some(access.clone());
         self.kube = Some(Kube::start(access, self.target.clone(), Arc::new(deliver)));
@@ -149,9 +154,8 @@ impl Api {
         }
     }
 
-    /// The loop itself asked, so its inbox must not be waited for.
     fn answer(&self, input: Input) {
-        let _ = self.inbox.try_send(input);
+        let _ = self.answers.try_send(input);
     }
 }
 

@@ -1,13 +1,15 @@
 //! `edgevip check`: what would go wrong, before it does.
 
 use std::fmt::Write as _;
+use std::net::IpAddr;
 use std::time::Duration;
 
 use super::api;
 use crate::config::{Config, FenceSetting, Resolved, VipSetting, explain, kubeconfig, sources};
 use crate::io::fence::Fence;
+use crate::io::http::{HostPort, Url, look_up};
 use crate::io::netlink::survey;
-use crate::io::{host, kube};
+use crate::io::{clock, host, kube};
 use crate::model::{ApiAccess, Hardware, Link, LinkName, NetworkChange};
 
 const API_PATIENCE: Duration = Duration::from_secs(5);
@@ -160,12 +162,36 @@ impl Findings {
             }
         };
         self.warnings.extend(access.remarks.iter().map(|it| format!("API server: {it}")));
+        self.look_at_server(&config.vips, &access);
         match kube::server_version(&access, API_PATIENCE) {
             Ok(version) => {
                 self.good.push(format!("API server: {version} at {}", access.server));
                 self.look_at_rights(config, &access);
             }
             Err(fault) => self.faults.push(format!("API server: {}", fault.why)),
+        }
+    }
+
+    /// Only looking it up shows where a name leads.
+    fn look_at_server(&mut self, vips: &[VipSetting], access: &ApiAccess) {
+        let Some(Url { at, .. }) = Url::parse(&access.server).filter(|_| access.dial.is_none())
+        else {
+            return;
+        };
+        let vips: Vec<_> = vips
+            .iter()
+            .flat_map(|it| match it {
+                VipSetting::Address(ip) => vec![*ip],
+                VipSetting::Name(name) => addresses(&HostPort { host: name.clone(), port: 0 }),
+            })
+            .collect();
+        if let Some(vip) = addresses(&at).iter().find(|it| vips.contains(it)) {
+            self.faults.push(format!(
+                "API server: {} leads to the VIP {vip}, which may be on another node or nowhere; \
+                 give an address of this node in {}, or the VIP itself, for which edgevip asks \
+                 this node",
+                at.host, access.source
+            ));
         }
     }
 
@@ -217,6 +243,12 @@ impl Findings {
     }
 }
 
+/// None of a name that is not found: whoever connects to it will say so.
+fn addresses(of: &HostPort) -> Vec<IpAddr> {
+    let found = look_up(of, clock::now() + API_PATIENCE).unwrap_or_default();
+    found.iter().map(|it| it.ip().to_canonical()).collect()
+}
+
 fn count(faults: usize) -> String {
     if faults == 1 { "one fault".to_owned() } else { format!("{faults} faults") }
 }
@@ -224,4 +256,45 @@ fn count(faults: usize) -> String {
 fn names(links: &[Link]) -> String {
     let names: Vec<_> = links.iter().map(|it| it.name.0.as_str()).collect();
     names.join(", ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_server_whose_name_leads_to_a_vip_is_a_fault() {
+        let loopback = ["127.0.0.1", "::1"].map(|it| VipSetting::Address(it.parse().unwrap()));
+        let elsewhere = [VipSetting::Address("10.0.0.42".parse().unwrap())];
+        let name = [VipSetting::Name("localhost".into())];
+        let cases = [
+            ("https://localhost:6443", None, &loopback[..], true),
+            ("https://localhost:6443", Some("127.0.0.1:6443"), &loopback, false),
+            ("https://localhost:6443", None, &elsewhere, false),
+            ("https://127.0.0.1:6443", None, &name, true),
+            ("https://nobody.invalid:6443", None, &loopback, false),
+        ];
+        for (server, dial, vips, is_fault) in cases {
+            let mut found = Findings::default();
+            found.look_at_server(vips, &access(server, dial));
+            assert_eq!(found.faults.len(), usize::from(is_fault), "{server}: {:?}", found.faults);
+            let said = |it: &String| it.contains("leads to the VIP") && it.contains("/asked");
+            assert!(found.faults.iter().all(said), "{:?}", found.faults);
+        }
+    }
+
+    fn access(server: &str, dial: Option<&str>) -> ApiAccess {
+        ApiAccess {
+            server: server.into(),
+            dial: dial.map(str::to_owned),
+            tls_server_name: None,
+            ca: None,
+            insecure: false,
+            client: None,
+            token: None,
+            proxy: None,
+            source: "/asked".into(),
+            remarks: Vec::new(),
+        }
+    }
 }

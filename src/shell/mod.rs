@@ -37,7 +37,7 @@ use crate::io::{clock, lock, logger};
 use crate::model::{Author, Fences, Instant, KernelJob, OrderId, Role, Vip};
 use api::Api;
 
-/// What threads may owe the loop before they wait.
+/// What the watch may say before it waits for the loop.
 const INBOX: usize = 256;
 /// How often to look whether the process that has the lock is gone.
 const LOCK_EVERY: Duration = Duration::from_secs(1);
@@ -48,9 +48,9 @@ const LIFETIME_SLACK: Duration = Duration::from_millis(1_300);
 
 /// Runs a node until it is told to stop. `reload` reads the configuration again.
 pub fn run(config: Config, reload: impl Fn() -> Result<Config, String>) -> Result<(), String> {
-    let (outer, from_threads) = smol::channel::bounded(INBOX);
-    let (inner, from_tasks) = smol::channel::unbounded();
-    let (kernel, fences, monitors) = start_kernel(&config, &outer, &inner)?;
+    let (watched, from_watch) = smol::channel::bounded(INBOX);
+    let (answers, from_asked) = smol::channel::unbounded();
+    let (kernel, fences, monitors) = start_kernel(&config, answers.clone())?;
     refuse_without_fence(&config, &fences)?;
     let seed = entropy();
     let author = Author { host: host_id(), life: entropy() };
@@ -59,7 +59,7 @@ pub fn run(config: Config, reload: impl Fn() -> Result<Config, String>) -> Resul
     let node = Node::new(engine_config, Rng::from_seed(seed), clock::now());
     let shell = Shell {
         node: Rc::new(RefCell::new(node)),
-        api: Api::start(config.clone(), outer.clone()),
+        api: Api::start(config.clone(), answers.clone(), watched),
         kernel,
         notifier: config.notify.clone().map(Notifier::new),
         recorder,
@@ -68,8 +68,8 @@ pub fn run(config: Config, reload: impl Fn() -> Result<Config, String>) -> Resul
         last_role: None,
     };
     let executor = LocalExecutor::new();
-    let inbox = Inbox { from_threads, from_tasks };
-    smol::block_on(executor.run(shell.live(&executor, inbox, inner, monitors, reload)))
+    let inbox = Inbox { from_watch, from_asked };
+    smol::block_on(executor.run(shell.live(&executor, inbox, answers, monitors, reload)))
         .map_err(|it| format!("cannot go on: {it}"))
 }
 
@@ -84,11 +84,11 @@ struct Shell {
     last_role: Option<Role>,
 }
 
-/// Mail from threads, which wait when it is full, and from tasks of this thread, which
-/// hold at most what one read of their socket gave.
+/// The mail. A server may say on a watch what it likes, so that waits for room. The rest is
+/// answers, as many as there were questions at most, and what one read of a socket gave.
 struct Inbox {
-    from_threads: Receiver<Input>,
-    from_tasks: Receiver<Input>,
+    from_watch: Receiver<Input>,
+    from_asked: Receiver<Input>,
 }
 
 enum Wake {
@@ -101,14 +101,14 @@ impl Shell {
         mut self,
         executor: &LocalExecutor<'_>,
         inbox: Inbox,
-        inner: Sender<Input>,
+        answers: Sender<Input>,
         monitors: Monitors,
         reload: impl Fn() -> Result<Config, String>,
     ) -> io::Result<()> {
         let lease = self.config.lease.clone();
-        executor.spawn(monitors.run()).detach();
-        executor.spawn(hold_lock(lease.namespace, lease.name, inner)).detach();
-        executor.spawn(logger::tell_repeats()).detach();
+        spawn(executor, monitors.run());
+        spawn(executor, hold_lock(lease.namespace, lease.name, answers));
+        spawn(executor, logger::tell_repeats());
         self.serve(executor);
         let signals = Signals::listen()?;
         let timer = BootTimer::new()?;
@@ -169,7 +169,7 @@ impl Shell {
             let from = from.clone();
             async move { Ok(Wake::Input(from.recv().await.unwrap_or(Input::Stop))) }
         };
-        let wake = signal.or(mail(&inbox.from_threads)).or(mail(&inbox.from_tasks)).or(tick).await;
+        let wake = signal.or(mail(&inbox.from_watch)).or(mail(&inbox.from_asked)).or(tick).await;
         if let Some(it) = &self.supervisor {
             it.alive();
         }
@@ -232,11 +232,10 @@ impl Shell {
         let metrics = self.config.metrics.clone().map(|it| (Door::Metrics, it));
         for (door, address) in health.into_iter().chain(metrics) {
             let answer = Rc::clone(&answer);
-            let task = async move { serve::serve_http(door, &address, answer).await };
-            executor.spawn(task).detach();
+            spawn(executor, async move { serve::serve_http(door, &address, answer).await });
         }
         let paths = serve::socket_paths(instance(&self.config));
-        executor.spawn(async move { serve::serve_unix(&paths, answer).await }).detach();
+        spawn(executor, async move { serve::serve_unix(&paths, answer).await });
     }
 
     /// A configuration that is bad keeps the one that is good.
@@ -314,23 +313,21 @@ pub fn instance(config: &Config) -> &str {
 
 fn start_kernel(
     config: &Config,
-    outer: &Sender<Input>,
-    inner: &Sender<Input>,
+    answers: Sender<Input>,
 ) -> Result<(KernelThread, Fences, Monitors), String> {
     let options = KernelOptions {
         instance: config.instance.clone(),
         fence: config.fence != FenceSetting::Off,
         lo_global_scope: config.lo_global_scope,
     };
-    let (outer, inner) = (outer.clone(), inner.clone());
-    // The thread may wait for the loop; the monitors are tasks of the loop and must not.
     let deliver = move |news: FromKernel| {
-        let _ = match news {
-            FromKernel::Answers(answers) => outer.send_blocking(Input::Kernel(answers)).ok(),
-            FromKernel::Heard(heard) => inner.try_send(Input::Heard(heard)).ok(),
-            FromKernel::Network(change) => inner.try_send(Input::Network(change)).ok(),
-            FromKernel::RulesetChanged => inner.try_send(Input::RulesetChanged).ok(),
+        let input = match news {
+            FromKernel::Answers(answers) => Input::Kernel(answers),
+            FromKernel::Heard(heard) => Input::Heard(heard),
+            FromKernel::Network(change) => Input::Network(change),
+            FromKernel::RulesetChanged => Input::RulesetChanged,
         };
+        let _ = answers.try_send(input);
     };
     KernelThread::start(options, Arc::new(deliver))
         .map_err(|it| format!("cannot reach the kernel: {it}"))
@@ -417,19 +414,24 @@ fn start_recorder(
     recorder.map(Some).map_err(|it| format!("cannot record to {}: {it}", path.display()))
 }
 
+/// One kind of task, so that the executor's code is there once.
+fn spawn<'a>(executor: &LocalExecutor<'a>, task: impl Future<Output = ()> + 'a) {
+    executor.spawn(task.boxed_local()).detach();
+}
+
 /// Holds the lock that makes this process the one of its host, or waits for it.
-async fn hold_lock(namespace: String, name: String, inner: Sender<Input>) {
+async fn hold_lock(namespace: String, name: String, inbox: Sender<Input>) {
     let mut told = false;
     loop {
         match lock::try_lock(&namespace, &name) {
             Ok(Some(lock)) => {
-                let _ = inner.send(Input::Lock { held: true }).await;
+                let _ = inbox.send(Input::Lock { held: true }).await;
                 let _held_for_life = lock;
                 return std::future::pending().await;
             }
             Ok(None) if !told => {
                 told = true;
-                let _ = inner.send(Input::Lock { held: false }).await;
+                let _ = inbox.send(Input::Lock { held: false }).await;
             }
             Ok(None) => {}
             Err(why) => log::error!("cannot take the lock of this host: {why}"),

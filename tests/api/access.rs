@@ -3,7 +3,9 @@ use std::sync::mpsc::channel;
 use std::time::Duration;
 
 use edgevip::io::kube::{Permission, detect, may, server_version};
-use edgevip::model::{ApiAccess, ApiFaultKind, Bytes, ClientCertificate, LeaseReply, Token};
+use edgevip::model::{
+    ApiAccess, ApiFaultKind, Bytes, ClientCertificate, LeaseReply, Token, WatchEvent,
+};
 
 use crate::desk::{Desk, fault, found, why};
 use crate::liar::{Liar, answer};
@@ -48,18 +50,14 @@ fn the_role_of_the_peer_is_enough_for_the_lease_and_for_no_other() {
     let created = found(desk.write(Some("n1"), None));
     let renewed = found(desk.write(Some("n1"), Some(&created)));
     desk.watch(Some(created.version));
-    assert_eq!(desk.event(), edgevip::model::WatchEvent::Opened);
+    assert_eq!(desk.event(), WatchEvent::Opened);
     assert_eq!(desk.watched(), renewed);
 
     let elsewhere = Desk::in_namespace(access.clone(), "default", "peer");
     let why = why(fault(elsewhere.read()), ApiFaultKind::Forbidden);
     assert!(why.contains("403") && why.contains("cannot get resource"), "{why}");
-    let edgevip::model::WatchEvent::Ended(fault) = ({
-        elsewhere.watch(None);
-        elsewhere.event()
-    }) else {
-        panic!()
-    };
+    elsewhere.watch(None);
+    let WatchEvent::Ended(fault) = elsewhere.event() else { panic!() };
     assert_eq!(fault.kind, ApiFaultKind::Forbidden);
 
     let update = |namespace| Permission {
@@ -245,7 +243,9 @@ apiVersion: rbac.authorization.k8s.io/v1
 kind: Role
 metadata: {{name: {account}, namespace: edge}}
 rules:
-- {{apiGroups: [coordination.k8s.io], resources: [leases], verbs: [list, get, watch, update, create]}}
+- apiGroups: [coordination.k8s.io]
+  resources: [leases]
+  verbs: [list, get, watch, update, create]
 ---
 apiVersion: rbac.authorization.k8s.io/v1
 kind: RoleBinding

@@ -95,13 +95,8 @@ impl Server {
         std::fs::remove_file(file).unwrap();
     }
 
-    pub fn stop_api_server(&self) {
-        let pid = self.api_server();
-        signal("KILL", &pid);
-        let status = format!("/proc/{pid}/stat");
-        wait_for("the API server to stop", || {
-            std::fs::read_to_string(&status).map_or(true, |it| it.contains(") Z "))
-        });
+    pub fn crash_api_server(&self) {
+        self.script(&["crash", self.run()]);
     }
 
     pub fn start_api_server(&self) {
@@ -138,17 +133,6 @@ impl Drop for Frozen {
     fn drop(&mut self) {
         signal("CONT", &self.0);
     }
-}
-
-/// Polls for what tells nobody when it happens.
-pub fn wait_for(what: &str, mut happened: impl FnMut() -> bool) {
-    for _ in 0..3_000 {
-        if happened() {
-            return;
-        }
-        std::thread::sleep(std::time::Duration::from_millis(10));
-    }
-    panic!("waited half a minute for {what}");
 }
 
 fn signal(name: &str, pid: &str) {

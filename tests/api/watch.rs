@@ -53,7 +53,7 @@ fn a_watch_resumes_after_the_version_it_is_given() {
 #[test]
 fn a_version_that_is_forgotten_has_expired() {
     let server = alone();
-    server.stop_api_server();
+    server.crash_api_server();
     server.start_api_server();
     let desk = Desk::new(server.admin(), "expired");
     desk.watch(Some(ResourceVersion("1".into())));
@@ -70,7 +70,7 @@ fn a_watch_ends_when_the_server_does() {
     let desk = Desk::new(server.admin(), "ended");
     desk.watch(None);
     assert_eq!(desk.event(), WatchEvent::Opened);
-    server.stop_api_server();
+    server.crash_api_server();
     let WatchEvent::Ended(_) = desk.event() else { panic!() };
 
     desk.watch(None);

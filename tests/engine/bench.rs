@@ -36,7 +36,7 @@ pub fn eth0() -> Link {
 }
 
 pub fn own_address() -> Address {
-    let ip = "10.0.0.11".parse().unwrap();
+    let ip = std::net::IpAddr::from([10, 0, 0, 11]);
     Address { link: LinkIndex(2), ip, length: 24, ours: false }
 }
 
@@ -225,7 +225,7 @@ impl Bench {
     /// Where the last watch was asked to start.
     pub fn watch_from(&self) -> Option<Option<u64>> {
         let from = self.watches.last()?;
-        Some(from.as_ref().map(|it| it.0.parse().unwrap()))
+        Some(from.as_ref().map(|it| it.0.parse().expect("versions here are numbers")))
     }
 
     pub fn next_watch_from(&mut self) -> Option<u64> {

@@ -99,7 +99,7 @@ fn a_file_that_is_no_use_is_a_fault() {
     let cases = [
         ("/none.toml", "", "No such file"),
         ("/f.conf", "a", "of unknown kind"),
-        ("/f.toml", "a = ", "TOML parse error"),
+        ("/f.toml", "a = ", "unexpected eof"),
         ("/f.json", "[]", "not a table"),
         ("/f.yaml", "a: *b", "config_file=/f.yaml"),
         ("/f.toml", "port = 'x'", "/f.toml: port=x: not a whole number"),
@@ -315,6 +315,17 @@ fn oddities_of_kube_vip_are_kept_or_mended() {
         assert_eq!(resolved.config.refresh, Duration::from_millis(millis), "{rate}");
         assert_eq!(resolved.warnings.is_empty(), millis == 500, "{rate}");
     }
+}
+
+#[test]
+fn an_instance_name_leaves_room_for_the_rest_of_a_socket_path() {
+    let named = |length| {
+        let name = "a".repeat(length);
+        resolve_all(&format!("{GOOD};instance_name={name}"), "", &[]).map(|it| it.config.instance)
+    };
+    assert_eq!(named(66), Ok(Some("a".repeat(66))));
+    let faults = named(67).unwrap_err().to_string();
+    assert!(faults.contains("instance_name=aaa") && faults.contains("more than 66"), "{faults}");
 }
 
 #[test]

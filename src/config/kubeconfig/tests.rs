@@ -182,8 +182,11 @@ fn our_own_vip_is_never_gone_through() {
         ("https://10.0.0.10:6443", "10.0.0.10", Some("127.0.0.1:6443"), Some("10.0.0.10")),
         ("https://10.0.0.10", "10.0.0.10", Some("127.0.0.1:443"), Some("10.0.0.10")),
         ("https://[FD00:0::1]:7443", "fd00::1", Some("127.0.0.1:7443"), Some("fd00:0::1")),
-        ("https://Api.Example.:1", "api.example", Some("127.0.0.1:1"), Some("api.example.")),
+        ("https://Api.Example.:1", "api.example", Some("127.0.0.1:1"), Some("api.example")),
+        ("HTTPS://10.0.0.10:1", "10.0.0.10", Some("127.0.0.1:1"), Some("10.0.0.10")),
+        ("[::ffff:10.0.0.10]", "10.0.0.10", Some("127.0.0.1:443"), Some("::ffff:10.0.0.10")),
         ("kubernetes:8443", "10.0.0.10", Some("127.0.0.1:8443"), Some("kubernetes")),
+        ("https://kubernetes.:6443", "fd00::1", Some("127.0.0.1:6443"), Some("kubernetes")),
         ("https://10.0.0.11:6443", "10.0.0.10", None, None),
         ("10.0.0.11:6443", "10.0.0.10", None, None),
     ];
@@ -193,6 +196,42 @@ fn our_own_vip_is_never_gone_through() {
         let api = access(&kube, &vips(&[vip]), &read).unwrap().api;
         assert_eq!(api.dial.as_deref(), dial, "{server}");
         assert_eq!(api.tls_server_name.as_deref(), name, "{server}");
+    }
+}
+
+#[test]
+fn what_only_a_resolver_takes_for_an_address_is_no_server() {
+    let odd = [
+        "https://10.42",
+        "https://167772202",
+        "https://010.0.0.42",
+        "https://10.0.0.42.",
+        "https://10.0.0.0x2a:6443",
+        "0XA00002A",
+        "10.0.0.300:6443",
+        "https://a.1",
+        "https://.",
+        "https://",
+    ];
+    for server in odd {
+        let error = Server::parse(server).map(|it| it.to_string()).unwrap_err();
+        assert!(error.contains("is no server"), "{server}: {error}");
+    }
+    for (server, host) in [("10.0.0.42", "10.0.0.42"), ("n1.0xg.", "n1.0xg."), ("1a", "1a")] {
+        assert_eq!(Server::parse(server).map(|it| it.host).as_deref(), Ok(host));
+    }
+}
+
+#[test]
+fn a_password_is_not_repeated() {
+    let cases = [
+        ("https://me:secret@10.0.0.1:6443", "\"https://...@10.0.0.1:6443\""),
+        ("me:se@cret/@10.0.0.1", "\"...@10.0.0.1\""),
+        ("ftp://me:secret://@10.0.0.1", "\"ftp://...@10.0.0.1\""),
+    ];
+    for (server, shown) in cases {
+        let error = understood(&FILE.replace("https://10.0.0.10:6443", server)).unwrap_err();
+        assert!(error.contains(shown) && !error.contains("cret"), "{server}: {error}");
     }
 }
 
@@ -207,7 +246,13 @@ fn a_proxy_is_not_used_for_this_node() {
     let cases = [
         ("http://me:secret@10.0.0.11:1", None),
         ("http://me:secret@10.0.0.42:1", Some("on the VIP")),
+        ("HTTP://me:secret@10.0.0.11:1", None),
         ("http://10.0.0.42", Some("on the VIP")),
+        ("http://me:secret@10.42:1", Some("\"http://...@10.42:1\" is no proxy")),
+        ("http://me:se/cret@10.0.0.11:1", Some("\"http://...@10.0.0.11:1\" is no proxy")),
+        ("http://me:se cret@10.0.0.11:1", Some("is no proxy")),
+        ("http://10.0.0.42/@10.0.0.11:1", Some("is no proxy")),
+        ("http://10.0.0.11:1/", None),
         ("socks5://10.0.0.11:1", Some("http:// proxy")),
     ];
     for (proxy, why) in cases {

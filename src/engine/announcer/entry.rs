@@ -21,7 +21,7 @@ const PROBE_SILENCE: Duration = Duration::from_millis(60);
 /// After a conflict a first claim is tried again.
 pub(super) const PROBE_AGAIN: Duration = Duration::from_secs(5);
 /// The kernel said no: ask again.
-const KERNEL_AGAIN: Duration = Duration::from_secs(1);
+pub(super) const KERNEL_AGAIN: Duration = Duration::from_secs(1);
 /// The fence remembers an address for this long after the address's own end.
 const FENCE_OUTLIVES: Duration = Duration::from_secs(3);
 const NO_END: Duration = Duration::from_secs(1 << 30);
@@ -112,11 +112,14 @@ impl Entry {
             KernelAnswer::Done | KernelAnswer::FenceRebuilt | KernelAnswer::TooLate => None,
         };
         if let Some(held) = self.held.as_mut().filter(|it| it.order == order) {
-            held.done = good;
-            self.refused = failed.clone();
-            if !good {
-                self.held = None;
+            match answer {
+                KernelAnswer::Done | KernelAnswer::FenceRebuilt => held.done = true,
+                // What it would not extend may be there all the same, so it is still to be
+                // removed one day.
+                KernelAnswer::Failed(_) => held.missing = !held.done,
+                KernelAnswer::TooLate => self.held = None,
             }
+            self.refused = failed.clone();
         }
         if matches!(self.gate, Gate::Open { order: it, .. } if it == order) && !good {
             self.gate = Gate::Unknown;
@@ -144,6 +147,11 @@ impl Entry {
         if self.fenced {
             self.gate = Gate::Unknown;
         }
+    }
+
+    /// A refusal counts for a while only.
+    pub fn forgive(&mut self, now: Instant) {
+        self.refused.take_if(|(_, again_at)| *again_at <= now);
     }
 
     /// Notes that the address is gone, if it is the one meant. Returns whether it was.
@@ -227,7 +235,10 @@ impl Entry {
         self.available = until;
         match self.gate {
             _ if !self.fenced || self.is_refused(now) => false,
-            Gate::Open { .. } => self.gate_extension().is_some_and(|it| it <= now),
+            // The fence has to outlive the address: it is given no less than that is.
+            Gate::Open { until: given, .. } => {
+                until > given && (self.wants_hold(now) || self.gate_extension() <= Some(now))
+            }
             Gate::Closed | Gate::Unknown => true,
         }
     }
@@ -235,15 +246,13 @@ impl Entry {
     /// Adds the address, puts it back, or extends it.
     pub fn hold(&mut self, cx: &mut Cx<'_>, vip: Vip, on: Usable, length: u8, until: Instant) {
         self.available = until;
-        let due = match &self.held {
-            None => true,
-            Some(held) if held.missing => true,
-            Some(held) => held.extension(until).is_some_and(|it| it <= cx.now),
-        };
-        if !due || self.is_refused(cx.now) {
+        // What is being removed is gone by the time of this order.
+        let stays = self.removing.take().is_none();
+        self.held = self.held.filter(|it| stays && !it.missing);
+        if !self.wants_hold(cx.now) || self.is_refused(cx.now) {
             return;
         }
-        if self.held.is_none_or(|it| it.missing) {
+        if self.held.is_none() {
             self.burst = Some((cx.now, 0));
         }
         if !self.fenced {
@@ -251,9 +260,13 @@ impl Entry {
             self.quiet_by = None;
             self.succeeded = false;
         }
-        self.removing = None;
         self.refused = None;
         self.order_hold(cx, vip, on, length, until);
+    }
+
+    fn wants_hold(&self, now: Instant) -> bool {
+        let held = self.held.filter(|it| !it.missing && self.removing.is_none());
+        held.is_none_or(|it| it.extension(self.available).is_some_and(|at| at <= now))
     }
 
     /// Announces what is held, if it is time.
@@ -283,12 +296,15 @@ impl Entry {
         let Some(held) = self.held else {
             return self.remove(cx, vip);
         };
-        if self.gate != Gate::Closed {
-            self.close(cx, vip);
-        }
         self.available = keep_until.unwrap_or(held.ends_at);
-        if held.extension(self.available).is_some_and(|it| it <= cx.now) {
-            self.order_hold(cx, vip, held.on, held.length, self.available);
+        let extend = held.extension(self.available).is_some_and(|it| it <= cx.now);
+        let end = if extend { self.available } else { held.ends_at.max(cx.now) };
+        if extend || self.gate != Gate::Closed {
+            // The fence outlives the address, whatever becomes of this process.
+            self.close(cx, vip, end);
+        }
+        if extend {
+            self.order_hold(cx, vip, held.on, held.length, end);
         }
     }
 
@@ -306,7 +322,7 @@ impl Entry {
             return;
         }
         if self.fenced && self.gate != Gate::Closed {
-            self.close(cx, vip);
+            self.close(cx, vip, held.ends_at.max(cx.now));
         }
         let (link, length) = (held.on.index, held.length);
         let order = cx.order(KernelJob::RemoveAddress { link, vip, length });
@@ -342,8 +358,10 @@ impl Entry {
             Claim::Taken { again_at, .. } => Some(Deadline { at: again_at, why: "claim again" }),
             Claim::Free | Claim::Unasked => None,
         };
-        let extend = self.held.and_then(|it| it.extension(self.available));
+        let extend = self.held.filter(|_| self.removing.is_none());
+        let extend = extend.and_then(|it| it.extension(self.available));
         let extend = extend.into_iter().chain(self.gate_extension()).min();
+        let extend = extend.filter(|_| self.refused.is_none());
         let extend = extend.map(|at| Deadline { at, why: "extend" });
         let refused =
             self.refused.as_ref().map(|(_, at)| Deadline { at: *at, why: "ask the kernel again" });
@@ -354,13 +372,14 @@ impl Entry {
         let until = if sabotaged(Sabotage::NoLifetime) { cx.now + NO_END } else { until };
         let order = cx.order(KernelJob::HoldAddress { link: on.index, vip, length, until });
         let ends_at = cx.now + lifetime(cx.now, until).max(Duration::from_secs(1));
+        let done = self.held.is_some_and(|it| it.done);
         self.held = Some(Held {
             on,
             length,
             ordered_at: cx.now,
             ends_at,
             order,
-            done: false,
+            done,
             missing: false,
         });
     }
@@ -375,12 +394,11 @@ impl Entry {
         }
     }
 
-    fn close(&mut self, cx: &mut Cx<'_>, vip: Vip) {
-        let end = self.held.map_or(cx.now, |it| it.ends_at.max(cx.now));
+    fn close(&mut self, cx: &mut Cx<'_>, vip: Vip, end: Instant) {
         let order = cx.order(KernelJob::Silence { vips: vec![vip], until: end + FENCE_OUTLIVES });
+        self.succeeded &= self.gate == Gate::Closed;
         self.gate = Gate::Closed;
         self.quiet_by = Some(order);
-        self.succeeded = false;
     }
 
     /// Only once the address is gone: before that, the fence is what keeps it silent.

@@ -22,7 +22,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use entry::{Claim, Entry, PROBE_AGAIN};
+use entry::{Claim, Entry, KERNEL_AGAIN, PROBE_AGAIN};
 
 use super::network::Network;
 use super::placement::{Placement, Wish};
@@ -50,6 +50,9 @@ pub(crate) struct Announcer {
     config: AnnouncerConfig,
     vips: BTreeMap<Vip, Entry>,
     listening: Option<(Vec<LinkIndex>, Vec<Vip>)>,
+    listen: Option<OrderId>,
+    /// The kernel would not let us listen: ask again then.
+    listen_at: Option<Instant>,
     doubted_at: Option<Instant>,
     pub conflicts: u64,
     pub readded: u64,
@@ -63,6 +66,8 @@ impl Announcer {
             config,
             vips: BTreeMap::new(),
             listening: None,
+            listen: None,
+            listen_at: None,
             doubted_at: None,
             conflicts: 0,
             readded: 0,
@@ -76,6 +81,10 @@ impl Announcer {
     }
 
     pub fn on_answer(&mut self, cx: &mut Cx<'_>, order: OrderId, answer: &KernelAnswer) {
+        if self.listen == Some(order) && matches!(answer, KernelAnswer::Failed(_)) {
+            self.listening = None;
+            self.listen_at = Some(cx.now + KERNEL_AGAIN);
+        }
         match answer {
             KernelAnswer::FenceRebuilt => self.on_fence_rebuilt(),
             KernelAnswer::TooLate => self.fence_late += 1,
@@ -146,6 +155,7 @@ impl Announcer {
         self.listen(cx, placement);
         let mut open = Vec::new();
         for (vip, it) in &mut self.vips {
+            it.forgive(cx.now);
             match placement.get(vip).map_or(Wish::Absent, |it| it.0) {
                 Wish::Absent => it.remove(cx, *vip),
                 Wish::Silent { keep_until } => it.silence(cx, *vip, keep_until),
@@ -181,7 +191,7 @@ impl Announcer {
 
     pub fn state(&self, vip: Vip) -> VipState {
         match self.vips.get(&vip) {
-            Some(it) if it.held.is_none() => VipState::Absent,
+            Some(it) if it.held.is_none_or(|held| held.missing) => VipState::Absent,
             Some(it) if it.may_answer => VipState::Answering,
             Some(_) => VipState::Silent,
             None => VipState::Absent,
@@ -219,7 +229,8 @@ impl Announcer {
     }
 
     pub fn deadline(&self) -> Option<Deadline> {
-        self.vips.values().flat_map(Entry::deadlines).min()
+        let listen = self.listen_at.map(|at| Deadline { at, why: "listen again" });
+        self.vips.values().flat_map(Entry::deadlines).chain(listen).min()
     }
 
     /// Everything of ours is silent, and we no longer know what is in the fence.
@@ -243,10 +254,11 @@ impl Announcer {
         links.dedup();
         let vips: Vec<_> = placement.keys().copied().collect();
         let wanted = (links, vips);
-        if self.listening.as_ref() != Some(&wanted) {
+        self.listen_at.take_if(|it| *it <= cx.now);
+        if self.listen_at.is_none() && self.listening.as_ref() != Some(&wanted) {
             let (links, vips) = wanted.clone();
             self.listening = Some(wanted);
-            cx.order(KernelJob::Listen { links, vips });
+            self.listen = Some(cx.order(KernelJob::Listen { links, vips }));
         }
     }
 

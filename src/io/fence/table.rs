@@ -12,13 +12,15 @@
 //! }
 //! table ip6 edgevip {
 //!     …
-//!         icmpv6 type nd-neighbor-advert icmpv6 taddr @ours6 icmpv6 taddr != @live6 drop
 //!         icmpv6 type nd-neighbor-solicit ip6 saddr @ours6 ip6 saddr != @live6 drop
+//!         icmpv6 type nd-neighbor-advert ip6 saddr @ours6 ip6 saddr != @live6 drop
 //! }
 //! ```
 //!
-//! A solicitation sent from a VIP carries our MAC and would be learnt from, as an ARP
-//! request is: hence the third rule.
+//! The kernel sends an advertisement of an address it has from that address. A solicitation
+//! sent from a VIP carries our MAC and would be learnt from, as an ARP request is. Rules are
+//! of the kind that every `nft` prints so that it can read them again: who saves the ruleset
+//! saves these, too, and a saved ruleset that does not load protects nobody.
 
 use std::net::IpAddr;
 use std::time::Duration;
@@ -64,6 +66,9 @@ const OUTPUT: &str = "output";
 const REGISTER: u32 = 1;
 /// `NFT_META_L4PROTO`.
 const META_PROTOCOL: u32 = 16;
+/// ICMPv6 types, RFC 4861 §4.3 and §4.4.
+const SOLICITATION: u8 = 135;
+const ADVERTISEMENT: u8 = 136;
 const LOOKUP_INVERTED: u32 = 1;
 
 /// The family of a table.
@@ -156,14 +161,15 @@ impl Set {
 pub struct Transaction<'a> {
     writer: Writer,
     table: &'a str,
+    first: u32,
     awaited: u32,
 }
 
 impl<'a> Transaction<'a> {
     /// Begins one about the tables of this name.
     pub fn new(mut writer: Writer, table: &'a str) -> Self {
-        let awaited = boundary(&mut writer, BATCH_BEGIN);
-        Self { writer, table, awaited }
+        let first = boundary(&mut writer, BATCH_BEGIN);
+        Self { writer, table, first, awaited: first }
     }
 
     /// Ends it: what to send, and which message to await an answer to.
@@ -175,7 +181,7 @@ impl<'a> Transaction<'a> {
 
     /// Whether nothing is in it.
     pub fn is_empty(&self) -> bool {
-        self.writer.next() == self.awaited + 1
+        self.writer.next() == self.first + 1
     }
 
     /// Builds the table, empty, in place of whatever has its name.
@@ -198,17 +204,15 @@ impl<'a> Transaction<'a> {
             Family::Arp => self.rule(family, |it| {
                 // Ethernet, IPv4, and the lengths of their addresses.
                 compare(it, Base::Network, 0, &[0, 1, 8, 0, 6, 4]);
-                drop_if_silent(it, family, Base::Network, 14);
+                drop_if_silent(it, family, 14);
             }),
             Family::Ip6 => {
-                self.rule(family, |it| {
-                    neighbour_message(it, 136);
-                    drop_if_silent(it, family, Base::Transport, 8);
-                });
-                self.rule(family, |it| {
-                    neighbour_message(it, 135);
-                    drop_if_silent(it, family, Base::Network, 8);
-                });
+                for kind in [SOLICITATION, ADVERTISEMENT] {
+                    self.rule(family, |it| {
+                        neighbour_message(it, kind);
+                        drop_if_silent(it, family, 8);
+                    });
+                }
             }
         }
     }
@@ -337,9 +341,9 @@ fn neighbour_message(it: &mut Writer, kind: u8) {
     compare(it, Base::Transport, 0, &[kind]);
 }
 
-fn drop_if_silent(it: &mut Writer, family: Family, base: Base, offset: u32) {
+fn drop_if_silent(it: &mut Writer, family: Family, offset: u32) {
     let (_, length) = family.key();
-    load(it, base, offset, length);
+    load(it, Base::Network, offset, length);
     for (set, flags) in [(Set::Ours, 0), (Set::Live, LOOKUP_INVERTED)] {
         expression(it, "lookup", |it| {
             it.text(1, set.name(family));

@@ -4,14 +4,15 @@
 use std::fmt;
 use std::io::{self, ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpStream, ToSocketAddrs};
-use std::os::fd::AsRawFd;
+use std::os::fd::{AsFd, AsRawFd};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Weak, mpsc};
 use std::thread;
 use std::time::Duration;
 
 use nix::errno::Errno;
-use nix::sys::socket::{MsgFlags, recv, setsockopt, sockopt};
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::sys::socket::{MsgFlags, recv, send, setsockopt, sockopt};
 use rustls::pki_types::ServerName;
 use rustls::{ClientConfig, ClientConnection};
 use ureq::Error;
@@ -168,41 +169,49 @@ impl Transport for Connection {
     }
 }
 
-/// A socket of which each read and write must be over at a certain instant.
+/// A socket of which each read and write must be over at a certain instant. The socket's
+/// own timeouts are not used: Linux lets them be late by an eighth.
 pub(in crate::io) struct Timed<'a> {
     pub socket: &'a TcpStream,
     pub until: Instant,
 }
 
 impl Timed<'_> {
-    fn left(&self) -> io::Result<Option<Duration>> {
-        remaining(self.until).map(Some)
+    fn retry<T>(
+        &self,
+        ready: PollFlags,
+        mut step: impl FnMut(i32) -> nix::Result<T>,
+    ) -> io::Result<T> {
+        loop {
+            let left = remaining(self.until)?;
+            match step(self.socket.as_raw_fd()) {
+                Err(Errno::EAGAIN) => self.wait(ready, left)?,
+                Err(Errno::EINTR) => {}
+                result => return Ok(result?),
+            }
+        }
+    }
+
+    fn wait(&self, ready: PollFlags, left: Duration) -> io::Result<()> {
+        let left = left + Duration::from_millis(1);
+        let left = PollTimeout::try_from(left).unwrap_or(PollTimeout::MAX);
+        match poll(&mut [PollFd::new(self.socket.as_fd(), ready)], left) {
+            Ok(_) | Err(Errno::EINTR) => Ok(()),
+            Err(error) => Err(error.into()),
+        }
     }
 }
 
 impl Read for Timed<'_> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        loop {
-            self.socket.set_read_timeout(self.left()?)?;
-            let mut socket = self.socket;
-            match socket.read(buffer) {
-                Err(error) if is_retry(&error) => {}
-                result => return result,
-            }
-        }
+        self.retry(PollFlags::POLLIN, |socket| recv(socket, buffer, MsgFlags::MSG_DONTWAIT))
     }
 }
 
 impl Write for Timed<'_> {
     fn write(&mut self, buffer: &[u8]) -> io::Result<usize> {
-        loop {
-            self.socket.set_write_timeout(self.left()?)?;
-            let mut socket = self.socket;
-            match socket.write(buffer) {
-                Err(error) if is_retry(&error) => {}
-                result => return result,
-            }
-        }
+        let flags = MsgFlags::MSG_DONTWAIT | MsgFlags::MSG_NOSIGNAL;
+        self.retry(PollFlags::POLLOUT, |socket| send(socket, buffer, flags))
     }
 
     fn flush(&mut self) -> io::Result<()> {
@@ -333,6 +342,62 @@ fn too_late() -> io::Error {
     io::Error::new(ErrorKind::TimedOut, "no answer in time")
 }
 
-fn is_retry(error: &io::Error) -> bool {
-    matches!(error.kind(), ErrorKind::Interrupted | ErrorKind::WouldBlock)
+#[cfg(test)]
+mod tests {
+    use std::net::TcpListener;
+
+    use nix::sys::socket::getsockopt;
+
+    use super::*;
+
+    #[test]
+    fn a_dead_server_is_noticed_in_seconds() {
+        let (socket, _listener) = connected();
+        assert_eq!(getsockopt(&socket, sockopt::TcpUserTimeout), Ok(5_000));
+        assert_eq!(getsockopt(&socket, sockopt::KeepAlive), Ok(true));
+        assert_eq!(getsockopt(&socket, sockopt::TcpKeepIdle), Ok(5));
+        assert_eq!(getsockopt(&socket, sockopt::TcpKeepInterval), Ok(2));
+        assert_eq!(getsockopt(&socket, sockopt::TcpKeepCount), Ok(2));
+    }
+
+    #[test]
+    fn reading_and_writing_end_at_their_deadline() {
+        let (socket, _listener) = connected();
+        let until = clock::now() + Duration::from_millis(200);
+        let mut timed = Timed { socket: &socket, until };
+        let error = timed.write_all(&vec![0; 64 << 20]).unwrap_err();
+        assert!(is_late(&error), "{error:?}");
+        assert!(clock::now() >= until);
+        let until = clock::now() + Duration::from_millis(200);
+        let error = Timed { socket: &socket, until }.read(&mut [0]).unwrap_err();
+        assert!(is_late(&error), "{error:?}");
+        assert!(clock::now() >= until);
+    }
+
+    #[test]
+    fn whoever_never_pauses_is_given_up_in_time_too() {
+        let (socket, listener) = connected();
+        let (mut peer, _) = listener.accept().unwrap();
+        thread::spawn(move || while peer.write_all(&[0; 4096]).is_ok() {});
+        let until = clock::now() + Duration::from_millis(200);
+        let mut timed = Timed { socket: &socket, until };
+        let error = io::copy(&mut (&mut timed).take(4 << 30), &mut io::sink()).unwrap_err();
+        assert!(is_late(&error), "{error:?}");
+    }
+
+    #[test]
+    fn an_address_is_not_looked_up() {
+        let past = clock::now();
+        for host in ["192.0.2.1", "fd00::1"] {
+            let at = HostPort { host: host.into(), port: 6443 };
+            assert_eq!(look_up(&at, past).unwrap(), [SocketAddr::new(host.parse().unwrap(), 6443)]);
+        }
+    }
+
+    fn connected() -> (TcpStream, TcpListener) {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let port = listener.local_addr().unwrap().port();
+        let to = HostPort { host: "127.0.0.1".into(), port };
+        (dial(&to, clock::now() + Duration::from_secs(5)).unwrap(), listener)
+    }
 }

@@ -12,7 +12,7 @@ use super::message::Writer;
 use super::parse::Found;
 use super::socket::{Refused, Socket};
 use super::{IFA_PROTO, OURS, name, survey};
-use crate::model::{LinkIndex, Vip};
+use crate::model::{Address, LinkIndex, Vip};
 
 /// `IFA_F_NODAD | IFA_F_NOPREFIXROUTE`: we have probed, and the address is no route.
 const FLAGS: u32 = libc::IFA_F_NODAD | libc::IFA_F_NOPREFIXROUTE;
@@ -83,12 +83,13 @@ impl Addresses {
             if !self.is_ours(&it) {
                 continue;
             }
-            let how = if it.tag == OURS { "its tag" } else { "its scope and limited lifetime" };
+            let how = if it.tag == OURS { "tag" } else { "limited lifetime" };
             info!(
-                "{}/{} on {} was left by an earlier process, by {how}: removed",
-                it.ip,
-                it.length,
-                name(it.link)
+                vip:% = it.ip,
+                length = it.length,
+                link:% = name(it.link),
+                by = how;
+                "removed an address that an earlier process left"
             );
             self.delete(&it)?;
         }
@@ -117,15 +118,14 @@ impl Addresses {
 
     /// Where the kernel keeps no tags, the marks of a loan stand in for ours.
     fn is_ours(&self, it: &Found) -> bool {
-        let marked = it.lent && (it.ip.is_ipv6() || it.scope == self.scope(it.link, it.ip));
-        it.tag == OURS || (!self.tagged && it.tag == 0 && marked)
+        it.tag == OURS || (!self.tagged && it.tag == 0 && it.lent)
     }
 
     fn add(&mut self, place: Place, seconds: u32, replace: bool) -> Result<(), String> {
         // To replace only what was seen to be ours: an address that another program adds
         // meanwhile is refused by the kernel.
         let how = if replace { libc::NLM_F_REPLACE } else { libc::NLM_F_EXCL };
-        let scope = self.scope(place.link, place.vip.0);
+        let scope = self.scope(place)?;
         let mut writer = self.socket.compose();
         writer.message(libc::RTM_NEWADDR, (libc::NLM_F_CREATE | how) as u16, |it| {
             body(it, place, scope);
@@ -167,10 +167,18 @@ impl Addresses {
         Err(explain(what, place, &refused))
     }
 
-    /// Host scope keeps an IPv4 address from being a source; IPv6 has no such thing.
-    fn scope(&self, link: LinkIndex, ip: IpAddr) -> u8 {
-        let global = self.lo_global_scope && link == LOOPBACK;
-        if ip.is_ipv6() || global { libc::RT_SCOPE_UNIVERSE } else { libc::RT_SCOPE_HOST }
+    /// Host scope keeps an IPv4 address from being a source; IPv6 has no such thing. But the
+    /// kernel wants one scope for all of a subnet of a link: then the address comes second
+    /// in it, and that keeps it from being a source, too.
+    fn scope(&mut self, place: Place) -> Result<u8, String> {
+        let Place { link, vip, length } = place;
+        if vip.0.is_ipv6() || (self.lo_global_scope && link == LOOPBACK) {
+            return Ok(libc::RT_SCOPE_UNIVERSE);
+        }
+        let beside =
+            |it: &Found| it.link == link && it.length == length && Address::from(*it).covers(vip.0);
+        let first = self.all()?.into_iter().find(beside);
+        Ok(first.map_or(libc::RT_SCOPE_HOST, |it| it.scope))
     }
 }
 
@@ -236,7 +244,6 @@ mod tests {
             ("marked, IPv6", found(0, 0, true, "fd00::1"), false, true),
             ("another's tag", found(4, host, true, "10.0.0.1"), false, false),
             ("endless", found(0, host, false, "10.0.0.1"), false, false),
-            ("global scope", found(0, 0, true, "10.0.0.1"), false, false),
         ];
         for (what, it, with_tags, without) in table {
             addresses.tagged = true;

@@ -82,7 +82,7 @@ impl Monitor {
                     picture.borrow_mut().replace(&snapshot);
                     return tell(snapshot);
                 }
-                Err(error) => warn!("{error}; trying again"),
+                Err(error) => warn!(why:% = error; "the network cannot be read; trying again"),
             }
             Timer::after(RETRY).await;
         }
@@ -123,7 +123,7 @@ async fn resurvey_default(picture: &RefCell<Picture>, tell: &dyn Fn(NetworkChang
             picture.borrow_mut().default_link = link;
             tell(NetworkChange::DefaultLink(link));
         }
-        Err(error) => warn!("{error}"),
+        Err(error) => warn!(why:% = error; "the default route cannot be read"),
     }
 }
 

@@ -101,9 +101,11 @@ impl Socket {
             writer.message(kind, libc::NLM_F_DUMP as u16, body);
             let (mut all, mut done, mut changed) = (Vec::new(), false, false);
             let refused = self.exchange(&writer, None, &mut |it| {
-                done |= it.kind == DONE;
                 changed |= it.flags & INTERRUPTED != 0;
-                all.extend(parse(&it));
+                match it.kind {
+                    DONE => done = true,
+                    _ => all.extend(parse(&it)),
+                }
             });
             if let Some(refused) = refused.into_iter().next() {
                 return Err(refused);

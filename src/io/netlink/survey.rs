@@ -2,6 +2,7 @@
 
 use std::io;
 
+use log::debug;
 use nix::sys::socket::SockProtocol;
 
 use super::message::Writer;
@@ -57,7 +58,7 @@ fn default_route(socket: &mut Socket) -> Result<Option<LinkIndex>, Refused> {
             Ok(routes) => routes,
             // A kernel without IPv6, or one that has not made the table yet.
             Err(refused) if family == libc::AF_INET6 => {
-                log::debug!("no IPv6 routes: {refused}");
+                debug!(why:% = refused; "no IPv6 routes");
                 continue;
             }
             Err(refused) => return Err(refused),

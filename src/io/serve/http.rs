@@ -264,14 +264,33 @@ mod tests {
 
     #[test]
     fn who_holds_connections_open_locks_nobody_out() {
-        let answer = with_server(Door::Health, |at| {
-            let silent: Vec<_> = (0..3 * CONNECTIONS).map(|_| connect(at)).collect();
-            let answer = exchange(at, b"GET /healthz HTTP/1.1\r\n\r\n");
-            // The oldest are cut off, within the time limit or before.
-            drain(silent.into_iter().next().unwrap());
-            answer
+        let answers = with_server(Door::Health, |at| {
+            let started = clock::now();
+            let mut silent: VecDeque<_> = (0..3 * CONNECTIONS).map(|_| connect(at)).collect();
+            let answer = exchange(at, HEALTHZ);
+            // The oldest are cut off before their time, the newest may go on.
+            assert_eq!(drain(silent.pop_front().unwrap()), "");
+            assert!(clock::now().saturating_since(started) < TIME_LIMIT);
+            let mut newest = silent.pop_back().unwrap();
+            newest.write_all(HEALTHZ).unwrap();
+            [answer, drain(newest)]
         });
-        assert!(answer.ends_with("OK"), "{answer}");
+        for answer in answers {
+            assert!(answer.ends_with("OK"), "{answer}");
+        }
+    }
+
+    #[test]
+    fn a_body_that_nobody_wants_does_not_cost_the_answer() {
+        let answer = with_server(Door::Health, |at| {
+            let mut stream = connect(at);
+            stream.write_all(b"POST /healthz HTTP/1.1\r\n\r\n").unwrap();
+            // More than the buffers between us hold.
+            (0..32).for_each(|_| stream.write_all(&[b'x'; 1024 * 1024]).unwrap());
+            stream.shutdown(Shutdown::Write).unwrap();
+            drain(stream)
+        });
+        assert!(answer.starts_with("HTTP/1.1 405 "), "{answer}");
     }
 
     #[test]
@@ -314,6 +333,8 @@ mod tests {
         TcpStream::connect((Ipv4Addr::LOCALHOST, port)).unwrap();
         TcpStream::connect((Ipv6Addr::LOCALHOST, port)).unwrap();
     }
+
+    const HEALTHZ: &[u8] = b"GET /healthz HTTP/1.1\r\n\r\n";
 
     /// Runs a client in a thread while the server runs in this one.
     fn with_server<T: Send + 'static>(

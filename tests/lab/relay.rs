@@ -1,0 +1,68 @@
+//! A relay between the nodes and the API server, which can make answers slow.
+
+use std::io::{Read, Write};
+use std::net::{Shutdown, TcpListener, TcpStream};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, mpsc};
+use std::thread;
+use std::time::Duration;
+
+use edgevip::io::clock;
+
+use super::api::{ADDRESS, PORT, RELAY};
+
+/// Takes connections on the management LAN and hands them on to the API server.
+pub struct Relay {
+    /// The port it listens on.
+    pub port: u16,
+    delay: Arc<AtomicU64>,
+}
+
+impl Relay {
+    /// Begins; ends with the process.
+    pub fn begin() -> Self {
+        let listener = TcpListener::bind((RELAY, 0)).expect("the management LAN is up");
+        let port = listener.local_addr().expect("it is bound").port();
+        let delay = Arc::<AtomicU64>::default();
+        let current = Arc::clone(&delay);
+        thread::spawn(move || {
+            for client in listener.incoming().flatten() {
+                let delay = Arc::clone(&current);
+                thread::spawn(move || relay(client, delay));
+            }
+        });
+        Self { port, delay }
+    }
+
+    /// Every byte of an answer comes this much later from now on.
+    pub fn delay(&self, delay: Duration) {
+        self.delay.store(delay.as_nanos() as u64, Ordering::Relaxed);
+    }
+}
+
+/// An end of either stream, orderly or not, ends both.
+fn relay(mut client: TcpStream, delay: Arc<AtomicU64>) {
+    let Ok(mut server) = TcpStream::connect((ADDRESS, PORT)) else { return };
+    let (Ok(mut answers), Ok(mut back)) = (server.try_clone(), client.try_clone()) else { return };
+    let (queue, due) = mpsc::channel::<(_, Vec<u8>)>();
+    thread::spawn(move || {
+        for (at, bytes) in due {
+            thread::sleep(edgevip::model::Instant::saturating_since(at, clock::now()));
+            if back.write_all(&bytes).is_err() {
+                break;
+            }
+        }
+        _ = back.shutdown(Shutdown::Both);
+    });
+    thread::spawn(move || {
+        let mut buffer = [0; 16_384];
+        while let Ok(length @ 1..) = answers.read(&mut buffer) {
+            let at = clock::now() + Duration::from_nanos(delay.load(Ordering::Relaxed));
+            if queue.send((at, buffer[..length].to_vec())).is_err() {
+                break;
+            }
+        }
+    });
+    _ = std::io::copy(&mut client, &mut server);
+    _ = server.shutdown(Shutdown::Both);
+}

@@ -1,0 +1,76 @@
+//! edgevip on real hosts with a real API server, and everything that may happen to them.
+//!
+//! `cargo test --test netns [-- WORD...]` runs the scenarios whose names contain a word.
+
+#[path = "../lab/mod.rs"]
+#[allow(dead_code, reason = "each includer uses its own part")]
+mod lab;
+
+mod api;
+mod elections;
+mod failover;
+mod kernel;
+mod links;
+mod outcome;
+mod strangers;
+
+use std::panic::{AssertUnwindSafe, catch_unwind, set_hook};
+use std::process::ExitCode;
+
+use edgevip::io::clock;
+use lab::cluster::Cluster;
+use lab::{Lab, millis, program, require, sandbox};
+
+/// A scenario: its name, and what it does. It fails by a panic and returns what it measured.
+type Scenario = (&'static str, fn(&mut Cluster<'_>) -> String);
+
+/// What cannot be done in namespaces, and why.
+const SKIPPED: [(&str, &str); 2] = [
+    ("clock_step", "the wall clock belongs to the whole machine; nothing decides by it"),
+    ("suspend", "the machine cannot sleep in a test; the simulator does it"),
+];
+
+fn main() -> ExitCode {
+    sandbox::enter();
+    require(&["ip", "nft", "openssl", "curl"]);
+    let words: Vec<_> = std::env::args().skip(1).filter(|it| !it.starts_with('-')).collect();
+    let wanted = |name: &str| words.is_empty() || words.iter().any(|it| name.contains(it.as_str()));
+    let all = [
+        failover::SCENARIOS,
+        api::SCENARIOS,
+        elections::SCENARIOS,
+        kernel::SCENARIOS,
+        links::SCENARIOS,
+        strangers::SCENARIOS,
+    ];
+    let scenarios: Vec<_> = all.concat().into_iter().filter(|(name, _)| wanted(name)).collect();
+    let skipped: Vec<_> = SKIPPED.into_iter().filter(|(name, _)| wanted(name)).collect();
+    assert!(scenarios.len() + skipped.len() > 0, "no scenario has a name like {words:?}");
+
+    set_hook(Box::new(|it| println!("{it}")));
+    let lab = Lab::start(program(env!("CARGO_BIN_EXE_edgevip")));
+    let failed: Vec<_> = scenarios.iter().filter(|it| !passes(&lab, it)).map(|it| it.0).collect();
+    for (name, why) in &skipped {
+        println!("skipped  {name:<28} {why}");
+    }
+    let passed = scenarios.len() - failed.len();
+    println!("{passed} passed, {} failed, {} skipped  {failed:?}", failed.len(), skipped.len());
+    if failed.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}
+
+fn passes(lab: &Lab, (name, run): &Scenario) -> bool {
+    let began = clock::now();
+    let mut cluster = Cluster::new(lab, &name.replace('_', "-"));
+    let outcome = catch_unwind(AssertUnwindSafe(|| run(&mut cluster)));
+    if outcome.is_err() {
+        println!("{}", cluster.logs());
+    }
+    drop(cluster);
+    lab.restore();
+    let took = millis(clock::now().saturating_since(began));
+    match &outcome {
+        Ok(measured) => println!("ok       {name:<28} {measured}   [{took} ms]"),
+        Err(_) => println!("FAILED   {name:<28} [{took} ms]"),
+    }
+    outcome.is_ok()
+}
