@@ -1,0 +1,333 @@
+//! What must hold, judged by a reference that knows nothing of how the engine works: which
+//! writes of a process the API server has accepted, and when they were sent.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use edgevip::engine::{Action, Deadline, Input};
+use edgevip::model::{
+    Author, Frame, Instant, KernelJob, Lease, LeaseCall, LeaseReply, NodeName, RequestId, Vip,
+    WatchEvent,
+};
+
+use crate::host::{Excuse, MS, Nanos, SEC};
+use crate::world::{Event, World};
+
+/// More actions in one turn than a node with two VIPs can have reason for.
+const MOST_ACTIONS: usize = 40;
+/// How long an address may outlive what it was given: rounding up to a second, and the
+/// kernel's lateness.
+const LIFETIME_LATE: Duration = Duration::from_millis(2_250);
+
+/// What a process is entitled to, by the writes it knows to be accepted.
+pub struct Truth {
+    claims: BTreeMap<RequestId, Instant>,
+    /// Ends with another holder, a release, a deletion.
+    entitled: Option<Instant>,
+    /// The furthest it ever was entitled; survives the process.
+    pub ever: Instant,
+    doubted_at: Option<Instant>,
+    accepted: Option<Lease>,
+}
+
+
+impl Truth {
+    pub fn new() -> Self {
+        Self {
+            claims: BTreeMap::new(),
+            entitled: None,
+            ever: Instant::from_nanos(0),
+            doubted_at: None,
+            accepted: None,
+        }
+    }
+
+    /// Another process under the same name.
+    pub fn begin(&mut self) {
+        *self = Self { ever: self.ever, ..Self::new() };
+    }
+
+    pub fn entitled_at(&self, now: Instant) -> bool {
+        self.doubted_at.is_none() && self.entitled.is_some_and(|it| now < it)
+    }
+
+    /// Takes in what the process is told.
+    pub fn learn(
+        &mut self,
+        me: &NodeName,
+        author: Author,
+        trust: Duration,
+        now: Instant,
+        input: &Input,
+    ) {
+        match input {
+            Input::Lease { request, reply: LeaseReply::Found(lease) } => {
+                match self.claims.remove(request) {
+                    Some(sent_at) => self.accept(lease, sent_at, trust),
+                    None => self.see(me, author, lease),
+                }
+            }
+            Input::Watch(WatchEvent::Lease(lease)) => self.see(me, author, lease),
+            Input::Watch(WatchEvent::Deleted) => self.entitled = None,
+            Input::Suspended if self.entitled_at(now) => self.doubted_at = Some(now),
+            Input::Heard(_)
+            | Input::Kernel(_)
+            | Input::Lease { .. }
+            | Input::Lock { .. }
+            | Input::Network(_)
+            | Input::Reload { .. }
+            | Input::RulesetChanged
+            | Input::Side { .. }
+            | Input::Stop
+            | Input::Suspended
+            | Input::Tick
+            | Input::Watch(_) => {}
+        }
+    }
+
+    fn accept(&mut self, lease: &Lease, sent_at: Instant, trust: Duration) {
+        let until = sent_at + trust;
+        self.entitled = self.entitled.max(Some(until));
+        self.ever = self.ever.max(until);
+        self.doubted_at = self.doubted_at.filter(|it| sent_at < *it);
+        self.accepted = Some(lease.clone());
+    }
+
+    /// Another writer's record ends it, unless it is one from before our own.
+    fn see(&mut self, me: &NodeName, author: Author, lease: &Lease) {
+        let old = self.accepted.as_ref().is_some_and(|it| lease.version.is_before(&it.version));
+        let same_host = lease.record.author.is_some_and(|it| it.host == author.host);
+        let ours = lease.record.holder.as_ref() == Some(me) && same_host;
+        if !old && !ours {
+            self.entitled = None;
+        }
+    }
+
+    /// Takes in what the process orders; says what is wrong with it.
+    pub fn check_order(&mut self, author: Author, now: Instant, action: &Action) -> Option<String> {
+        match action {
+            Action::Lease { request, call: LeaseCall::Write { holder: Some(_), .. }, .. } => {
+                self.claims.insert(*request, now);
+                self.claims.retain(|it, _| it.0 + 8 > request.0);
+                None
+            }
+            Action::Lease { call: LeaseCall::Write { holder: None, author: it, .. }, .. } => {
+                self.entitled = None;
+                (*it != author).then(|| "S4: releases under another's name".into())
+            }
+            Action::Kernel { job: KernelJob::SendFrame { frame, until, .. }, .. } => {
+                let claims = !matches!(frame, Frame::Probe { .. });
+                let late = self.entitled.is_none_or(|it| *until > it);
+                let wrong = claims && (late || !self.entitled_at(now));
+                wrong.then(|| format!("S3: announces until {until:?}, entitled {:?}", self.entitled))
+            }
+            Action::Kernel { job: KernelJob::Answer { until, .. }, .. } => {
+                let late = !self.entitled_at(now) || self.entitled.is_none_or(|it| *until > it);
+                late.then(|| format!("S2: answers until {until:?}, entitled {:?}", self.entitled))
+            }
+            Action::Exit
+            | Action::Kernel { .. }
+            | Action::Lease { .. }
+            | Action::Side { .. }
+            | Action::Tell(_)
+            | Action::Watch { .. } => None,
+        }
+    }
+}
+
+/// What must hold of every turn.
+pub fn turn(
+    actions: &[Action],
+    deadline: Option<Deadline>,
+    now: Instant,
+    is_tick: bool,
+) -> Option<String> {
+    if actions.len() > MOST_ACTIONS {
+        return Some(format!("S9: {} actions in one turn", actions.len()));
+    }
+    let at_exit = actions.iter().position(|it| *it == Action::Exit);
+    if at_exit.is_some_and(|it| it + 1 < actions.len()) {
+        return Some("S7: acts after Exit".into());
+    }
+    let late = deadline.filter(|it| it.at < now || (is_tick && it.at == now));
+    late.map(|it| format!("S7: the deadline {it:?} is past after handling at {now:?}"))
+}
+
+impl World {
+    /// S1 and S2, after every event.
+    pub fn check(&mut self) {
+        for at in 0..self.vips.len() {
+            let vip = self.vips[at];
+            let mut answering = 0;
+            for host in 0..self.hosts.len() {
+                if self.answers(host, vip) {
+                    self.note_answering(host, at);
+                    answering += u64::from(self.counts(host, vip));
+                    self.check_end(host, vip);
+                } else {
+                    self.answering_since[host][at] = None;
+                }
+            }
+            let foreign = self.foreign.as_ref().is_some_and(|it| it.leads_alone(self.now));
+            answering += u64::from(foreign);
+            if answering > 1 && self.lied_until <= self.now {
+                let hosts = 0..self.hosts.len();
+                let who: Vec<_> = hosts.filter(|it| self.answers(*it, vip)).collect();
+                let other = if foreign { " and the foreign holder" } else { "" };
+                self.fail(format!("S1: {vip} is answered for by hosts {who:?}{other} at once"));
+            }
+        }
+    }
+
+    /// Whether the kernel of a host that is awake answers for the VIP.
+    pub fn answers(&self, host: usize, vip: Vip) -> bool {
+        let it = &self.hosts[host];
+        !it.sleeps(self.now) && it.kernel.answers(vip, it.clock.mono(self.now))
+    }
+
+    /// Not what no process can prevent: what the kernel does after a suspend or a flush of
+    /// the ruleset, and the time by which a slow write made the fence late.
+    fn counts(&self, host: usize, vip: Vip) -> bool {
+        let it = &self.hosts[host];
+        let now = it.clock.boot(self.now);
+        let overshoot = it.kernel.fences.guards(vip)
+            && it.kernel.live.get(&vip).is_some_and(|live| {
+                live.until <= now && now <= live.until + live.late
+            });
+        it.excuse.is_none() && !overshoot
+    }
+
+    fn check_end(&mut self, host: usize, vip: Vip) {
+        let it = &self.hosts[host];
+        if it.excuse.is_some() {
+            return;
+        }
+        let now = it.clock.boot(self.now);
+        let ever = self.procs_on(host).map(|it| self.procs[it].truth.ever).max();
+        let ever = ever.unwrap_or(Instant::from_nanos(0));
+        let late = match it.kernel.live.get(&vip) {
+            Some(live) if it.kernel.fences.guards(vip) => live.late,
+            Some(_) | None => LIFETIME_LATE + Duration::from_nanos(self.faults.kernel_tail),
+        };
+        if now > ever + late {
+            self.fail(format!("S2: host-{host} answers for {vip} at {now:?}, entitled until {ever:?}"));
+        }
+    }
+
+    /// S2, the address: it ends with what it was given for, however the process fares.
+    pub fn check_lifetimes(&mut self) {
+        for host in 0..self.hosts.len() {
+            let it = &self.hosts[host];
+            let (now, mono) = (it.clock.boot(self.now), it.clock.mono(self.now));
+            let late = LIFETIME_LATE + Duration::from_millis(10);
+            let slept = Duration::from_nanos(it.clock.slept_by(self.now));
+            let kept = if self.settings.preserve { Duration::from_secs(301) } else { slept };
+            let over = it.kernel.held.values().any(|it| mono < it.ends && now > it.entitled + late + kept);
+            if over {
+                self.fail(format!("S2: host-{host} has an address longer than it was entitled to"));
+            }
+        }
+    }
+
+    /// A kernel began to answer: the neighbours have to be told.
+    fn note_answering(&mut self, host: usize, at: usize) {
+        if self.answering_since[host][at].is_none() {
+            self.answering_since[host][at] = Some(self.now);
+            self.note(|| (format!("host-{host}"), "answers".into()));
+        }
+        if self.answered_by[at] != Some(host) && self.counts(host, self.vips[at]) {
+            self.takeovers += u64::from(self.answered_by[at].is_some());
+            self.answered_by[at] = Some(host);
+            let since = self.answering_since[host][at].unwrap_or(self.now);
+            self.schedule(3 * SEC, Event::BurstDue { host, at, since });
+        }
+    }
+
+    /// L2: who begins to answer says so.
+    pub fn check_burst(&mut self, host: usize, at: usize, since: Nanos) {
+        let alone = self.answering_since[host][at].is_some_and(|it| it <= since);
+        let disturbed = self.disturbed_at + 5 * SEC > self.now
+            || self.procs_on(host).any(|it| {
+                let it = &self.procs[it];
+                it.last_stall + SEC > since || it.thread.failed_at.is_some() || !it.runs()
+            });
+        if alone && !disturbed && self.announced_at[host][at] + 100 * MS < since {
+            self.fail(format!("L2: host-{host} answers since {since}, and nobody was told"));
+        }
+    }
+
+    /// Nothing is left to do on this host: then it answers only for what it may.
+    pub fn check_settled(&mut self, proc: usize) {
+        let it = &self.procs[proc];
+        let host = it.host;
+        if !it.is_settled() || self.hosts[host].lock != Some(proc) || !it.thread.cleaned {
+            return;
+        }
+        if self.hosts[host].excuse == Some(Excuse::Noticed) {
+            self.hosts[host].excuse = None;
+        }
+        let recent = self.procs[proc].thread.failed_at.is_some_and(|at| at + 2 * SEC > self.now);
+        if recent || self.hosts[host].excuse.is_some() {
+            return;
+        }
+        let now = self.local(proc);
+        let entitled = self.procs[proc].truth.entitled_at(now);
+        let answering = self.vips.iter().any(|it| self.answers(host, *it));
+        if answering && !entitled {
+            self.fail(format!("S2: node-{proc} has come to rest answering without a right to"));
+        }
+    }
+
+    /// S4, and that nobody campaigns over leftovers.
+    pub fn check_lease_call(&mut self, proc: usize, call: &LeaseCall) {
+        let LeaseCall::Write { holder, .. } = call else { return };
+        let host = self.procs[proc].host;
+        if holder.is_none() {
+            let it = &self.vips;
+            let loud = it.iter().any(|it| self.answers(host, *it) && self.counts(host, *it));
+            if loud {
+                self.fail(format!("S4: node-{proc} releases the lease while host-{host} answers"));
+            }
+            return;
+        }
+        let life = self.procs[proc].life;
+        let mono = self.hosts[host].clock.mono(self.now);
+        let old = |by: crate::kernel::Owner| by.proc == proc && by.life < life;
+        let held = &self.hosts[host].kernel.held;
+        let left = held.values().any(|it| mono < it.ends && old(it.by));
+        if left {
+            self.fail(format!("S10: node-{proc} campaigns over what an earlier process left"));
+        }
+    }
+
+    /// S3, when the frame leaves.
+    pub fn check_frame(&mut self, proc: usize, frame: &Frame) {
+        let (Frame::Announce { ip, .. } | Frame::AnnounceReply { ip, .. }) = frame else { return };
+        let vip = Vip(*ip);
+        let (host, now) = (self.procs[proc].host, self.local(proc));
+        if let Some(at) = self.vips.iter().position(|it| *it == vip) {
+            self.announced_at[host][at] = self.now;
+        }
+        let it = &self.procs[proc];
+        if now >= it.truth.ever {
+            self.fail(format!("S3: node-{proc} announces {vip} after its end"));
+        }
+        let mono = self.hosts[host].clock.mono(self.now);
+        let failed = self.procs[proc].thread.failed_at.is_some_and(|at| at + 3 * SEC > self.now);
+        let flushed = self.disturbed_at.max(self.hosts[host].lost_at) + 2 * SEC > self.now || failed;
+        if !self.hosts[host].kernel.has(vip, mono) && !flushed {
+            self.fail(format!("S3: node-{proc} announces {vip}, which host-{host} does not have"));
+        }
+    }
+
+    /// An orderly stop in fair weather leaves no lease behind.
+    pub fn check_exit(&mut self, proc: usize) {
+        let it = &self.procs[proc];
+        let Some(since) = it.stopping_since else { return };
+        let fair = self.fair_since + SEC < since && it.last_stall < since;
+        let ours = self.api.author() == Some(it.author) && self.api.holder() == Some(&it.name);
+        if fair && ours {
+            self.fail(format!("S4: node-{proc} left and kept the lease"));
+        }
+    }
+}

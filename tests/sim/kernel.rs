@@ -1,0 +1,329 @@
+//! What a kernel has and answers, as coarse as the real one: address lifetimes in whole
+//! seconds that end up to 1.25 s late, fence timeouts to the millisecond, both on a clock
+//! that stands still in suspend.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use edgevip::engine::Rng;
+use edgevip::model::{
+    Address, Fences, Hardware, Instant, KernelAnswer, KernelJob, Link, LinkIndex, LinkName, Mac,
+    NetworkChange, Vip,
+};
+
+use crate::host::{MS, SEC};
+
+/// The kernel thread asks for the fence to close this much before it must.
+pub const MARGIN: Duration = Duration::from_millis(10);
+/// Less than this is too short to be opened for.
+const SHORTEST: Duration = Duration::from_millis(20);
+/// The fence remembers an address for so long after it must close.
+const MEMORY: Duration = Duration::from_secs(3);
+const LATENESS: u64 = 1_250 * MS;
+
+pub struct Kernel {
+    pub link: Option<Plug>,
+    pub mac: Mac,
+    pub own: Vec<(std::net::IpAddr, u8)>,
+    pub held: BTreeMap<(LinkIndex, Vip), Held>,
+    pub fences: Fences,
+    /// Nobody has flushed the ruleset.
+    pub table: bool,
+    ours: BTreeMap<Vip, u64>,
+    pub live: BTreeMap<Vip, Live>,
+    /// The number that the link gets when it comes again.
+    pub next_link: LinkIndex,
+}
+
+/// The one link that matters.
+#[derive(Clone, Copy, Debug)]
+pub struct Plug {
+    pub index: LinkIndex,
+    pub up: bool,
+    pub carrier: bool,
+}
+
+/// An address with a lifetime.
+#[derive(Clone, Copy, Debug)]
+pub struct Held {
+    pub length: u8,
+    /// On the monotonic clock.
+    pub ends: u64,
+    /// Which life of which process ordered it.
+    pub by: Owner,
+    /// Until when that process was entitled when it did, on the boot clock.
+    pub entitled: Instant,
+}
+
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Owner {
+    pub proc: usize,
+    pub life: u32,
+}
+
+/// A VIP that the fence lets the kernel answer for.
+#[derive(Clone, Copy, Debug)]
+pub struct Live {
+    /// On the monotonic clock.
+    pub ends: u64,
+    /// The end that was meant, on the boot clock.
+    pub until: Instant,
+    /// By how much the end is late, since the kernel was slow.
+    pub late: Duration,
+}
+
+/// When and for whom the kernel does something.
+pub struct Doing<'a> {
+    pub mono: u64,
+    pub boot: Instant,
+    /// What the clock showed when the order was begun.
+    pub read_at: Instant,
+    pub by: Owner,
+    pub entitled: Instant,
+    /// How much earlier an answer is to end, after an attempt that took so long.
+    pub lead: Duration,
+    /// What the thread has put into the fence, and not taken out again.
+    pub fenced: &'a mut BTreeMap<Vip, Instant>,
+    pub rng: &'a mut Rng,
+}
+
+impl Kernel {
+    pub fn new(mac: Mac, index: LinkIndex, own: Vec<(std::net::IpAddr, u8)>, fences: Fences) -> Self {
+        Self {
+            link: Some(Plug { index, up: true, carrier: true }),
+            mac,
+            own,
+            held: BTreeMap::new(),
+            fences,
+            table: true,
+            ours: BTreeMap::new(),
+            live: BTreeMap::new(),
+            next_link: index,
+        }
+    }
+
+    pub fn has(&self, vip: Vip, mono: u64) -> bool {
+        self.held.iter().any(|((_, it), held)| *it == vip && mono < held.ends)
+    }
+
+    pub fn answers(&self, vip: Vip, mono: u64) -> bool {
+        self.has(vip, mono) && self.is_open(vip, mono)
+    }
+
+    fn is_open(&self, vip: Vip, mono: u64) -> bool {
+        let guarded = self.table
+            && self.fences.guards(vip)
+            && self.ours.get(&vip).is_some_and(|ends| mono < *ends);
+        !guarded || self.live.get(&vip).is_some_and(|it| mono < it.ends)
+    }
+
+    /// When something ends next, on the monotonic clock.
+    pub fn next_end(&self, mono: u64) -> Option<u64> {
+        let held = self.held.values().map(|it| it.ends);
+        let live = self.live.values().map(|it| it.ends);
+        held.chain(live).chain(self.ours.values().copied()).filter(|it| *it > mono).min()
+    }
+
+    /// Sweeps what has ended; says which addresses went.
+    pub fn sweep(&mut self, mono: u64) -> Vec<NetworkChange> {
+        self.live.retain(|_, it| mono < it.ends);
+        self.ours.retain(|_, ends| mono < *ends);
+        self.remove_if(|_, it| it.ends <= mono)
+    }
+
+    /// Takes addresses of ours away.
+    pub fn remove_if(
+        &mut self,
+        is_meant: impl Fn(&(LinkIndex, Vip), &Held) -> bool,
+    ) -> Vec<NetworkChange> {
+        let mut gone = Vec::new();
+        self.held.retain(|key, it| {
+            let goes = is_meant(key, it);
+            if goes {
+                gone.push(NetworkChange::AddressGone(address(*key, it.length)));
+            }
+            !goes
+        });
+        gone
+    }
+
+    pub fn flush_ruleset(&mut self) {
+        self.table = false;
+        self.ours.clear();
+        self.live.clear();
+    }
+
+    pub fn snapshot(&self) -> NetworkChange {
+        let held = self.held.iter().map(|(key, it)| address(*key, it.length));
+        let own = self.link.iter().flat_map(|link| self.own_on(link.index));
+        NetworkChange::Snapshot {
+            links: self.link_now().into_iter().collect(),
+            addresses: held.chain(own).collect(),
+            default_link: self.link.map(|it| it.index),
+        }
+    }
+
+    pub fn own_on(&self, link: LinkIndex) -> impl Iterator<Item = Address> + '_ {
+        self.own.iter().map(move |(ip, length)| Address { link, ip: *ip, length: *length, ours: false })
+    }
+
+    pub fn link_now(&self) -> Option<Link> {
+        self.link.map(|it| Link {
+            index: it.index,
+            name: LinkName("eth0".into()),
+            mac: Some(self.mac),
+            hardware: Hardware::Ethernet,
+            up: it.up,
+            carrier: it.up && it.carrier,
+        })
+    }
+
+    /// Does what was ordered, but for sending frames. Returns the answer and what every
+    /// listener on this machine is told.
+    pub fn carry_out(
+        &mut self,
+        job: &KernelJob,
+        it: &mut Doing<'_>,
+    ) -> (KernelAnswer, Vec<NetworkChange>) {
+        let rebuilt = self.rebuild_if_gone(job, it);
+        let mut told = Vec::new();
+        match job {
+            KernelJob::Answer { vips, until } => self.open(vips, *until, it),
+            KernelJob::Clean { vips } => {
+                let fenced: Vec<_> = self.ours.keys().copied().collect();
+                self.ours.clear();
+                self.live.clear();
+                told = self.remove_if(|(_, vip), _| vips.contains(vip) || fenced.contains(vip));
+            }
+            KernelJob::HoldAddress { link, vip, length, until } => {
+                if self.link.is_none_or(|it| it.index != *link) {
+                    return (KernelAnswer::Failed("no such link".into()), told);
+                }
+                let seconds = (until.saturating_since(it.read_at).as_secs()).max(1);
+                let ends = it.mono + seconds.saturating_mul(SEC) + it.rng.below(LATENESS);
+                let held = Held { length: *length, ends, by: it.by, entitled: it.entitled };
+                self.held.insert((*link, *vip), held);
+                told.push(NetworkChange::Address(address((*link, *vip), *length)));
+            }
+            KernelJob::RemoveAddress { link, vip, .. } => {
+                told = self.remove_if(|key, _| *key == (*link, *vip));
+            }
+            KernelJob::Silence { vips, until } => self.silence(vips, *until, it),
+            KernelJob::Unfence { vips } => {
+                for vip in vips {
+                    it.fenced.remove(vip);
+                    self.ours.remove(vip);
+                    self.live.remove(vip);
+                }
+            }
+            KernelJob::Listen { .. } | KernelJob::SendFrame { .. } | KernelJob::VerifyFence => {}
+        }
+        (if rebuilt { KernelAnswer::FenceRebuilt } else { KernelAnswer::Done }, told)
+    }
+
+    /// The right to what was ordered has ended, before it was done or meanwhile.
+    pub fn undo(&mut self, job: &KernelJob, it: &mut Doing<'_>) -> Vec<NetworkChange> {
+        match job {
+            KernelJob::Answer { vips, until } => {
+                self.silence(vips, *until + MEMORY, it);
+                Vec::new()
+            }
+            KernelJob::HoldAddress { link, vip, .. } => {
+                self.remove_if(|key, _| *key == (*link, *vip))
+            }
+            KernelJob::Clean { .. }
+            | KernelJob::Listen { .. }
+            | KernelJob::RemoveAddress { .. }
+            | KernelJob::SendFrame { .. }
+            | KernelJob::Silence { .. }
+            | KernelJob::Unfence { .. }
+            | KernelJob::VerifyFence => Vec::new(),
+        }
+    }
+
+    fn open(&mut self, vips: &[Vip], until: Instant, it: &mut Doing<'_>) {
+        let asked = until - it.lead - MARGIN;
+        let left = asked.saturating_since(it.read_at);
+        // The kernel looks at a clock that is up to a tick behind.
+        let left = left + Duration::from_nanos(it.rng.below(MARGIN.as_nanos() as u64));
+        let late = (it.boot + left).saturating_since(until);
+        for vip in self.guarded(vips) {
+            self.remember(vip, until + MEMORY, it);
+            let ends = it.mono + left.as_nanos() as u64;
+            self.live.insert(vip, Live { ends, until, late });
+        }
+    }
+
+    fn silence(&mut self, vips: &[Vip], until: Instant, it: &mut Doing<'_>) {
+        for vip in self.guarded(vips) {
+            self.remember(vip, until, it);
+            self.live.remove(&vip);
+        }
+    }
+
+    fn remember(&mut self, vip: Vip, until: Instant, it: &mut Doing<'_>) {
+        let known = it.fenced.entry(vip).or_insert(until);
+        *known = until.max(*known);
+        let left = known.saturating_since(it.read_at).max(MARGIN);
+        self.ours.insert(vip, it.mono + left.as_nanos() as u64);
+    }
+
+    fn rebuild_if_gone(&mut self, job: &KernelJob, it: &Doing<'_>) -> bool {
+        let needs = match job {
+            KernelJob::Answer { .. }
+            | KernelJob::Clean { .. }
+            | KernelJob::Silence { .. }
+            | KernelJob::Unfence { .. }
+            | KernelJob::VerifyFence => true,
+            KernelJob::HoldAddress { .. }
+            | KernelJob::Listen { .. }
+            | KernelJob::RemoveAddress { .. }
+            | KernelJob::SendFrame { .. } => false,
+        };
+        if self.table || !needs {
+            return false;
+        }
+        self.table = true;
+        let left = |until: &Instant| until.saturating_since(it.read_at).max(MARGIN);
+        let ends = |until: &Instant| it.mono + left(until).as_nanos() as u64;
+        self.ours = it.fenced.iter().map(|(vip, until)| (*vip, ends(until))).collect();
+        true
+    }
+
+    fn guarded(&self, vips: &[Vip]) -> Vec<Vip> {
+        vips.iter().copied().filter(|it| self.fences.guards(*it)).collect()
+    }
+}
+
+fn address((link, vip): (LinkIndex, Vip), length: u8) -> Address {
+    Address { link, ip: vip.0, length, ours: true }
+}
+
+/// Whether it is too late to begin.
+pub fn is_too_late(job: &KernelJob, now: Instant, lead: Duration) -> bool {
+    match job {
+        KernelJob::Answer { until, .. } => (*until - lead).saturating_since(now) < SHORTEST,
+        KernelJob::HoldAddress { until, .. } | KernelJob::SendFrame { until, .. } => *until <= now,
+        KernelJob::Clean { .. }
+        | KernelJob::Listen { .. }
+        | KernelJob::RemoveAddress { .. }
+        | KernelJob::Silence { .. }
+        | KernelJob::Unfence { .. }
+        | KernelJob::VerifyFence => false,
+    }
+}
+
+/// Until when an order is of use, where it has an end.
+pub fn end_of(job: &KernelJob) -> Option<Instant> {
+    match job {
+        KernelJob::Answer { until, .. }
+        | KernelJob::HoldAddress { until, .. }
+        | KernelJob::SendFrame { until, .. } => Some(*until),
+        KernelJob::Clean { .. }
+        | KernelJob::Listen { .. }
+        | KernelJob::RemoveAddress { .. }
+        | KernelJob::Silence { .. }
+        | KernelJob::Unfence { .. }
+        | KernelJob::VerifyFence => None,
+    }
+}

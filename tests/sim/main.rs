@@ -1,0 +1,80 @@
+//! Deterministic simulation: nodes, their kernels, a LAN with a client, one API server, and
+//! one bad day per seed.
+//!
+//! `cargo test --test sim` runs 500 seeds, `SEEDS=10000` more, `FIRST=7000` others;
+//! `SEED=7 cargo test --test sim one_node -- --nocapture` replays one with its log.
+
+mod apiserver;
+mod checks;
+mod faults;
+mod foreign;
+mod host;
+mod kernel;
+mod lan;
+mod process;
+mod run;
+mod stories;
+#[cfg(feature = "sabotage")]
+mod teeth;
+mod wires;
+mod world;
+
+use run::run;
+use world::Log;
+
+#[test]
+fn one_node_at_most_answers_and_one_does_once_all_is_well() {
+    if let Some(seed) = number("SEED") {
+        if let Err(why) = run(seed, Log::Print) {
+            panic!("SEED={seed}: {why}");
+        }
+        return;
+    }
+    let first = number("FIRST").unwrap_or(0);
+    let kept = include_str!("seeds.txt").lines().filter_map(|it| it.split(' ').next()?.parse().ok());
+    let seeds: Vec<u64> = kept.chain(first..first + number("SEEDS").unwrap_or(500)).collect();
+    let started = now();
+    let (mut events, mut takeovers, mut simulated) = (0, 0, 0);
+    let mut failures = Vec::new();
+    for seed in &seeds {
+        match run(*seed, Log::None) {
+            Ok(stats) => {
+                events += stats.events;
+                takeovers += stats.takeovers;
+                simulated += stats.simulated;
+            }
+            Err(why) => failures.push(format!(
+                "{why}\n    SEED={seed} cargo test --test sim one_node -- --nocapture"
+            )),
+        }
+    }
+    let took = now() - started;
+    eprintln!(
+        "{} seeds, {events} events, {takeovers} takeovers, {} simulated s in {took:.1?}: {:.0} a second",
+        seeds.len(),
+        simulated / host::SEC,
+        simulated as f64 / 1e9 / took.as_secs_f64(),
+    );
+    let shown = failures.iter().take(20).cloned().collect::<Vec<_>>().join("\n");
+    assert!(failures.is_empty(), "{} seeds failed, among them:\n{shown}", failures.len());
+    assert!(seeds.len() < 100 || takeovers > seeds.len() as u64, "too little happens");
+}
+
+#[test]
+fn the_same_seed_is_the_same_run() {
+    let runs = [0, 1].map(|_| {
+        let stats = (0..8).map(|seed| run(seed, Log::Hash(seed)).expect("a good run"));
+        stats.map(|it| it.fingerprint).collect::<Vec<_>>()
+    });
+    assert_eq!(runs[0], runs[1]);
+    assert_ne!(runs[0][0], runs[0][1]);
+}
+
+fn number(name: &str) -> Option<u64> {
+    std::env::var(name).ok()?.parse().ok()
+}
+
+/// Only to say how fast the simulation is.
+fn now() -> std::time::Duration {
+    edgevip::io::clock::awake()
+}

@@ -1,0 +1,238 @@
+//! The way between a process and the API server: requests that are answered exactly once
+//! and in time, watches that lag, break and expire, and calls on the side.
+
+use edgevip::engine::Input;
+use edgevip::model::{
+    ApiFault, ApiFaultKind, Instant, LeaseCall, LeaseReply, RequestId, ResourceVersion, SideCall,
+    SideReply, WatchEvent,
+};
+
+use crate::host::{MS, Nanos, SEC};
+use crate::process::Watch;
+use crate::world::{Event, World};
+
+/// How the API server behaves.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Weather {
+    pub gone_until: Nanos,
+    /// An answer takes this much longer.
+    pub slow: Nanos,
+    /// In a thousand: says no, before or after it has done what it was asked.
+    pub errors: u64,
+    /// In a thousand: answers nonsense, having done what it was asked.
+    pub garbage: u64,
+    /// In a thousand: a read shows an older state.
+    pub stale: u64,
+    pub watch_lag: Nanos,
+}
+
+impl World {
+    pub fn ask_lease(
+        &mut self,
+        proc: usize,
+        request: RequestId,
+        call: LeaseCall,
+        give_up_at: Instant,
+    ) {
+        self.calls += 1;
+        let it = &mut self.procs[proc];
+        let (host, life) = (it.host, it.life);
+        it.asked = Some(request);
+        let clock = &self.hosts[host].clock;
+        let give_up = clock.when_boot(give_up_at).max(self.now + 1) - self.now;
+        self.schedule(give_up, Event::GiveUp { proc, life, request });
+        let stamp = self.now / 1_000 + self.hosts[host].wall;
+        match self.transit(host) {
+            Some(delay) => {
+                let call = Box::new(call);
+                let slow = self.weather.slow > 0;
+                self.schedule(delay, Event::Ask { proc, life, request, call, stamp, slow });
+            }
+            // Refused at once, or never answered.
+            None if self.rng.below(2) == 0 => {
+                let reply = Box::new(LeaseReply::Failed(fault(ApiFaultKind::Unreachable)));
+                self.schedule(MS, Event::Reply { proc, life, request, reply });
+            }
+            None => {}
+        }
+    }
+
+    /// A request reaches the server.
+    pub fn on_ask(&mut self, ask: Event) {
+        let Event::Ask { proc, life, request, call, stamp, slow } = ask else { return };
+        if self.weather.gone_until > self.now {
+            return;
+        }
+        if slow && self.rng.below(2) == 0 {
+            let ask = Event::Ask { proc, life, request, call, stamp, slow: false };
+            return self.schedule(self.weather.slow, ask);
+        }
+        let refused = self.chance(self.weather.errors);
+        let done = !refused || self.rng.below(2) == 0;
+        let before = self.api.writes;
+        let mut reply = match *call {
+            _ if !done => LeaseReply::Failed(fault(ApiFaultKind::Refused)),
+            LeaseCall::Read if self.chance(self.weather.stale) => {
+                let steps = self.rng.below(5) as usize;
+                self.api.read_stale(steps)
+            }
+            LeaseCall::Read | LeaseCall::Write { .. } => self.api.ask(&call, stamp),
+        };
+        if self.api.writes > before {
+            self.push();
+        }
+        if refused {
+            reply = LeaseReply::Failed(fault(ApiFaultKind::Refused));
+        } else if self.chance(self.weather.garbage) {
+            reply = LeaseReply::Failed(fault(ApiFaultKind::Garbage));
+        }
+        self.note(|| ("api".into(), format!("node-{proc} {request:?}: {}", brief(&reply))));
+        let extra = if slow { self.weather.slow } else { 0 };
+        if let Some(delay) = self.transit(self.procs[proc].host) {
+            let reply = Box::new(reply);
+            self.schedule(extra + delay, Event::Reply { proc, life, request, reply });
+        }
+    }
+
+    pub fn on_reply(&mut self, proc: usize, life: u32, request: RequestId, reply: LeaseReply) {
+        let it = &mut self.procs[proc];
+        if it.life == life && it.asked == Some(request) {
+            it.asked = None;
+            // From the client's thread to the loop: usually nothing.
+            let delay = self.quick(MS / 50, self.faults.action_tail);
+            let input = Box::new(Input::Lease { request, reply });
+            self.schedule(delay, Event::Deliver { proc, life, input });
+        }
+    }
+
+    pub fn on_give_up(&mut self, proc: usize, life: u32, request: RequestId) {
+        let reply = LeaseReply::Failed(fault(ApiFaultKind::Timeout));
+        self.on_reply(proc, life, request, reply);
+    }
+
+    pub fn ask_watch(&mut self, proc: usize, from: Option<ResourceVersion>) {
+        let it = &mut self.procs[proc];
+        it.watches += 1;
+        let (host, life, id) = (it.host, it.life, it.watches);
+        it.watch = Some(Watch { id, open: false, last_at: self.now });
+        match self.transit(host).filter(|_| self.weather.gone_until <= self.now) {
+            Some(delay) => {
+                let delay = delay + self.weather.slow;
+                self.schedule(delay, Event::OpenWatch { proc, life, id, from });
+            }
+            None => {
+                let delay = self.rng.below(3 * SEC);
+                self.end_watch(proc, delay);
+            }
+        }
+    }
+
+    pub fn open_watch(&mut self, proc: usize, life: u32, id: u32, from: Option<ResourceVersion>) {
+        let Some(watch) = self.watch_of(proc, life, id) else { return };
+        watch.open = true;
+        for event in self.api.since(from.as_ref()) {
+            let expired = event == WatchEvent::Expired;
+            self.send_event(proc, event);
+            if expired && let Some(watch) = &mut self.procs[proc].watch {
+                watch.open = false;
+            }
+        }
+    }
+
+    /// Tells every watch what changed.
+    pub fn push(&mut self) {
+        let Some(event) = self.api.newest().cloned() else { return };
+        for proc in 0..self.procs.len() {
+            self.send_event(proc, event.clone());
+        }
+    }
+
+    pub fn bookmark(&mut self) {
+        for proc in 0..self.procs.len() {
+            let event = self.api.bookmark();
+            self.send_event(proc, event);
+        }
+        self.schedule(60 * SEC, Event::Bookmark);
+    }
+
+    fn send_event(&mut self, proc: usize, event: WatchEvent) {
+        let it = &self.procs[proc];
+        let Some(watch) = it.watch.as_ref().filter(|it| it.open) else { return };
+        let (id, life, last_at) = (watch.id, it.life, watch.last_at);
+        if self.hosts[it.host].api_cut_until > self.now {
+            // Nobody says so: the connection is found dead after a while.
+            let delay = 4 * SEC + self.rng.below(5 * SEC);
+            return self.end_watch(proc, delay);
+        }
+        let delay = self.quick(MS, self.faults.net_tail + self.weather.watch_lag);
+        let at = (self.now + delay).max(last_at + 1);
+        if let Some(watch) = &mut self.procs[proc].watch {
+            watch.last_at = at;
+        }
+        let event = Box::new(event);
+        self.schedule(at - self.now, Event::Watch { proc, life, id, event });
+    }
+
+    pub fn end_watch(&mut self, proc: usize, delay: Nanos) {
+        let it = &mut self.procs[proc];
+        let Some(watch) = &mut it.watch else { return };
+        watch.open = false;
+        let (life, id) = (it.life, watch.id);
+        let event = Box::new(WatchEvent::Ended(fault(ApiFaultKind::Unreachable)));
+        self.schedule(delay, Event::Watch { proc, life, id, event });
+    }
+
+    pub fn on_watch(&mut self, proc: usize, life: u32, id: u32, event: WatchEvent) {
+        if self.watch_of(proc, life, id).is_some() {
+            self.deliver(proc, Input::Watch(event));
+        }
+    }
+
+    pub fn ask_side(&mut self, proc: usize, request: RequestId, call: &SideCall) {
+        self.side_calls += 1;
+        let host = self.procs[proc].host;
+        let reply = match call {
+            SideCall::CountCandidates => SideReply::Candidates(self.procs.len() as u32),
+            SideCall::Event { .. } if self.settings.events_forbidden => {
+                SideReply::Failed(fault(ApiFaultKind::Forbidden))
+            }
+            SideCall::Event { .. } | SideCall::LabelNode { .. } => SideReply::Done,
+            SideCall::Resolve { .. } => SideReply::Resolved(self.vips.iter().map(|it| it.0).collect()),
+        };
+        let delay = self.transit(host).filter(|_| self.weather.gone_until <= self.now);
+        let (delay, reply) = match delay {
+            Some(delay) => (2 * delay, reply),
+            None => (5 * SEC, SideReply::Failed(fault(ApiFaultKind::Timeout))),
+        };
+        let life = self.procs[proc].life;
+        let input = Box::new(Input::Side { request, reply });
+        self.schedule(delay, Event::Deliver { proc, life, input });
+    }
+
+    fn watch_of(&mut self, proc: usize, life: u32, id: u32) -> Option<&mut Watch> {
+        let it = &mut self.procs[proc];
+        let same_life = it.life == life;
+        it.watch.as_mut().filter(|it| same_life && it.id == id)
+    }
+
+    /// How long a message between the host and the API server takes, or `None`: lost.
+    fn transit(&mut self, host: usize) -> Option<Nanos> {
+        let lost = self.chance(self.faults.api_loss) || self.hosts[host].api_cut_until > self.now;
+        let delay = MS / 10 + self.quick(MS, self.faults.net_tail);
+        (!lost).then_some(delay)
+    }
+}
+
+fn fault(kind: ApiFaultKind) -> ApiFault {
+    ApiFault { kind, why: String::new(), retry_after: None }
+}
+
+fn brief(reply: &LeaseReply) -> String {
+    match reply {
+        LeaseReply::Found(lease) => {
+            let record = &lease.record;
+            format!("holder {:?} version {}", record.holder.as_ref().map(|it| &it.0), lease.version.0)
+        }
+        LeaseReply::Conflict | LeaseReply::Failed(_) | LeaseReply::NotFound => format!("{reply:?}"),
+    }
+}
