@@ -158,10 +158,15 @@ impl Reporter {
                 told.refusal = None;
                 cx.act(Action::Tell(Notice::Acquired(it.vip)));
             }
-            if !it.answering && told.answering {
+            // What goes only to come back in a moment was not given up.
+            let pauses = told.answering && !it.answering && it.refusal.is_none();
+            if pauses && truth.readded > self.told.readded {
+                cx.act(Action::Tell(Notice::Readded(it.vip)));
+            }
+            if !it.answering && told.answering && !pauses {
                 cx.act(Action::Tell(Notice::Released(it.vip)));
             }
-            told.answering = it.answering;
+            told.answering = it.answering || pauses;
             if let Some(refusal) = &it.refusal
                 && told.refusal.as_ref() != Some(refusal)
             {
@@ -208,10 +213,6 @@ impl Reporter {
             cx.act(Action::Tell(Notice::FenceRebuilt));
         }
         self.told.rebuilds = truth.rebuilds;
-        if truth.readded > self.told.readded {
-            let answering = truth.vips.iter().filter(|it| it.answering).map(|it| it.vip);
-            cx.out.extend(answering.map(|vip| Action::Tell(Notice::Readded(vip))));
-        }
         self.told.readded = truth.readded;
     }
 

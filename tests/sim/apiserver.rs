@@ -62,7 +62,9 @@ impl ApiServer {
         let renewed = stamp.to_string();
         self.put(LeaseRecord {
             holder: holder.clone(),
-            duration: std::time::Duration::from_secs(duration.as_nanos().div_ceil(1_000_000_000) as u64),
+            duration: std::time::Duration::from_secs(
+                duration.as_nanos().div_ceil(1_000_000_000) as u64
+            ),
             transitions: *transitions,
             acquired: acquired.clone().or(Some(renewed.clone())),
             renewed: Some(renewed),

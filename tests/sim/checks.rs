@@ -30,7 +30,6 @@ pub struct Truth {
     accepted: Option<Lease>,
 }
 
-
 impl Truth {
     pub fn new() -> Self {
         Self {
@@ -51,15 +50,13 @@ impl Truth {
         self.doubted_at.is_none() && self.entitled.is_some_and(|it| now < it)
     }
 
+    /// The machine slept while it answered: only a later write gives the right back.
+    pub fn doubt(&mut self, now: Instant) {
+        self.doubted_at = Some(now);
+    }
+
     /// Takes in what the process is told.
-    pub fn learn(
-        &mut self,
-        me: &NodeName,
-        author: Author,
-        trust: Duration,
-        now: Instant,
-        input: &Input,
-    ) {
+    pub fn learn(&mut self, me: &NodeName, author: Author, trust: Duration, input: &Input) {
         match input {
             Input::Lease { request, reply: LeaseReply::Found(lease) } => {
                 match self.claims.remove(request) {
@@ -69,7 +66,6 @@ impl Truth {
             }
             Input::Watch(WatchEvent::Lease(lease)) => self.see(me, author, lease),
             Input::Watch(WatchEvent::Deleted) => self.entitled = None,
-            Input::Suspended if self.entitled_at(now) => self.doubted_at = Some(now),
             Input::Heard(_)
             | Input::Kernel(_)
             | Input::Lease { .. }
@@ -119,7 +115,8 @@ impl Truth {
                 let claims = !matches!(frame, Frame::Probe { .. });
                 let late = self.entitled.is_none_or(|it| *until > it);
                 let wrong = claims && (late || !self.entitled_at(now));
-                wrong.then(|| format!("S3: announces until {until:?}, entitled {:?}", self.entitled))
+                wrong
+                    .then(|| format!("S3: announces until {until:?}, entitled {:?}", self.entitled))
             }
             Action::Kernel { job: KernelJob::Answer { until, .. }, .. } => {
                 let late = !self.entitled_at(now) || self.entitled.is_none_or(|it| *until > it);
@@ -158,15 +155,20 @@ impl World {
     pub fn check(&mut self) {
         for at in 0..self.vips.len() {
             let vip = self.vips[at];
-            let mut answering = 0;
+            let (mut answering, mut one) = (0, None);
             for host in 0..self.hosts.len() {
                 if self.answers(host, vip) {
                     self.note_answering(host, at);
-                    answering += u64::from(self.counts(host, vip));
+                    if self.counts(host, vip) {
+                        (answering, one) = (answering + 1, Some(host));
+                    }
                     self.check_end(host, vip);
                 } else {
                     self.answering_since[host][at] = None;
                 }
+            }
+            if let (1, Some(host)) = (answering, one) {
+                self.note_takeover(host, at);
             }
             let foreign = self.foreign.as_ref().is_some_and(|it| it.leads_alone(self.now));
             answering += u64::from(foreign);
@@ -191,9 +193,11 @@ impl World {
         let it = &self.hosts[host];
         let now = it.clock.boot(self.now);
         let overshoot = it.kernel.fences.guards(vip)
-            && it.kernel.live.get(&vip).is_some_and(|live| {
-                live.until <= now && now <= live.until + live.late
-            });
+            && it
+                .kernel
+                .live
+                .get(&vip)
+                .is_some_and(|live| live.until <= now && now <= live.until + live.late);
         it.excuse.is_none() && !overshoot
     }
 
@@ -210,7 +214,9 @@ impl World {
             Some(_) | None => LIFETIME_LATE + Duration::from_nanos(self.faults.kernel_tail),
         };
         if now > ever + late {
-            self.fail(format!("S2: host-{host} answers for {vip} at {now:?}, entitled until {ever:?}"));
+            self.fail(format!(
+                "S2: host-{host} answers for {vip} at {now:?}, entitled until {ever:?}"
+            ));
         }
     }
 
@@ -222,25 +228,30 @@ impl World {
             let late = LIFETIME_LATE + Duration::from_millis(10);
             let slept = Duration::from_nanos(it.clock.slept_by(self.now));
             let kept = if self.settings.preserve { Duration::from_secs(301) } else { slept };
-            let over = it.kernel.held.values().any(|it| mono < it.ends && now > it.entitled + late + kept);
+            let over =
+                it.kernel.held.values().any(|it| mono < it.ends && now > it.entitled + late + kept);
             if over {
                 self.fail(format!("S2: host-{host} has an address longer than it was entitled to"));
             }
         }
     }
 
-    /// A kernel began to answer: the neighbours have to be told.
     fn note_answering(&mut self, host: usize, at: usize) {
         if self.answering_since[host][at].is_none() {
             self.answering_since[host][at] = Some(self.now);
             self.note(|| (format!("host-{host}"), "answers".into()));
         }
-        if self.answered_by[at] != Some(host) && self.counts(host, self.vips[at]) {
-            self.takeovers += u64::from(self.answered_by[at].is_some());
-            self.answered_by[at] = Some(host);
-            let since = self.answering_since[host][at].unwrap_or(self.now);
-            self.schedule(3 * SEC, Event::BurstDue { host, at, since });
+    }
+
+    /// Another one answers than before: the neighbours have to be told.
+    fn note_takeover(&mut self, host: usize, at: usize) {
+        if self.answered_by[at] == Some(host) {
+            return;
         }
+        self.takeovers += u64::from(self.answered_by[at].is_some());
+        self.answered_by[at] = Some(host);
+        let since = self.answering_since[host][at].unwrap_or(self.now);
+        self.schedule(3 * SEC, Event::BurstDue { host, at, since });
     }
 
     /// L2: who begins to answer says so.
@@ -263,10 +274,10 @@ impl World {
         if !it.is_settled() || self.hosts[host].lock != Some(proc) || !it.thread.cleaned {
             return;
         }
-        if self.hosts[host].excuse == Some(Excuse::Noticed) {
+        let recent = self.procs[proc].thread.failed_at.is_some_and(|at| at + 2 * SEC > self.now);
+        if self.hosts[host].excuse == Some(Excuse::Noticed) && !recent {
             self.hosts[host].excuse = None;
         }
-        let recent = self.procs[proc].thread.failed_at.is_some_and(|at| at + 2 * SEC > self.now);
         if recent || self.hosts[host].excuse.is_some() {
             return;
         }
@@ -314,7 +325,8 @@ impl World {
         }
         let mono = self.hosts[host].clock.mono(self.now);
         let failed = self.procs[proc].thread.failed_at.is_some_and(|at| at + 3 * SEC > self.now);
-        let flushed = self.disturbed_at.max(self.hosts[host].lost_at) + 2 * SEC > self.now || failed;
+        let flushed =
+            self.disturbed_at.max(self.hosts[host].lost_at) + 2 * SEC > self.now || failed;
         if !self.hosts[host].kernel.has(vip, mono) && !flushed {
             self.fail(format!("S3: node-{proc} announces {vip}, which host-{host} does not have"));
         }

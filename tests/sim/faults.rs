@@ -27,6 +27,7 @@ pub struct Faults {
 pub enum Kind {
     ApiCut,
     ApiErrors,
+    ApiFrozen,
     ApiGone,
     ApiSlow,
     ClockStep,
@@ -52,9 +53,10 @@ pub enum Kind {
     WatchLag,
 }
 
-pub const KINDS: [Kind; 25] = [
+pub const KINDS: [Kind; 26] = [
     Kind::ApiCut,
     Kind::ApiErrors,
+    Kind::ApiFrozen,
     Kind::ApiGone,
     Kind::ApiSlow,
     Kind::ClockStep,
@@ -102,6 +104,7 @@ impl Faults {
                 Kind::Crash | Kind::OutOfMemory | Kind::Stop | Kind::Suspend => 150,
                 Kind::Delete | Kind::Restore => RARELY,
                 Kind::ApiErrors
+                | Kind::ApiFrozen
                 | Kind::ApiGone
                 | Kind::ApiSlow
                 | Kind::ClockStep
@@ -161,9 +164,12 @@ impl World {
         let now = self.now;
         let until = now + span;
         if !matches!(kind, Kind::Crash | Kind::Stop | Kind::Edit | Kind::WatchCut | Kind::Compact) {
-            self.disturbed_at = if kind == Kind::LanCut || kind == Kind::Unplug { until } else { now };
+            self.disturbed_at =
+                if kind == Kind::LanCut || kind == Kind::Unplug { until } else { now };
         }
-        self.note(|| ("fault".into(), format!("{kind:?} host-{host} node-{proc} {:.3}s", span as f64 / 1e9)));
+        self.note(|| {
+            ("fault".into(), format!("{kind:?} host-{host} node-{proc} {:.3}s", span as f64 / 1e9))
+        });
         match kind {
             Kind::ApiCut => self.hosts[host].api_cut_until = until,
             Kind::ApiErrors => {
@@ -172,6 +178,7 @@ impl World {
                 self.weather.stale = self.rng.below(500);
                 self.schedule(span, Event::Clears(Kind::ApiErrors));
             }
+            Kind::ApiFrozen => self.weather.frozen_until = until,
             Kind::ApiGone => self.weather.gone_until = until,
             Kind::ApiSlow => {
                 self.weather.slow = self.rng.below(3 * SEC);
@@ -257,6 +264,7 @@ impl World {
             Kind::ApiSlow => self.weather.slow = 0,
             Kind::WatchLag => self.weather.watch_lag = 0,
             Kind::ApiCut
+            | Kind::ApiFrozen
             | Kind::ApiGone
             | Kind::ClockStep
             | Kind::Compact

@@ -77,7 +77,9 @@ impl World {
 
     /// The write arrives; client-go keeps the metadata, so our annotation stays, stale.
     pub fn foreign_writes(&mut self, version: Option<ResourceVersion>, sent: Nanos) {
-        if self.api.lease().map(|it| it.version.clone()) != version || self.weather.gone_until > self.now {
+        if self.api.lease().map(|it| it.version.clone()) != version
+            || self.weather.gone_until > self.now
+        {
             return;
         }
         let before = self.api.lease().map(|it| it.record.clone());
@@ -86,7 +88,8 @@ impl World {
             return;
         }
         it.stamps += 1;
-        let goes_on = before.as_ref().is_some_and(|record| record.holder.as_ref() == Some(&it.name));
+        let goes_on =
+            before.as_ref().is_some_and(|record| record.holder.as_ref() == Some(&it.name));
         let begins = !it.leads(self.now);
         it.leads_until = sent + it.renew;
         let record = LeaseRecord {
@@ -118,7 +121,9 @@ impl World {
         let name = it.name.clone();
         self.note(|| (name.0.clone(), "stops".into()));
         let record = self.api.lease().map(|it| it.record.clone());
-        if let Some(mut record) = record.filter(|it| led && orderly && it.holder.as_ref() == Some(&name)) {
+        if let Some(mut record) =
+            record.filter(|it| led && orderly && it.holder.as_ref() == Some(&name))
+        {
             (record.holder, record.duration) = (None, Duration::from_secs(1));
             self.api.put(record);
             self.push();

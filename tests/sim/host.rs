@@ -96,7 +96,9 @@ impl Clock {
     }
 
     pub fn boot(&self, now: Nanos) -> Instant {
-        Instant::from_nanos(self.offset + (u128::from(now) * u128::from(self.rate) / MILLION) as u64)
+        Instant::from_nanos(
+            self.offset + (u128::from(now) * u128::from(self.rate) / MILLION) as u64,
+        )
     }
 
     pub fn mono(&self, now: Nanos) -> u64 {

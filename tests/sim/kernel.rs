@@ -88,7 +88,12 @@ pub struct Doing<'a> {
 }
 
 impl Kernel {
-    pub fn new(mac: Mac, index: LinkIndex, own: Vec<(std::net::IpAddr, u8)>, fences: Fences) -> Self {
+    pub fn new(
+        mac: Mac,
+        index: LinkIndex,
+        own: Vec<(std::net::IpAddr, u8)>,
+        fences: Fences,
+    ) -> Self {
         Self {
             link: Some(Plug { index, up: true, carrier: true }),
             mac,
@@ -164,7 +169,12 @@ impl Kernel {
     }
 
     pub fn own_on(&self, link: LinkIndex) -> impl Iterator<Item = Address> + '_ {
-        self.own.iter().map(move |(ip, length)| Address { link, ip: *ip, length: *length, ours: false })
+        self.own.iter().map(move |(ip, length)| Address {
+            link,
+            ip: *ip,
+            length: *length,
+            ours: false,
+        })
     }
 
     pub fn link_now(&self) -> Option<Link> {

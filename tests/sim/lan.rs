@@ -54,7 +54,8 @@ impl World {
         }
         let vip = Vip(ip);
         for other in (0..self.hosts.len()).filter(|it| *it != from) {
-            let there = self.hosts[other].can_receive(self.now) && self.hosts[other].can_send(self.now);
+            let there =
+                self.hosts[other].can_receive(self.now) && self.hosts[other].can_send(self.now);
             if there && self.answers(other, vip) {
                 self.tell(from, mac_of(other), ip);
             }
@@ -168,7 +169,9 @@ impl World {
                 let reached = it.can_send(self.now) && it.can_receive(self.now);
                 reached && it.kernel.has(vip, it.clock.mono(self.now))
             }
-            None => self.foreign.as_ref().is_some_and(|it| it.mac == known.mac && it.leads(self.now)),
+            None => {
+                self.foreign.as_ref().is_some_and(|it| it.mac == known.mac && it.leads(self.now))
+            }
         }
     }
 

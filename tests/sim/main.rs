@@ -31,7 +31,8 @@ fn one_node_at_most_answers_and_one_does_once_all_is_well() {
         return;
     }
     let first = number("FIRST").unwrap_or(0);
-    let kept = include_str!("seeds.txt").lines().filter_map(|it| it.split(' ').next()?.parse().ok());
+    let kept =
+        include_str!("seeds.txt").lines().filter_map(|it| it.split(' ').next()?.parse().ok());
     let seeds: Vec<u64> = kept.chain(first..first + number("SEEDS").unwrap_or(500)).collect();
     let started = now();
     let (mut events, mut takeovers, mut simulated) = (0, 0, 0);

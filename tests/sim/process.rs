@@ -6,7 +6,8 @@ use std::time::Duration;
 
 use edgevip::engine::{Action, Config, Input, LeaseConfig, Node, Notice, Rng};
 use edgevip::model::{
-    Author, Frame, Instant, KernelAnswer, KernelJob, LinkIndex, NetworkChange, NodeName, OrderId, RequestId, Vip,
+    Author, Frame, Instant, KernelAnswer, KernelJob, LinkIndex, NetworkChange, NodeName, OrderId,
+    RequestId, Vip,
 };
 
 use crate::checks::{self, Truth};
@@ -347,8 +348,12 @@ impl World {
             *excuse = Excuse::Noticed;
         }
         let is_tick = input == Input::Tick;
+        let answering = self.vips.iter().any(|it| self.answers(host, *it));
         let it = &mut self.procs[proc];
-        it.truth.learn(&it.name, it.author, it.lease.renew_deadline, now, &input);
+        it.truth.learn(&it.name, it.author, it.lease.renew_deadline, &input);
+        if input == Input::Suspended && answering {
+            it.truth.doubt(now);
+        }
         let Some(node) = &mut it.node else { return };
         let actions: Vec<_> = node.handle(now, input).collect();
         let mut wrong = checks::turn(&actions, node.deadline(), now, is_tick);
@@ -531,7 +536,13 @@ impl World {
         result
     }
 
-    fn send_frame(&mut self, proc: usize, link: LinkIndex, frame: Frame, until: Instant) -> Outcome {
+    fn send_frame(
+        &mut self,
+        proc: usize,
+        link: LinkIndex,
+        frame: Frame,
+        until: Instant,
+    ) -> Outcome {
         let host = self.procs[proc].host;
         let Some(plug) = self.hosts[host].kernel.link.filter(|it| it.index == link) else {
             return Outcome::Failed;
@@ -566,7 +577,10 @@ impl World {
             }
             Outcome::Good => KernelAnswer::Done,
             Outcome::Rebuilt => KernelAnswer::FenceRebuilt,
-            Outcome::TooLate => KernelAnswer::TooLate,
+            Outcome::TooLate => {
+                self.procs[proc].thread.failed_at = Some(self.now);
+                KernelAnswer::TooLate
+            }
             Outcome::Failed => {
                 self.procs[proc].thread.failed_at = Some(self.now);
                 KernelAnswer::Failed("the kernel says no".into())

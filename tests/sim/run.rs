@@ -59,8 +59,7 @@ fn draw(seed: u64, log: Log) -> (World, Plan) {
     let mut rng = Rng::from_seed(seed ^ 0xed9e_71b0);
     let fenced = rng.below(4) != 0;
     let drift = [0, 10_000, 50_000, 90_000][rng.below(4) as usize];
-    let rates: Vec<_> =
-        (0..3).map(|_| 1_000_000 - drift + rng.below(2 * drift + 1)).collect();
+    let rates: Vec<_> = (0..3).map(|_| 1_000_000 - drift + rng.below(2 * drift + 1)).collect();
     let settings = Settings {
         lease: lease(&mut rng, &rates, fenced, None),
         fenced,
@@ -145,7 +144,8 @@ fn lease(rng: &mut Rng, rates: &[u64], fenced: bool, beside: Option<&LeaseConfig
 /// L1, L2, L3: one holder, everybody knows, and it says so itself.
 pub fn converge(world: &mut World) -> Result<(), String> {
     let retry = world.procs.iter().map(|it| it.lease.retry_period.as_nanos() as u64).max();
-    let bound = world.longest_lease * 5 / 4 + 4 * retry.unwrap_or(0) + 6 * world.weather.slow + 9 * SEC;
+    let bound =
+        world.longest_lease * 5 / 4 + 4 * retry.unwrap_or(0) + 6 * world.weather.slow + 9 * SEC;
     world.run_for(bound)?;
     check_converged(world)
 }
@@ -164,7 +164,8 @@ pub fn check_converged(world: &World) -> Result<(), String> {
         for (proc, it) in world.procs.iter().enumerate() {
             let Some(node) = &it.node else { return at(format!("node-{proc} does not run")) };
             let status = node.status(world.local(proc));
-            let says = status.vips.iter().any(|it| it.vip == *vip && it.state == VipState::Answering);
+            let says =
+                status.vips.iter().any(|it| it.vip == *vip && it.state == VipState::Answering);
             let is = hosts.contains(&it.host) && world.hosts[it.host].lock == Some(proc);
             if says != is || (is && status.role != Role::Leader) {
                 return at(format!("L3: node-{proc} says {says} of {vip}, is {is}: {status:?}"));
@@ -178,7 +179,14 @@ pub fn check_converged(world: &World) -> Result<(), String> {
 pub fn keep_calm(world: &mut World, long: bool) -> Result<(), String> {
     let holder = world.api.author();
     let before = (world.takeovers, world.calls, world.side_calls, world.client.frames, world.now);
-    let pokes = [Kind::FlushAddress, Kind::Edit, Kind::FlushRules, Kind::WatchCut, Kind::Stranger, Kind::Compact];
+    let pokes = [
+        Kind::FlushAddress,
+        Kind::Edit,
+        Kind::FlushRules,
+        Kind::WatchCut,
+        Kind::Stranger,
+        Kind::Compact,
+    ];
     for kind in pokes {
         let fenced = world.settings.fenced;
         if kind == Kind::FlushRules && !fenced {
@@ -187,6 +195,8 @@ pub fn keep_calm(world: &mut World, long: bool) -> Result<(), String> {
         poke(world, kind)?;
     }
     let poked = world.client.frames;
+    let told = |world: &World| world.procs.iter().map(|it| it.notices.len()).sum::<usize>();
+    let told_before = told(world);
     world.client.measure_anew();
     let span = if long { 600 * SEC } else { 40 * SEC };
     world.run_for(span)?;
@@ -196,6 +206,9 @@ pub fn keep_calm(world: &mut World, long: bool) -> Result<(), String> {
         let now = world.api.author();
         return at(format!("in calm weather {holder:?} became {now:?}"));
     }
+    if told(world) > told_before {
+        return at(format!("{} notices in calm weather", told(world) - told_before));
+    }
     let foreign = world.foreign.as_ref().is_some_and(|it| it.leads(world.now));
     if world.client.worst > 0 && !foreign {
         return at(format!("clients were cut off for {} ns in calm weather", world.client.worst));
@@ -204,7 +217,10 @@ pub fn keep_calm(world: &mut World, long: bool) -> Result<(), String> {
     let vips = world.vips.len() as u64;
     let frames = (span * 11 / 10 / refresh + 2) * 2 * vips + 12 * vips;
     if world.client.frames - poked > frames {
-        return at(format!("{} announcements where {frames} are enough", world.client.frames - poked));
+        return at(format!(
+            "{} announcements where {frames} are enough",
+            world.client.frames - poked
+        ));
     }
     let retry = world.procs.iter().map(|it| it.lease.retry_period.as_nanos() as u64).min();
     let turns = (world.now - before.4) * 5 / 4 / retry.unwrap_or(SEC) + 20;
@@ -212,7 +228,9 @@ pub fn keep_calm(world: &mut World, long: bool) -> Result<(), String> {
     if world.calls - before.1 > calls {
         return at(format!("{} requests where {calls} are enough", world.calls - before.1));
     }
-    if world.side_calls - before.2 > 60 + (world.now - before.4) / (3 * SEC) * world.procs.len() as u64 {
+    if world.side_calls - before.2
+        > 60 + (world.now - before.4) / (3 * SEC) * world.procs.len() as u64
+    {
         return at(format!("{} calls on the side", world.side_calls - before.2));
     }
     Ok(())
@@ -270,7 +288,10 @@ fn leave(world: &mut World, edit: bool) -> Result<(), String> {
     };
     let foreign = world.foreign.as_ref().is_some_and(|it| it.down_until <= world.now);
     if world.client.worst > most && !foreign {
-        return Err(format!("L5: clients were cut off for {} ms by a stop", world.client.worst / MS));
+        return Err(format!(
+            "L5: clients were cut off for {} ms by a stop",
+            world.client.worst / MS
+        ));
     }
     Ok(())
 }
@@ -280,4 +301,3 @@ pub fn calm(nodes: usize, settings: Settings, seed: u64) -> World {
     let rates: Vec<_> = (0..nodes as u64).map(|it| 999_900 + 100 * it).collect();
     World::new(settings, &rates, Rng::from_seed(seed))
 }
-

@@ -14,7 +14,10 @@ use crate::world::{Event, World};
 /// How the API server behaves.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Weather {
+    /// Connections are refused.
     pub gone_until: Nanos,
+    /// Connections stand, and nothing happens.
+    pub frozen_until: Nanos,
     /// An answer takes this much longer.
     pub slow: Nanos,
     /// In a thousand: says no, before or after it has done what it was asked.
@@ -48,20 +51,25 @@ impl World {
                 let slow = self.weather.slow > 0;
                 self.schedule(delay, Event::Ask { proc, life, request, call, stamp, slow });
             }
-            // Refused at once, or never answered.
-            None if self.rng.below(2) == 0 => {
+            // No way at once, or found dead by TCP_USER_TIMEOUT.
+            None => {
+                let delay = if self.rng.below(2) == 0 { MS } else { 5 * SEC };
                 let reply = Box::new(LeaseReply::Failed(fault(ApiFaultKind::Unreachable)));
-                self.schedule(MS, Event::Reply { proc, life, request, reply });
+                self.schedule(delay, Event::Reply { proc, life, request, reply });
             }
-            None => {}
         }
     }
 
     /// A request reaches the server.
     pub fn on_ask(&mut self, ask: Event) {
         let Event::Ask { proc, life, request, call, stamp, slow } = ask else { return };
+        if self.weather.frozen_until > self.now {
+            let ask = Event::Ask { proc, life, request, call, stamp, slow };
+            return self.schedule(self.weather.frozen_until - self.now, ask);
+        }
         if self.weather.gone_until > self.now {
-            return;
+            let reply = Box::new(LeaseReply::Failed(fault(ApiFaultKind::Unreachable)));
+            return self.schedule(MS, Event::Reply { proc, life, request, reply });
         }
         if slow && self.rng.below(2) == 0 {
             let ask = Event::Ask { proc, life, request, call, stamp, slow: false };
@@ -183,9 +191,13 @@ impl World {
     }
 
     pub fn on_watch(&mut self, proc: usize, life: u32, id: u32, event: WatchEvent) {
-        if self.watch_of(proc, life, id).is_some() {
-            self.deliver(proc, Input::Watch(event));
+        if self.watch_of(proc, life, id).is_none() {
+            return;
         }
+        if matches!(event, WatchEvent::Ended(_) | WatchEvent::Expired) {
+            self.procs[proc].watch = None;
+        }
+        self.deliver(proc, Input::Watch(event));
     }
 
     pub fn ask_side(&mut self, proc: usize, request: RequestId, call: &SideCall) {
@@ -197,7 +209,9 @@ impl World {
                 SideReply::Failed(fault(ApiFaultKind::Forbidden))
             }
             SideCall::Event { .. } | SideCall::LabelNode { .. } => SideReply::Done,
-            SideCall::Resolve { .. } => SideReply::Resolved(self.vips.iter().map(|it| it.0).collect()),
+            SideCall::Resolve { .. } => {
+                SideReply::Resolved(self.vips.iter().map(|it| it.0).collect())
+            }
         };
         let delay = self.transit(host).filter(|_| self.weather.gone_until <= self.now);
         let (delay, reply) = match delay {
@@ -231,7 +245,11 @@ fn brief(reply: &LeaseReply) -> String {
     match reply {
         LeaseReply::Found(lease) => {
             let record = &lease.record;
-            format!("holder {:?} version {}", record.holder.as_ref().map(|it| &it.0), lease.version.0)
+            format!(
+                "holder {:?} version {}",
+                record.holder.as_ref().map(|it| &it.0),
+                lease.version.0
+            )
         }
         LeaseReply::Conflict | LeaseReply::Failed(_) | LeaseReply::NotFound => format!("{reply:?}"),
     }

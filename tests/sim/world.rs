@@ -23,14 +23,7 @@ use crate::process::Proc;
 use crate::wires::Weather;
 
 pub enum Event {
-    Ask {
-        proc: usize,
-        life: u32,
-        request: RequestId,
-        call: Box<LeaseCall>,
-        stamp: u64,
-        slow: bool,
-    },
+    Ask { proc: usize, life: u32, request: RequestId, call: Box<LeaseCall>, stamp: u64, slow: bool },
     Bookmark,
     BurstDue { host: usize, at: usize, since: Nanos },
     Clears(Kind),
@@ -173,9 +166,8 @@ impl World {
             Host::new(at, Clock::new(1_000 * SEC * (at as u64 + 1), *rate), kernel)
         });
         let hosts: Vec<_> = hosts.collect();
-        let procs = (0..hosts.len()).map(|at| {
-            Proc::new(at, NodeName(format!("node-{at}")), settings.lease.clone())
-        });
+        let procs = (0..hosts.len())
+            .map(|at| Proc::new(at, NodeName(format!("node-{at}")), settings.lease.clone()));
         let (procs, longest_lease) = (procs.collect(), settings.lease.duration.as_nanos() as u64);
         let mut world = Self {
             now: 0,
@@ -251,7 +243,8 @@ impl World {
     ) -> Result<bool, String> {
         let end = self.now + span;
         while !is_so(self) {
-            let Some(next) = self.queue.peek().map(|Reverse(it)| it.at).filter(|it| *it <= end) else {
+            let Some(next) = self.queue.peek().map(|Reverse(it)| it.at).filter(|it| *it <= end)
+            else {
                 self.now = end;
                 return Ok(false);
             };

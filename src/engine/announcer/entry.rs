@@ -24,6 +24,9 @@ pub(super) const PROBE_AGAIN: Duration = Duration::from_secs(5);
 pub(super) const KERNEL_AGAIN: Duration = Duration::from_secs(1);
 /// The fence remembers an address for this long after the address's own end.
 const FENCE_OUTLIVES: Duration = Duration::from_secs(3);
+/// Without a fence an address is not given for less: a lifetime of under a second is rounded
+/// up, and would end later than is safe.
+const UNFENCED_LEAST: Duration = Duration::from_millis(1_500);
 const NO_END: Duration = Duration::from_secs(1 << 30);
 
 /// One VIP on this node: what was ordered last, and what the kernel said to it.
@@ -81,7 +84,10 @@ enum Gate {
         until: Instant,
         order: OrderId,
     },
-    Closed,
+    /// The fence remembers that the address is ours, even if it lives until then.
+    Closed {
+        until: Instant,
+    },
 }
 
 impl Entry {
@@ -239,19 +245,19 @@ impl Entry {
             Gate::Open { until: given, .. } => {
                 until > given && (self.wants_hold(now) || self.gate_extension() <= Some(now))
             }
-            Gate::Closed | Gate::Unknown => true,
+            Gate::Closed { .. } | Gate::Unknown => true,
         }
     }
 
     /// Adds the address, puts it back, or extends it.
     pub fn hold(&mut self, cx: &mut Cx<'_>, vip: Vip, on: Usable, length: u8, until: Instant) {
         self.available = until;
-        // What is being removed is gone by the time of this order.
-        let stays = self.removing.take().is_none();
-        self.held = self.held.filter(|it| stays && !it.missing);
         if !self.wants_hold(cx.now) || self.is_refused(cx.now) {
             return;
         }
+        // What is being removed is gone by the time of this order.
+        let stays = self.removing.take().is_none();
+        self.held = self.held.filter(|it| stays && !it.missing);
         if self.held.is_none() {
             self.burst = Some((cx.now, 0));
         }
@@ -265,13 +271,17 @@ impl Entry {
     }
 
     fn wants_hold(&self, now: Instant) -> bool {
+        if !self.fenced && self.available.saturating_since(now) < UNFENCED_LEAST {
+            return false;
+        }
         let held = self.held.filter(|it| !it.missing && self.removing.is_none());
         held.is_none_or(|it| it.extension(self.available).is_some_and(|at| at <= now))
     }
 
     /// Announces what is held, if it is time.
     pub fn announce(&mut self, cx: &mut Cx<'_>, vip: Vip, until: Instant, refresh: Duration) {
-        let (Some(held), Some((at, sent)), true) = (&self.held, self.burst, self.is_open()) else {
+        let here = self.held.filter(|it| !it.missing);
+        let (Some(held), Some((at, sent)), true) = (here, self.burst, self.is_open()) else {
             return;
         };
         if at > cx.now {
@@ -298,13 +308,15 @@ impl Entry {
         };
         self.available = keep_until.unwrap_or(held.ends_at);
         let extend = held.extension(self.available).is_some_and(|it| it <= cx.now);
-        let end = if extend { self.available } else { held.ends_at.max(cx.now) };
-        if extend || self.gate != Gate::Closed {
-            // The fence outlives the address, whatever becomes of this process.
-            self.close(cx, vip, end);
-        }
-        if extend {
-            self.order_hold(cx, vip, held.on, held.length, end);
+        match self.gate {
+            Gate::Closed { .. } if !extend || self.quiet_by.is_some() => {}
+            // The kernel is known to remember the address for longer than it can live.
+            Gate::Closed { until } if until >= self.available => {
+                self.order_hold(cx, vip, held.on, held.length, self.available);
+            }
+            Gate::Closed { .. } | Gate::Open { .. } | Gate::Unknown => {
+                self.close(cx, vip, held.latest_end(cx.now).max(self.available));
+            }
         }
     }
 
@@ -321,8 +333,8 @@ impl Entry {
         if self.is_refused(cx.now) {
             return;
         }
-        if self.fenced && self.gate != Gate::Closed {
-            self.close(cx, vip, held.ends_at.max(cx.now));
+        if self.fenced && !self.is_closed() {
+            self.close(cx, vip, held.latest_end(cx.now));
         }
         let (link, length) = (held.on.index, held.length);
         let order = cx.order(KernelJob::RemoveAddress { link, vip, length });
@@ -342,7 +354,7 @@ impl Entry {
         match self.gate {
             _ if !self.fenced => self.held.is_some() && self.removing.is_none(),
             Gate::Open { .. } => true,
-            Gate::Closed | Gate::Unknown => false,
+            Gate::Closed { .. } | Gate::Unknown => false,
         }
     }
 
@@ -351,15 +363,18 @@ impl Entry {
     }
 
     pub fn deadlines(&self) -> impl Iterator<Item = Deadline> {
-        let announce = self.burst.filter(|_| self.held.is_some() && self.is_open());
+        let here = self.held.is_some_and(|it| !it.missing);
+        let announce = self.burst.filter(|_| here && self.is_open());
         let announce = announce.map(|(at, _)| Deadline { at, why: "announce" });
         let ask = match self.claimed {
             Claim::Asking { next_at, .. } => Some(Deadline { at: next_at, why: "probe" }),
             Claim::Taken { again_at, .. } => Some(Deadline { at: again_at, why: "claim again" }),
             Claim::Free | Claim::Unasked => None,
         };
-        let extend = self.held.filter(|_| self.removing.is_none());
+        let waits = self.removing.is_some() || (self.is_closed() && self.quiet_by.is_some());
+        let extend = self.held.filter(|_| !waits);
         let extend = extend.and_then(|it| it.extension(self.available));
+        let extend = extend.filter(|at| self.fenced || *at + UNFENCED_LEAST <= self.available);
         let extend = extend.into_iter().chain(self.gate_extension()).min();
         let extend = extend.filter(|_| self.refused.is_none());
         let extend = extend.map(|at| Deadline { at, why: "extend" });
@@ -383,14 +398,14 @@ impl Entry {
             Gate::Open { ordered_at, until, .. } if self.available > until => {
                 Some(half_of(ordered_at, until))
             }
-            Gate::Closed | Gate::Open { .. } | Gate::Unknown => None,
+            Gate::Closed { .. } | Gate::Open { .. } | Gate::Unknown => None,
         }
     }
 
     fn close(&mut self, cx: &mut Cx<'_>, vip: Vip, end: Instant) {
         let order = cx.order(KernelJob::Silence { vips: vec![vip], until: end + FENCE_OUTLIVES });
-        self.succeeded &= self.gate == Gate::Closed;
-        self.gate = Gate::Closed;
+        self.succeeded &= self.is_closed();
+        self.gate = Gate::Closed { until: end };
         self.quiet_by = Some(order);
     }
 
@@ -405,6 +420,10 @@ impl Entry {
         }
     }
 
+    fn is_closed(&self) -> bool {
+        matches!(self.gate, Gate::Closed { .. })
+    }
+
     fn stop_announcing(&mut self) {
         self.burst = None;
         self.claimed = Claim::Unasked;
@@ -416,6 +435,11 @@ impl Entry {
 }
 
 impl Held {
+    /// The kernel's timers stand still in suspend: all of a lifetime may be left.
+    fn latest_end(&self, now: Instant) -> Instant {
+        self.ends_at.max(now + self.ends_at.saturating_since(self.ordered_at))
+    }
+
     /// When half of what the kernel was given is over, if it can be given more then: each
     /// extension wakes every listener on the machine.
     fn extension(&self, until: Instant) -> Option<Instant> {

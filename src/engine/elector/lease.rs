@@ -189,7 +189,7 @@ impl LeaseElector {
                 }
             }
             WatchEvent::Deleted => {
-                self.role = Role::Follower;
+                self.step_down();
                 self.known = Known::Nothing;
                 self.retry_at = cx.now;
             }
@@ -202,9 +202,12 @@ impl LeaseElector {
 
     /// Something happened that no clock shows: answer only after a new write is accepted.
     pub fn doubt(&mut self, now: Instant) {
-        if let Role::Leader { doubted_at, .. } = &mut self.role {
-            *doubted_at = Some(now);
-            self.retry_at = now;
+        match &mut self.role {
+            Role::Follower => self.step_down(),
+            Role::Leader { doubted_at, .. } => {
+                *doubted_at = Some(now);
+                self.retry_at = now;
+            }
         }
     }
 
@@ -360,6 +363,14 @@ impl LeaseElector {
         }
     }
 
+    /// Somebody else's word ends the role, and what was claimed before it says nothing.
+    fn step_down(&mut self) {
+        self.role = Role::Follower;
+        if let Some(asked) = self.in_flight.as_mut().filter(|it| it.what == Asked::Claim) {
+            asked.what = Asked::Read;
+        }
+    }
+
     fn retry_after_fault(&mut self, cx: &mut Cx<'_>, fault: &ApiFault) {
         let period = match (self.role, self.releasing) {
             // A leader has `renew_deadline` left, and a release a second: hurry.
@@ -466,6 +477,10 @@ impl LeaseElector {
             // An orderly release: nothing to wait for.
             self.retry_at = now;
         }
+        if changed && whose == Some(Whose::Other) {
+            // The race is over, and lost.
+            self.contested = false;
+        }
         self.clash = match whose {
             Some(Whose::MyDouble) => {
                 self.clash || (changed && (known_before || self.leads_until().is_some()))
@@ -474,7 +489,7 @@ impl LeaseElector {
         };
         let ours = matches!(whose, Some(Whose::Mine | Whose::MyPast));
         if !ours && !sabotaged(Sabotage::ForeignHolderIgnored) {
-            self.role = Role::Follower;
+            self.step_down();
         }
     }
 
