@@ -3,9 +3,9 @@
 //! The lease is the usual one: 15 s, trusted for 10 s by its holder, tried every 2 s.
 
 #[path = "story.rs"]
-mod story;
+pub mod story;
 
-use edgevip::engine::Notice;
+use edgevip::engine::{Notice, Rng};
 use edgevip::model::{NodeName, Refusal};
 
 use crate::faults::Kind;
@@ -220,7 +220,10 @@ fn a_fence_that_was_flushed_closes_again_when_the_right_ends() {
 fn an_api_server_that_takes_2_5_seconds_is_put_up_with() {
     story(3)
         .act(|it| it.weather.slow = ms(2_500))
-        .led_by_slowly("node-0", secs(12))
+        .start("node-0")
+        .expect_holder("node-0", secs(12))
+        .start("node-1")
+        .start("node-2")
         .expect_keeps("node-0", secs(120))
         .finish();
 }
@@ -408,6 +411,19 @@ fn a_holder_that_only_the_api_server_has_lost_goes_silent_first() {
         .expect_holder("node-1", secs(16))
         .expect_keeps("node-1", secs(60))
         .finish();
+}
+
+#[test]
+fn a_lifetime_that_ends_is_not_taken_for_meddling() {
+    for seed in 0..20 {
+        let it = story(2)
+            .led_by("node-0")
+            .act(|it| it.rng = Rng::from_seed(seed))
+            .cut_from_api("node-0", secs(60))
+            .after(secs(30));
+        let node = it.world.procs[0].node.as_ref().expect("it runs");
+        assert_eq!(node.status(it.world.local(0)).readded, 0);
+    }
 }
 
 #[test]

@@ -41,16 +41,12 @@ pub fn ms(it: u64) -> Nanos {
 
 impl Story {
     /// Everybody starts, `node` a moment before the others.
-    pub fn led_by(self, node: &str) -> Self {
-        self.led_by_slowly(node, secs(2))
-    }
-
-    pub fn led_by_slowly(mut self, node: &str, by: Nanos) -> Self {
+    pub fn led_by(mut self, node: &str) -> Self {
         self.world.schedule(0, Event::Start { proc: at(node) });
         for proc in 0..self.world.procs.len() {
             self.world.schedule(10 * MS + MS * proc as u64, Event::Start { proc });
         }
-        self.expect_holder(node, by).after(secs(5))
+        self.expect_holder(node, secs(2)).after(secs(5))
     }
 
     /// A candidate of another make leads before ours start.
@@ -75,8 +71,13 @@ impl Story {
         self
     }
 
-    pub fn after(mut self, span: Nanos) -> Self {
-        self.go(span, |_| false);
+    pub fn after(self, span: Nanos) -> Self {
+        self.when(span, |_| false)
+    }
+
+    /// Goes on once it is so, or when the time is over.
+    pub fn when(mut self, span: Nanos, is_so: impl Fn(&World) -> bool) -> Self {
+        self.go(span, is_so);
         self.done()
     }
 
@@ -165,14 +166,13 @@ impl Story {
         self
     }
 
-    /// `node` does not answer by then, and goes on not doing so until `until`.
+    /// `node` does not answer from `by` until `until`.
     pub fn expect_silent(mut self, node: &str, by: Nanos, until: Nanos) -> Self {
         let host = at(node);
-        let silent = |it: &World| !it.vips.iter().any(|vip| it.answers(host, *vip));
-        let so = self.go(self.left(by), silent);
-        assert!(so, "{node} still answers: {}", self.scene());
-        let broken = self.go(self.left(until), |it| !silent(it));
-        assert!(!broken, "{node} answers again: {}", self.scene());
+        self.go(self.left(by), |_| false);
+        let answers = |it: &World| it.vips.iter().any(|vip| it.answers(host, *vip));
+        let broken = self.go(self.left(until), answers);
+        assert!(!broken, "{node} answers: {}", self.scene());
         self
     }
 
