@@ -5,7 +5,7 @@
 #[path = "story.rs"]
 pub mod story;
 
-use edgevip::engine::{Notice, Rng};
+use edgevip::engine::Notice;
 use edgevip::model::{NodeName, Refusal};
 
 use crate::faults::Kind;
@@ -411,19 +411,6 @@ fn a_holder_that_only_the_api_server_has_lost_goes_silent_first() {
         .expect_holder("node-1", secs(16))
         .expect_keeps("node-1", secs(60))
         .finish();
-}
-
-#[test]
-fn a_lifetime_that_ends_is_not_taken_for_meddling() {
-    for seed in 0..20 {
-        let it = story(2)
-            .led_by("node-0")
-            .act(|it| it.rng = Rng::from_seed(seed))
-            .cut_from_api("node-0", secs(60))
-            .after(secs(30));
-        let node = it.world.procs[0].node.as_ref().expect("it runs");
-        assert_eq!(node.status(it.world.local(0)).readded, 0);
-    }
 }
 
 #[test]

@@ -37,6 +37,20 @@ fn without_a_fence_an_address_put_back_late_ends_before_another_has_it() {
     }
 }
 
+/// What ends by itself was not removed by another program.
+#[test]
+fn a_lifetime_that_ends_is_not_taken_for_meddling() {
+    for seed in 0..20 {
+        let it = story(2)
+            .act(|it| it.rng = Rng::from_seed(seed))
+            .led_by("node-0")
+            .cut_from_api("node-0", secs(60))
+            .after(secs(30));
+        let node = it.world.procs[0].node.as_ref().expect("it runs");
+        assert_eq!(node.status(it.world.local(0)).readded, 0);
+    }
+}
+
 /// The notice is for VIPs that are answered for, and the one that was lost is not, yet.
 #[test]
 fn a_flushed_address_is_said() {
