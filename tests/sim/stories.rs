@@ -336,7 +336,7 @@ fn a_foreign_holder_that_releases_is_followed_at_once() {
 
 #[test]
 fn a_foreign_holder_that_crashes_is_followed_after_its_own_duration() {
-    story(2)
+    story(1)
         .led_by_foreign(secs(30))
         .foreign_stops(false)
         .expect_silent("node-0", 0, secs(26))
