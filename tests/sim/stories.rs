@@ -1,464 +1,486 @@
-//! One story for each bad thing that a node must live through, told with stock settings.
+//! One bad thing at a time: who holds the VIPs by when, and where clients send.
+//!
+//! The lease is the usual one: 15 s, trusted for 10 s by its holder, tried every 2 s.
 
-use std::time::Duration;
+#[path = "story.rs"]
+pub mod story;
 
-use edgevip::engine::{Notice, Rng};
-use edgevip::model::{NodeName, Refusal, Vip};
+use edgevip::engine::Notice;
+use edgevip::model::{NodeName, Refusal};
 
 use crate::faults::Kind;
-use crate::foreign::Foreign;
-use crate::host::{MS, Nanos, SEC};
-use crate::lan::STRANGER;
-use crate::process::Proc;
-use crate::run::{calm, check_converged, converge, keep_calm};
-use crate::world::{Event, Settings, World};
+use crate::foreign::{FOR_GOOD, Foreign};
+use crate::world::{Settings, World};
+use story::{ms, secs, story, told};
 
 #[test]
-fn a_calm_network_keeps_one_leader_and_loses_no_packet() {
-    let mut story = story(3).leader("node-0");
-    story.world.client.measure_anew();
-    story.at(600).expect_cut_at_most(0).expect_takeovers(0).finish();
-}
-
-#[test]
-fn a_killed_leader_is_followed_when_its_lease_has_run_out() {
+fn a_paused_leader_does_not_keep_the_vip() {
     story(2)
-        .leader("node-0")
-        .at(5)
-        .fault(Kind::Crash, "node-0", secs(60))
-        .expect_holder_by("node-1", 5 + 15 + 1)
-        .expect_cut_at_most(15 * SEC)
-        .finish();
-}
-
-#[test]
-fn without_a_fence_a_killed_leader_is_followed_as_soon() {
-    let settings = Settings { fenced: false, ..Settings::stock() };
-    story_with(2, settings)
-        .leader("node-0")
-        .at(5)
-        .fault(Kind::Crash, "node-0", secs(60))
-        .expect_holder_by("node-1", 5 + 15 + 1)
-        .finish();
-}
-
-#[test]
-fn a_paused_leader_does_not_keep_the_vip_and_says_nothing_stale_when_continued() {
-    story(2)
-        .leader("node-0")
-        .at(5)
+        .led_by("node-0")
         .pause("node-0", secs(60))
-        .expect_holder_by("node-1", 5 + 15 + 1)
-        .at(70)
-        .expect_holder_by("node-1", 70)
+        .expect_silent("node-0", secs(10), secs(13))
+        .expect_holder("node-1", secs(16))
+        .expect_keeps("node-1", secs(60))
         .finish();
 }
 
 #[test]
-fn a_leader_out_of_memory_that_is_started_again_goes_on_leading() {
-    story(3)
-        .leader("node-0")
-        .at(5)
-        .fault(Kind::OutOfMemory, "node-0", 0)
-        .expect_holder_by("node-0", 6)
-        .expect_cut_at_most(SEC)
-        .finish();
+fn a_leader_paused_for_less_than_its_trust_keeps_the_vip() {
+    story(3).led_by("node-0").pause("node-0", secs(7)).expect_keeps("node-0", secs(30)).finish();
 }
 
 #[test]
-fn a_step_of_the_wall_clock_changes_nothing() {
-    story(3)
-        .leader("node-0")
-        .at(5)
-        .fault(Kind::ClockStep, "node-0", 0)
-        .at(60)
-        .expect_cut_at_most(0)
-        .expect_takeovers(0)
-        .finish();
-}
-
-#[test]
-fn a_host_that_slept_for_long_wakes_up_silent() {
+fn a_killed_holder_is_followed_when_its_lease_runs_out() {
     story(2)
-        .leader("node-0")
-        .at(5)
+        .led_by("node-0")
+        .crash("node-0", FOR_GOOD)
+        .expect_silent("node-0", secs(10), secs(13))
+        .expect_holder("node-1", secs(16))
+        .expect_cut_at_most(secs(16))
+        .finish();
+}
+
+#[test]
+fn a_stop_hands_over_before_clients_notice() {
+    story(3)
+        .led_by("node-0")
+        .stop("node-0")
+        .expect_silent("node-0", ms(50), secs(3))
+        .expect_cut_at_most(ms(20))
+        .finish();
+}
+
+#[test]
+fn a_suspended_holder_wakes_up_silent() {
+    story(2)
+        .led_by("node-0")
         .suspend("node-0", secs(60))
-        .expect_holder_by("node-1", 5 + 15 + 1)
-        .at(70)
-        .expect_holder_by("node-1", 70)
+        .overlap_allowed(ms(20))
+        .expect_holder("node-1", secs(16))
+        .after(secs(60))
+        .expect_keeps("node-1", secs(30))
         .finish();
 }
 
 #[test]
-fn a_host_that_slept_a_moment_has_its_leadership_confirmed_before_it_answers() {
-    story(3)
-        .leader("node-0")
-        .at(5)
-        .suspend("node-0", secs(2))
-        .at(8)
-        .expect_told("node-0", |it| matches!(it, Notice::Refused(_, Refusal::Unconfirmed)))
-        .expect_holder_by("node-0", 8)
-        .finish();
-}
-
-#[test]
-fn without_an_api_server_the_vip_ends_with_the_leadership_and_is_back_with_it() {
-    story(3)
-        .leader("node-0")
-        .at(5)
-        .fault(Kind::ApiGone, "node-0", secs(30))
-        .expect_nobody_by(5 + 10 + 1)
-        .at(35)
-        .expect_somebody_by(35 + 15 + 3)
-        .finish();
-}
-
-#[test]
-fn an_outage_of_the_api_server_shorter_than_the_lease_is_not_noticed_by_clients() {
-    for kind in [Kind::ApiGone, Kind::ApiFrozen] {
-        story(3)
-            .leader("node-0")
-            .at(5)
-            .fault(kind, "node-0", secs(6))
-            .at(60)
-            .expect_cut_at_most(0)
-            .expect_takeovers(0)
-            .finish();
-    }
-}
-
-#[test]
-fn an_api_server_that_takes_two_and_a_half_seconds_still_elects() {
-    let mut story = story(3);
-    story.world.weather.slow = 2_500 * MS;
-    story.expect_somebody_by(10).at(120).expect_takeovers(0).kept_slow(2_500 * MS);
-}
-
-#[test]
-fn an_api_server_that_lies_makes_no_second_leader() {
-    let mut story = story(3).leader("node-0");
-    (story.world.weather.errors, story.world.weather.garbage) = (300, 100);
-    story.world.weather.stale = 500;
-    story.at(120).fault(Kind::Crash, "node-0", secs(20)).at(200).finish();
-}
-
-#[test]
-fn a_flap_of_the_link_shorter_than_patience_is_nothing() {
-    story(3)
-        .leader("node-0")
-        .at(5)
-        .fault(Kind::Unplug, "node-0", 50 * MS)
-        .at(20)
-        .expect_takeovers(0)
-        .finish();
-}
-
-#[test]
-fn a_leader_without_carrier_hands_over_at_once() {
+fn a_short_nap_costs_a_confirmation_and_no_more() {
     story(2)
-        .leader("node-0")
-        .at(5)
-        .fault(Kind::Unplug, "node-0", secs(30))
-        .expect_holder_by("node-1", 6)
+        .led_by("node-0")
+        .suspend("node-0", secs(4))
+        .after(secs(4))
+        .expect_holder("node-0", ms(100))
         .finish();
 }
 
 #[test]
-fn a_link_that_is_removed_and_comes_back_is_followed() {
+fn an_api_server_that_is_gone_silences_and_elects_when_it_is_back() {
     story(1)
-        .leader("node-0")
-        .at(5)
-        .fault(Kind::LinkGone, "node-0", secs(3))
-        .at(8)
-        .expect_holder_by("node-0", 10)
+        .led_by("node-0")
+        .inflict(Kind::ApiGone, "node-0", secs(60))
+        .expect_silent("node-0", secs(10), secs(60))
+        .expect_holder("node-0", secs(74))
         .finish();
 }
 
 #[test]
-fn a_flushed_address_is_back_in_a_moment() {
+fn six_seconds_of_nothing_but_500s_are_no_matter() {
     story(3)
-        .leader("node-0")
-        .at(5)
-        .fault(Kind::FlushAddress, "node-0", 0)
-        .at(20)
-        .expect_told("node-0", |it| matches!(it, Notice::Readded(_)))
-        .expect_cut_at_most(20 * MS)
-        .expect_takeovers(0)
+        .led_by("node-0")
+        .act(|it| it.weather.errors = 1_000)
+        .expect_keeps("node-0", secs(6))
+        .act(|it| it.weather.errors = 0)
+        .expect_keeps("node-0", secs(30))
         .finish();
 }
 
 #[test]
-fn a_flushed_ruleset_is_built_again() {
+fn an_api_server_that_lies_costs_no_safety_and_not_the_vip_for_long() {
     story(3)
-        .leader("node-0")
-        .at(5)
-        .fault(Kind::FlushRules, "node-0", 0)
-        .at(20)
-        .expect_told("node-0", |it| *it == Notice::FenceRebuilt)
-        .expect_takeovers(0)
+        .led_by("node-0")
+        .act(|it| (it.weather.errors, it.weather.garbage, it.weather.stale) = (500, 300, 500))
+        .after(secs(120))
+        .act(|it| it.weather = Default::default())
+        .expect_one_holder(secs(16))
         .finish();
 }
 
 #[test]
-fn a_slow_kernel_makes_a_slow_hand_over_but_no_second_answer() {
-    let mut story = story(3).leader("node-0");
-    story.world.faults.kernel_tail = 450 * MS;
-    story.at(5).stop("node-0", secs(60)).expect_somebody_by(9).at(120).finish();
+fn garbage_for_every_answer_silences_the_holder() {
+    story(2)
+        .led_by("node-0")
+        .act(|it| it.weather.garbage = 1_000)
+        .expect_silent("node-0", secs(10), secs(30))
+        .act(|it| it.weather = Default::default())
+        .expect_one_holder(secs(16))
+        .finish();
 }
 
 #[test]
-fn a_stop_costs_the_clients_nothing() {
+fn a_store_restored_to_an_older_renewal_is_no_matter() {
     story(3)
-        .leader("node-0")
-        .at(5)
-        .stop("node-0", secs(60))
-        .at(8)
-        .expect_somebody_by(8)
+        .led_by("node-0")
+        .after(secs(20))
+        .act(|it| it.restore(5))
+        .expect_keeps("node-0", secs(30))
+        .finish();
+}
+
+#[test]
+fn a_store_restored_to_an_earlier_holder_ends_with_one_holder() {
+    story(2)
+        .led_by("node-0")
+        .stop("node-0")
+        .expect_holder("node-1", secs(1))
+        .start("node-0")
+        .after(secs(6))
+        .overlap_allowed(ms(50))
+        .act(|it| it.restore(5))
+        .expect_one_holder(secs(16))
+        .finish();
+}
+
+#[test]
+fn a_stop_right_after_a_restore_still_hands_over() {
+    story(2)
+        .led_by("node-0")
+        .after(secs(10))
+        .act(|it| it.restore(3))
+        .stop("node-0")
+        .expect_holder("node-1", secs(2))
+        .finish();
+}
+
+#[test]
+fn a_plug_that_wiggles_changes_nothing() {
+    story(2)
+        .led_by("node-0")
+        .inflict(Kind::Unplug, "node-0", ms(60))
+        .after(ms(70))
+        .expect_keeps("node-0", secs(30))
+        .finish();
+}
+
+#[test]
+fn a_holder_without_carrier_hands_over_at_once_and_for_good() {
+    story(2)
+        .led_by("node-0")
+        .inflict(Kind::Unplug, "node-0", secs(20))
+        .expect_holder("node-1", ms(300))
+        .expect_keeps("node-1", secs(60))
+        .expect_cut_at_most(ms(300))
+        .finish();
+}
+
+#[test]
+fn a_link_that_goes_and_comes_again_under_another_number_is_followed() {
+    story(1)
+        .led_by("node-0")
+        .inflict(Kind::LinkGone, "node-0", secs(5))
+        .expect_silent("node-0", ms(10), secs(5))
+        .expect_holder("node-0", secs(8))
+        .finish();
+}
+
+#[test]
+fn a_flushed_address_is_put_back_at_once() {
+    story(3)
+        .led_by("node-0")
+        .inflict(Kind::FlushAddress, "node-0", 0)
+        .expect_holder("node-0", ms(50))
+        .expect_cut_at_most(ms(50))
+        .expect_keeps("node-0", secs(30))
+        .finish();
+}
+
+#[test]
+fn a_flushed_ruleset_is_rebuilt_and_said() {
+    story(3)
+        .led_by("node-0")
+        .inflict(Kind::FlushRules, "node-0", 0)
+        .after(ms(200))
+        .expect_told("node-0", |it| matches!(it, Notice::FenceRebuilt))
         .expect_cut_at_most(0)
+        .expect_keeps("node-0", secs(30))
         .finish();
 }
 
 #[test]
-fn an_address_in_use_is_not_claimed_first_and_its_user_is_named() {
-    let mut story = story(1);
-    story.world.stranger_until = 20 * SEC;
-    story
-        .at(10)
-        .expect_nobody_by(10)
-        .expect_told(
-            "node-0",
-            |it| matches!(it, Notice::Refused(_, Refusal::Conflict { mac }) if *mac == STRANGER),
-        )
-        .expect_holder_by("node-0", 30)
+fn a_fence_that_was_flushed_closes_again_when_the_right_ends() {
+    story(2)
+        .led_by("node-0")
+        .inflict(Kind::FlushRules, "node-0", 0)
+        .after(secs(1))
+        .pause("node-0", secs(60))
+        .expect_silent("node-0", secs(10), secs(60))
+        .expect_holder("node-1", secs(16))
         .finish();
 }
 
 #[test]
-fn a_leader_defends_against_a_stranger() {
-    let mut story = story(3).leader("node-0").at(5);
-    story.world.stranger_claims();
-    story
-        .at(8)
-        .expect_told("node-0", |it| matches!(it, Notice::Conflict(_, mac) if *mac == STRANGER))
-        .expect_holder_by("node-0", 8)
-        .expect_cut_at_most(100 * MS)
+fn an_api_server_that_takes_2_5_seconds_is_put_up_with() {
+    story(3)
+        .act(|it| it.weather.slow = ms(2_500))
+        .start("node-0")
+        .expect_holder("node-0", secs(12))
+        .start("node-1")
+        .start("node-2")
+        .expect_keeps("node-0", secs(120))
         .finish();
 }
 
 #[test]
-fn a_second_process_on_a_host_waits_for_the_first_to_die() {
-    let mut story = story_of(1, |world| {
-        let lease = world.settings.lease.clone();
-        world.procs.push(Proc::new(0, NodeName("node-0".into()), lease));
-    });
-    story = story
-        .leader("node-0")
-        .at(5)
-        .expect_told("node-1", |it| matches!(it, Notice::Refused(_, Refusal::AnotherProcess)));
-    story.world.kill(0);
-    story.expect_holder_by("node-1", 7).expect_cut_at_most(SEC).started_again(0).finish();
-}
-
-#[test]
-fn of_two_hosts_with_one_name_only_one_answers() {
-    let same_name = |world: &mut World| world.procs[1].name = NodeName("node-0".into());
-    story_of(2, same_name)
-        .leader("node-0")
-        .at(120)
-        .expect_takeovers(0)
-        .expect_cut_at_most(0)
+fn a_killed_holder_is_followed_through_a_slow_api_server() {
+    story(2)
+        .led_by("node-0")
+        .act(|it| it.weather.slow = ms(2_500))
+        .after(secs(20))
+        .crash("node-0", FOR_GOOD)
+        .expect_holder("node-1", secs(21))
         .finish();
 }
 
 #[test]
-fn a_foreign_candidate_is_waited_for_and_taken_over_from() {
-    let mut story = story_of(1, |world| {
-        world.foreign = Some(Foreign::new(NodeName("kube-vip-1".into()), 30 * SEC));
-        world.schedule(0, Event::ForeignTries);
-        world.run_for(SEC).expect("a good run");
-    });
-    story = story.at(60).expect_nobody_by(60);
-    story.world.foreign_stops(100_000 * SEC, false);
-    let story = story.at(85).expect_nobody_by(85);
-    story.expect_holder_by("node-0", 60 + 30 + 2).finish();
+fn a_slow_kernel_delays_nothing_but_itself() {
+    story(3)
+        .led_by("node-0")
+        .act(|it| it.faults.kernel_tail = ms(450))
+        .expect_keeps("node-0", secs(120))
+        .stop("node-0")
+        .expect_one_holder(secs(3))
+        .finish();
 }
 
 #[test]
-fn a_foreign_candidate_takes_over_from_us() {
-    let mut story = story(2).leader("node-0").at(5);
-    story.world.foreign = Some(Foreign::new(NodeName("kube-vip-1".into()), 15 * SEC));
-    story.world.schedule(0, Event::ForeignTries);
-    let mut story = story.at(10);
-    story.world.kill(0);
-    story.world.kill(1);
-    let mut story = story.at(40);
-    assert!(story.world.foreign.as_ref().is_some_and(|it| it.leads(story.world.now)));
-    story.world.schedule(0, Event::Start { proc: 0 });
-    story.world.schedule(0, Event::Start { proc: 1 });
-    let mut story = story.at(60).expect_nobody_by(60);
-    story.world.foreign_leaves();
-    story.expect_somebody_by(61).finish();
+fn a_slow_kernel_still_silences_before_another_answers() {
+    story(2)
+        .led_by("node-0")
+        .act(|it| it.faults.kernel_tail = ms(800))
+        .after(secs(20))
+        .cut_from_api("node-0", secs(60))
+        .after(secs(10))
+        .expect_silent("node-0", secs(1), secs(2))
+        .expect_holder("node-1", secs(8))
+        .after(secs(60))
+        .expect_keeps("node-1", secs(10))
+        .finish();
 }
 
-/// After a crash a client is cut off for no longer than a lease and a round trip, whenever
-/// it happens; after a stop, not at all.
 #[test]
-fn fail_over_takes_as_long_as_documented() {
-    let mut worst = [0; 2];
-    for seed in 0..100 {
-        for (at, worst) in worst.iter_mut().enumerate() {
-            let mut world = calm(3, Settings::stock(), seed);
-            world.start_all();
-            let moment = 20 * SEC + Rng::from_seed(seed).below(10 * SEC);
-            world.run_until(moment).expect("a good run");
-            world.client.measure_anew();
-            let vip = world.vips[0];
-            let holder = (0..3).find(|it| world.answers(*it, vip)).expect("a holder");
-            match at {
-                0 => world.kill(holder),
-                _ => world.stop(holder),
-            }
-            world.run_for(20 * SEC).expect("a good run");
-            *worst = (*worst).max(world.client.worst);
-        }
-    }
-    let [crash, stop] = worst.map(|it| it as f64 / 1e6);
-    eprintln!("clients were cut off for at most {crash} ms by a crash, {stop} ms by a stop");
-    assert!(crash <= 15_100.0 && stop <= 1.0);
+fn a_strangers_claim_is_answered_and_said() {
+    story(3)
+        .led_by("node-0")
+        .act(World::stranger_claims)
+        .after(ms(200))
+        .expect_told("node-0", |it| matches!(it, Notice::Conflict(..)))
+        .expect_cut_at_most(ms(200))
+        .expect_keeps("node-0", secs(30))
+        .finish();
 }
 
-struct Story {
-    world: World,
-    takeovers: u64,
+#[test]
+fn a_stranger_that_stays_keeps_nobody_from_a_held_vip() {
+    story(3)
+        .led_by("node-0")
+        .act(|it| it.stranger_until = it.now + secs(30))
+        .act(World::stranger_claims)
+        .after(secs(31))
+        .expect_holder("node-0", secs(1))
+        .finish();
 }
 
-fn story(nodes: usize) -> Story {
-    story_with(nodes, Settings::stock())
+#[test]
+fn a_vip_that_a_stranger_has_is_claimed_by_nobody() {
+    let begins = |it: &mut World| {
+        it.stranger_until = secs(20);
+        it.start_all();
+    };
+    story(2)
+        .act(begins)
+        .expect_silent("node-0", 0, secs(19))
+        .expect_silent("node-1", 0, secs(19))
+        .expect_one_holder(secs(60))
+        .finish();
 }
 
-fn story_with(nodes: usize, settings: Settings) -> Story {
-    let mut world = calm(nodes, settings, 7);
-    world.start_all();
-    Story { world, takeovers: 0 }
+#[test]
+fn of_two_processes_on_a_host_one_waits_and_then_takes_over() {
+    story(2)
+        .twin("node-0")
+        .led_by("node-0")
+        .expect_refusal(2, |it| matches!(it, Refusal::AnotherProcess))
+        .expect_keeps("node-0", secs(30))
+        .crash("node-0", FOR_GOOD)
+        .after(ms(600))
+        .expect_holder("node-0", ms(200))
+        .expect_keeps("node-0", secs(30))
+        .finish();
 }
 
-/// With something else in the world before the nodes start.
-fn story_of(nodes: usize, change: impl FnOnce(&mut World)) -> Story {
-    let mut world = calm(nodes, Settings::stock(), 7);
-    change(&mut world);
-    world.start_all();
-    Story { world, takeovers: 0 }
+#[test]
+fn of_two_hosts_with_one_name_one_leads_and_the_other_says_why_not() {
+    story(2)
+        .named("node-1", "node-0")
+        .led_by("node-0")
+        .after(secs(5))
+        .expect_refusal(1, |it| matches!(it, Refusal::NameClash))
+        .expect_keeps("node-0", secs(60))
+        .crash("node-0", FOR_GOOD)
+        .expect_holder("node-1", secs(16))
+        .finish();
 }
 
-const fn secs(seconds: u64) -> Nanos {
-    seconds * SEC
+#[test]
+fn a_foreign_holder_that_releases_is_followed_at_once() {
+    story(2).led_by_foreign(secs(15)).foreign_stops(true).expect_one_holder(secs(1)).finish();
 }
 
-impl Story {
-    fn leader(mut self, name: &str) -> Self {
-        self = self.expect_holder_by(name, 4);
-        let served = |it: &World| it.is_served(it.vips[0]);
-        assert!(self.world.run_until_so(SEC * 2, served).expect("a good start"));
-        self.world.client.measure_anew();
-        self.takeovers = self.world.takeovers;
-        self
-    }
+#[test]
+fn a_foreign_holder_that_crashes_is_followed_after_its_own_duration() {
+    story(1)
+        .led_by_foreign(secs(30))
+        .foreign_stops(false)
+        .expect_silent("node-0", 0, secs(26))
+        .expect_one_holder(secs(31))
+        .finish();
+}
 
-    fn at(mut self, seconds: u64) -> Self {
-        self.world.run_until(secs(seconds)).expect("a good run");
-        self
-    }
+#[test]
+fn a_foreign_candidate_follows_a_stop_and_is_waited_for() {
+    story(1)
+        .led_by("node-0")
+        .act(|it| it.joins(Foreign::new(NodeName("kube-vip-1".into()), secs(15))))
+        .expect_keeps("node-0", secs(30))
+        .stop("node-0")
+        .expect_foreign(secs(4))
+        .start("node-0")
+        .expect_silent("node-0", 0, secs(30))
+        .expect_foreign(secs(30))
+        .foreign_stops(true)
+        .expect_holder("node-0", secs(1))
+        .finish();
+}
 
-    fn fault(mut self, kind: Kind, name: &str, span: Nanos) -> Self {
-        let proc = self.proc(name);
-        self.world.inflict(kind, self.world.procs[proc].host, proc, span);
-        self
-    }
+#[test]
+fn a_crashed_process_comes_back_to_its_leftovers_and_leads_on() {
+    story(2)
+        .led_by("node-0")
+        .crash("node-0", secs(1))
+        .expect_holder("node-0", ms(100))
+        .after(ms(990))
+        .after(ms(200))
+        .expect_keeps("node-0", secs(30))
+        .finish();
+}
 
-    fn pause(mut self, name: &str, span: Nanos) -> Self {
-        self.world.pause(self.proc(name), span);
-        self
+#[test]
+fn one_killed_for_want_of_memory_again_and_again_still_serves() {
+    let mut it = story(2).led_by("node-0");
+    for _ in 0..10 {
+        it = it.crash("node-0", ms(100)).after(secs(1)).expect_holder("node-0", ms(100));
     }
+    it.finish();
+}
 
-    fn suspend(mut self, name: &str, span: Nanos) -> Self {
-        let host = self.world.procs[self.proc(name)].host;
-        self.world.suspend(host, span);
-        self
-    }
+#[test]
+fn leftovers_of_a_node_that_lost_meanwhile_are_gone_before_it_follows() {
+    story(2)
+        .led_by("node-0")
+        .crash("node-0", secs(14))
+        .expect_silent("node-0", secs(10), secs(30))
+        .expect_holder("node-1", secs(16))
+        .finish();
+}
 
-    fn stop(mut self, name: &str, back_after: Nanos) -> Self {
-        let proc = self.proc(name);
-        self.world.stop(proc);
-        self.world.schedule(back_after, Event::Start { proc });
-        self
-    }
+#[test]
+fn a_holder_that_only_the_lan_has_lost_is_back_with_the_lan() {
+    story(2)
+        .led_by("node-0")
+        .cut_from_lan("node-0", secs(60))
+        .after(secs(60))
+        .expect_holder("node-0", secs(2))
+        .expect_keeps("node-0", secs(30))
+        .finish();
+}
 
-    fn started_again(mut self, proc: usize) -> Self {
-        self.world.schedule(0, Event::Start { proc });
-        self
-    }
+#[test]
+fn a_holder_that_only_the_api_server_has_lost_goes_silent_first() {
+    story(2)
+        .led_by("node-0")
+        .cut_from_api("node-0", secs(60))
+        .expect_silent("node-0", secs(10), secs(80))
+        .expect_holder("node-1", secs(16))
+        .expect_keeps("node-1", secs(60))
+        .finish();
+}
 
-    fn expect_holder_by(self, name: &str, seconds: u64) -> Self {
-        let host = self.world.procs[self.proc(name)].host;
-        let what = format!("{name} answers by {seconds}s");
-        self.expect_by(seconds, &what, move |world, vip| world.answers(host, vip))
-    }
+#[test]
+fn a_clock_step_changes_nothing() {
+    story(3)
+        .led_by("node-0")
+        .inflict(Kind::ClockStep, "node-0", 0)
+        .expect_keeps("node-0", secs(60))
+        .finish();
+}
 
-    fn expect_somebody_by(self, seconds: u64) -> Self {
-        let what = format!("somebody answers by {seconds}s");
-        self.expect_by(seconds, &what, |world, vip| {
-            (0..world.hosts.len()).any(|host| world.answers(host, vip))
-        })
-    }
+#[test]
+fn both_families_move_together() {
+    let settings = Settings { two_families: true, ..Settings::stock() };
+    told(2, settings)
+        .led_by("node-0")
+        .stop("node-0")
+        .expect_holder("node-1", ms(100))
+        .expect_cut_at_most(ms(30))
+        .after(secs(3))
+        .start("node-0")
+        .after(secs(10))
+        .crash("node-1", FOR_GOOD)
+        .expect_silent("node-1", secs(10), secs(13))
+        .expect_holder("node-0", secs(16))
+        .finish();
+}
 
-    fn expect_nobody_by(self, seconds: u64) -> Self {
-        let what = format!("nobody answers by {seconds}s");
-        self.expect_by(seconds, &what, |world, vip| {
-            !(0..world.hosts.len()).any(|host| world.answers(host, vip))
-        })
-    }
+#[test]
+fn without_a_fence_a_paused_leader_loses_the_address_before_another_has_it() {
+    told(2, unfenced())
+        .led_by("node-0")
+        .pause("node-0", secs(60))
+        .expect_silent("node-0", secs(12), secs(14))
+        .expect_holder("node-1", secs(16))
+        .expect_keeps("node-1", secs(60))
+        .finish();
+}
 
-    fn expect_by(mut self, seconds: u64, what: &str, is_so: impl Fn(&World, Vip) -> bool) -> Self {
-        let vip = self.world.vips[0];
-        let left = secs(seconds).saturating_sub(self.world.now);
-        let so = self.world.run_until_so(left, |it| is_so(it, vip)).expect("a good run");
-        assert!(so, "it is not so that {what}");
-        self
-    }
+#[test]
+fn without_a_fence_a_stop_costs_a_moment() {
+    told(2, unfenced())
+        .led_by("node-0")
+        .stop("node-0")
+        .expect_holder("node-1", ms(300))
+        .expect_cut_at_most(ms(300))
+        .finish();
+}
 
-    fn expect_cut_at_most(self, most: Nanos) -> Self {
-        let worst = self.world.client.worst;
-        assert!(worst <= most, "clients were cut off for {:?}", Duration::from_nanos(worst));
-        self
-    }
+#[test]
+fn without_a_fence_a_crashed_process_comes_back_to_its_leftovers() {
+    told(2, unfenced())
+        .led_by("node-0")
+        .crash("node-0", secs(1))
+        .after(ms(1_200))
+        .expect_holder("node-0", ms(300))
+        .finish();
+}
 
-    fn expect_takeovers(self, count: u64) -> Self {
-        assert_eq!(self.world.takeovers - self.takeovers, count, "takeovers");
-        self
-    }
+#[test]
+fn without_a_fence_and_the_api_server_the_address_goes_in_time() {
+    told(2, unfenced())
+        .led_by("node-0")
+        .cut_from_api("node-0", secs(60))
+        .after(secs(10))
+        .expect_silent("node-0", secs(1), secs(80))
+        .expect_holder("node-1", secs(6))
+        .finish();
+}
 
-    fn expect_told(self, name: &str, is_meant: impl Fn(&Notice) -> bool) -> Self {
-        let notices = &self.world.procs[self.proc(name)].notices;
-        assert!(notices.iter().any(|(_, it)| is_meant(it)), "{name} told {notices:?}");
-        self
-    }
-
-    /// Everything heals, and all is well after.
-    fn finish(mut self) {
-        self.world.heal();
-        self.world.foreign_leaves();
-        converge(&mut self.world).expect("all is well in the end");
-        keep_calm(&mut self.world, false).expect("and stays so");
-    }
-
-    fn kept_slow(mut self, slow: Nanos) {
-        self.world.weather.slow = slow;
-        check_converged(&self.world).expect("all is well, if slow");
-    }
-
-    /// `node-1` is the second process.
-    fn proc(&self, name: &str) -> usize {
-        let number = name.strip_prefix("node-").and_then(|it| it.parse().ok());
-        number.filter(|it| *it < self.world.procs.len()).expect("a process of the story")
-    }
+fn unfenced() -> Settings {
+    Settings { fenced: false, ..Settings::stock() }
 }

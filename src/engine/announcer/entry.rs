@@ -251,8 +251,9 @@ impl Entry {
 
     /// Adds the address, puts it back, or extends it.
     pub fn hold(&mut self, cx: &mut Cx<'_>, vip: Vip, on: Usable, length: u8, until: Instant) {
-        self.available = until;
-        if !self.wants_hold(cx.now) || self.is_refused(cx.now) {
+        let short = !self.fenced && until.saturating_since(cx.now) < UNFENCED_LEAST;
+        self.available = if short { Instant::from_nanos(0) } else { until };
+        if short || !self.wants_hold(cx.now) || self.is_refused(cx.now) {
             return;
         }
         // What is being removed is gone by the time of this order.
@@ -271,9 +272,6 @@ impl Entry {
     }
 
     fn wants_hold(&self, now: Instant) -> bool {
-        if !self.fenced && self.available.saturating_since(now) < UNFENCED_LEAST {
-            return false;
-        }
         let held = self.held.filter(|it| !it.missing && self.removing.is_none());
         held.is_none_or(|it| it.extension(self.available).is_some_and(|at| at <= now))
     }
@@ -374,7 +372,6 @@ impl Entry {
         let waits = self.removing.is_some() || (self.is_closed() && self.quiet_by.is_some());
         let extend = self.held.filter(|_| !waits);
         let extend = extend.and_then(|it| it.extension(self.available));
-        let extend = extend.filter(|at| self.fenced || *at + UNFENCED_LEAST <= self.available);
         let extend = extend.into_iter().chain(self.gate_extension()).min();
         let extend = extend.filter(|_| self.refused.is_none());
         let extend = extend.map(|at| Deadline { at, why: "extend" });
