@@ -57,7 +57,7 @@ fn flushed_ruleset(cluster: &mut Cluster<'_>) -> String {
 fn ruleset_churn(cluster: &mut Cluster<'_>) -> String {
     let watch = cluster.settle("n1", &["n2", "n3"]);
     // The kernel takes a batch this long from the machine's administrator only.
-    let at_once = if sandbox::is_privileged() { 30_000 } else { 1_000 };
+    let at_once = if sandbox::is_privileged() { 30_000 } else { 250 };
     let rules: Vec<_> =
         (0..30_000).map(|it| format!("ip daddr 10.200.{}.{} accept", it / 250, it % 250)).collect();
     let loads = rules
