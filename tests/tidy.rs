@@ -117,20 +117,24 @@ fn product(text: &str) -> &str {
 }
 
 fn sources(dir: &Path) -> Vec<(PathBuf, String)> {
-    let entries = fs::read_dir(dir).unwrap().map(|it| it.unwrap().path());
+    let entries = fs::read_dir(dir).expect("a folder").map(|it| it.expect("an entry").path());
     let files = entries.flat_map(|it| {
         if it.is_dir() {
             return sources(&it);
         }
         let tests = it.file_name().is_some_and(|it| it == "tests.rs");
-        if tests { Vec::new() } else { vec![(it.clone(), fs::read_to_string(&it).unwrap())] }
+        if tests {
+            Vec::new()
+        } else {
+            vec![(it.clone(), fs::read_to_string(&it).expect("a text"))]
+        }
     });
     files.collect()
 }
 
 fn layer_of(file: &Path) -> String {
-    let first = file.components().nth(1).unwrap().as_os_str().to_str().unwrap();
-    first.trim_end_matches(".rs").to_owned()
+    let first = file.components().nth(1).expect("a file below src");
+    first.as_os_str().to_string_lossy().trim_end_matches(".rs").to_owned()
 }
 
 /// `a::b`, `{a::b, c}`: the names right behind `crate::`.

@@ -201,11 +201,7 @@ impl Node {
                 self.resolver.want(vips, cx.now);
                 self.announcer.refresh_every(refresh);
             }
-            Input::RulesetChanged => {
-                if !self.announcer.is_gone() {
-                    cx.order(KernelJob::VerifyFence);
-                }
-            }
+            Input::RulesetChanged => self.announcer.verify(cx),
             Input::Side { request, reply } => {
                 self.resolver.on_reply(cx, request, &reply);
                 self.reporter.on_reply(cx, request, &reply);

@@ -45,11 +45,14 @@ impl LeaseWatch {
         Self { state: State::Idle, version: None, backoff }
     }
 
-    /// The Lease was read or written, and has this version: enough to start from.
+    /// The Lease was read or written, and has this version: enough to start from, and what
+    /// was before it need not be told again.
     pub fn start(&mut self, cx: &Cx<'_>, version: &ResourceVersion) {
         if matches!(self.state, State::Idle) {
             self.version = Some(version.clone());
             self.state = State::Waiting { at: cx.now };
+        } else if let Some(known) = self.version.as_mut().filter(|it| it.is_before(version)) {
+            known.clone_from(version);
         }
     }
 

@@ -150,12 +150,13 @@ impl Shell {
         Ok(())
     }
 
-    /// The next thing to handle. The clock decides, not the timer: a flood of input must
-    /// not hold up a deadline.
+    /// The next thing to handle. Whatever is handed to the node, it looks at the time first,
+    /// so mail goes before a tick that is due: it may hold what the deadline waits for.
     async fn next(&self, inbox: &Inbox, signals: &Signals, timer: &BootTimer) -> io::Result<Wake> {
         let deadline = self.node.borrow().deadline().map(|it| it.at);
         if deadline.is_some_and(|at| at <= clock::now()) {
-            return Ok(Wake::Input(Input::Tick));
+            smol::future::yield_now().await;
+            return Ok(Wake::Input(inbox.from_asked.try_recv().unwrap_or(Input::Tick)));
         }
         let alive_at = self.supervisor.as_ref().and_then(|it| it.alive_every());
         let alive_at = alive_at.map(|it| clock::now() + it);

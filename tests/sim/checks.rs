@@ -320,14 +320,16 @@ impl World {
             self.announced_at[host][at] = self.now;
         }
         let it = &self.procs[proc];
-        if now >= it.truth.ever {
+        let (late, stalled) = (now >= it.truth.ever, it.last_stall);
+        let failed = it.thread.failed_at.unwrap_or(0);
+        if late {
             self.fail(format!("S3: node-{proc} announces {vip} after its end"));
         }
         let mono = self.hosts[host].clock.mono(self.now);
-        let failed = self.procs[proc].thread.failed_at.is_some_and(|at| at + 3 * SEC > self.now);
-        let flushed =
-            self.disturbed_at.max(self.hosts[host].lost_at) + 2 * SEC > self.now || failed;
-        if !self.hosts[host].kernel.has(vip, mono) && !flushed {
+        // It may not have been told yet that the address is gone, or not there.
+        let lost_at = self.disturbed_at.max(self.hosts[host].lost_at).max(stalled).max(failed);
+        let untold = lost_at + 3 * SEC > self.now;
+        if !self.hosts[host].kernel.has(vip, mono) && !untold {
             self.fail(format!("S3: node-{proc} announces {vip}, which host-{host} does not have"));
         }
     }

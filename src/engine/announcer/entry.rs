@@ -3,6 +3,7 @@ use std::time::Duration;
 use super::super::network::Usable;
 use super::super::sabotage::{Sabotage, sabotaged};
 use super::super::{Cx, Deadline};
+use super::held::{Held, half_of, lifetime};
 use crate::model::{Frame, Instant, KernelAnswer, KernelJob, Mac, OrderId, Vip};
 
 /// Offsets from a takeover. One second and more apart as well, since Linux neighbours lock
@@ -58,20 +59,6 @@ pub(super) enum Claim {
     Asking { sent: u8, next_at: Instant },
     Free,
     Taken { mac: Mac, again_at: Instant },
-}
-
-/// The address as last ordered.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Held {
-    pub on: Usable,
-    pub length: u8,
-    ordered_at: Instant,
-    /// When the kernel lets go.
-    ends_at: Instant,
-    order: OrderId,
-    pub done: bool,
-    /// Somebody else took it away.
-    pub missing: bool,
 }
 
 /// The fence as last ordered.
@@ -429,27 +416,4 @@ impl Entry {
     fn is_refused(&self, now: Instant) -> bool {
         self.refused.as_ref().is_some_and(|(_, again_at)| now < *again_at)
     }
-}
-
-impl Held {
-    /// The kernel's timers stand still in suspend: all of a lifetime may be left.
-    fn latest_end(&self, now: Instant) -> Instant {
-        self.ends_at.max(now + self.ends_at.saturating_since(self.ordered_at))
-    }
-
-    /// When half of what the kernel was given is over, if it can be given more then: each
-    /// extension wakes every listener on the machine.
-    fn extension(&self, until: Instant) -> Option<Instant> {
-        let half = half_of(self.ordered_at, self.ends_at);
-        (half + lifetime(half, until) > self.ends_at).then_some(half)
-    }
-}
-
-/// The kernel counts in whole seconds.
-fn lifetime(now: Instant, until: Instant) -> Duration {
-    Duration::from_secs(until.saturating_since(now).as_secs())
-}
-
-fn half_of(from: Instant, to: Instant) -> Instant {
-    from + to.saturating_since(from) / 2
 }

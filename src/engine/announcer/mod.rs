@@ -16,6 +16,7 @@
 //! neighbour advertisements). Left out: RFC 5227 §2.4's yielding of the leader.
 
 mod entry;
+mod held;
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -51,6 +52,9 @@ pub(crate) struct Announcer {
     vips: BTreeMap<Vip, Entry>,
     listening: Option<(Vec<LinkIndex>, Vec<Vip>)>,
     listen: Option<OrderId>,
+    verify: Option<OrderId>,
+    /// The kernel would not say whether the fence stands: ask again then.
+    verify_at: Option<Instant>,
     /// The kernel would not let us listen: ask again then.
     listen_at: Option<Instant>,
     doubted_at: Option<Instant>,
@@ -67,6 +71,8 @@ impl Announcer {
             vips: BTreeMap::new(),
             listening: None,
             listen: None,
+            verify: None,
+            verify_at: None,
             listen_at: None,
             doubted_at: None,
             conflicts: 0,
@@ -85,6 +91,9 @@ impl Announcer {
             self.listening = None;
             self.listen_at = Some(cx.now + KERNEL_AGAIN);
         }
+        if self.verify == Some(order) && matches!(answer, KernelAnswer::Failed(_)) {
+            self.verify_at = Some(cx.now + KERNEL_AGAIN);
+        }
         match answer {
             KernelAnswer::FenceRebuilt => self.on_fence_rebuilt(),
             KernelAnswer::TooLate => self.fence_late += 1,
@@ -92,6 +101,14 @@ impl Announcer {
         }
         for (vip, it) in &mut self.vips {
             it.on_answer(cx, *vip, order, answer);
+        }
+    }
+
+    /// Looks whether the fence stands, if there is anything behind it.
+    pub fn verify(&mut self, cx: &mut Cx<'_>) {
+        self.verify_at = None;
+        if !self.is_gone() {
+            self.verify = Some(cx.order(KernelJob::VerifyFence));
         }
     }
 
@@ -153,6 +170,9 @@ impl Announcer {
             self.vips.entry(*vip).or_insert_with(|| Entry::new(fenced));
         }
         self.listen(cx, placement);
+        if self.verify_at.is_some_and(|it| it <= cx.now) {
+            self.verify(cx);
+        }
         let mut open = Vec::new();
         for (vip, it) in &mut self.vips {
             it.forgive(cx.now);
@@ -230,7 +250,8 @@ impl Announcer {
 
     pub fn deadline(&self) -> Option<Deadline> {
         let listen = self.listen_at.map(|at| Deadline { at, why: "listen again" });
-        self.vips.values().flat_map(Entry::deadlines).chain(listen).min()
+        let verify = self.verify_at.map(|at| Deadline { at, why: "verify the fence" });
+        self.vips.values().flat_map(Entry::deadlines).chain(listen).chain(verify).min()
     }
 
     /// Everything of ours is silent, and we no longer know what is in the fence.

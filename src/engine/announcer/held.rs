@@ -1,0 +1,43 @@
+//! An address as the kernel was given it.
+
+use std::time::Duration;
+
+use crate::engine::network::Usable;
+use crate::model::{Instant, OrderId};
+
+/// The address as last ordered.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Held {
+    pub on: Usable,
+    pub length: u8,
+    pub ordered_at: Instant,
+    /// When the kernel lets go.
+    pub ends_at: Instant,
+    pub order: OrderId,
+    pub done: bool,
+    /// Somebody else took it away.
+    pub missing: bool,
+}
+
+impl Held {
+    /// The kernel's timers stand still in suspend: all of a lifetime may be left.
+    pub(super) fn latest_end(&self, now: Instant) -> Instant {
+        self.ends_at.max(now + self.ends_at.saturating_since(self.ordered_at))
+    }
+
+    /// When half of what the kernel was given is over, if it can be given more then: each
+    /// extension wakes every listener on the machine.
+    pub(super) fn extension(&self, until: Instant) -> Option<Instant> {
+        let half = half_of(self.ordered_at, self.ends_at);
+        (half + lifetime(half, until) > self.ends_at).then_some(half)
+    }
+}
+
+/// The kernel counts in whole seconds.
+pub(super) fn lifetime(now: Instant, until: Instant) -> Duration {
+    Duration::from_secs(until.saturating_since(now).as_secs())
+}
+
+pub(super) fn half_of(from: Instant, to: Instant) -> Instant {
+    from + to.saturating_since(from) / 2
+}
