@@ -88,7 +88,7 @@ fn draw(seed: u64, log: Log) -> (World, Plan) {
     let plan = Plan {
         slow: if bearable && rng.below(4) == 0 { slow } else { 0 },
         foreign_leaves: rng.below(2) == 0,
-        long_calm: seed % 10 == 0,
+        long_calm: seed.is_multiple_of(10),
         fair_leave: rng.below(2) == 0,
         edit_at_leaving: rng.below(2) == 0,
     };

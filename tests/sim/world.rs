@@ -227,7 +227,7 @@ impl World {
             self.step(next.event);
             self.check();
             self.account();
-            if self.events % 16 == 0 {
+            if self.events.is_multiple_of(16) {
                 self.check_lifetimes();
             }
         }
