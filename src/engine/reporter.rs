@@ -48,6 +48,7 @@ struct VipTold {
 
 #[derive(Debug)]
 struct Label {
+    wanted: Option<String>,
     /// What the node's label is known to be; `None`: not known.
     written: Option<Option<String>>,
     asked: Option<(RequestId, Option<String>)>,
@@ -93,7 +94,7 @@ impl Reporter {
             me,
             label_node,
             told: Told::default(),
-            label: Label { written: None, asked: None, try_at: now, backoff },
+            label: Label { wanted: None, written: None, asked: None, try_at: now, backoff },
             candidates: Candidates { count: None, asked: None, ask_at: now },
             events: Events::Untried(None),
         }
@@ -146,7 +147,7 @@ impl Reporter {
     pub fn deadline(&self, leads: bool) -> Option<Deadline> {
         let count = (leads && self.candidates.asked.is_none())
             .then_some(Deadline { at: self.candidates.ask_at, why: "count the candidates" });
-        let label = (self.label_node && self.label.asked.is_none() && !self.label_is_right(leads))
+        let label = (self.label_node && self.label.asked.is_none() && !self.label_is_right())
             .then_some(Deadline { at: self.label.try_at, why: "label the node" });
         count.into_iter().chain(label).min()
     }
@@ -182,8 +183,13 @@ impl Reporter {
                 self.events.write(cx, &self.me, true, "AddressConflict", message);
             }
         }
-        let wanted = |vip: &Vip| truth.vips.iter().any(|it| it.vip == *vip);
-        self.told.vips.retain(|vip, _| wanted(vip));
+        self.told.vips.retain(|vip, told| {
+            let wanted = truth.vips.iter().any(|it| it.vip == *vip);
+            if !wanted && told.answering {
+                cx.act(Action::Tell(Notice::Released(*vip)));
+            }
+            wanted
+        });
     }
 
     fn tell_rest(&mut self, cx: &mut Cx<'_>, truth: &Truth<'_>) {
@@ -225,18 +231,19 @@ impl Reporter {
     }
 
     fn write_label(&mut self, cx: &mut Cx<'_>, truth: &Truth<'_>) {
+        let value = truth.leads.then(|| label_value(truth.vips.iter().map(|it| it.vip)));
+        self.label.wanted = value.clone();
         let due = self.label.asked.is_none() && self.label.try_at <= cx.now;
-        if !self.label_node || !due || self.label_is_right(truth.leads) {
+        if !self.label_node || !due || self.label_is_right() {
             return;
         }
-        let value = truth.leads.then(|| label_value(truth.vips.iter().map(|it| it.vip)));
         let (node, key) = (self.me.clone(), LABEL.to_owned());
         let request = cx.side(SideCall::LabelNode { node, key, value: value.clone() });
         self.label.asked = Some((request, value));
     }
 
-    fn label_is_right(&self, leads: bool) -> bool {
-        self.label.written.as_ref().is_some_and(|it| it.is_some() == leads)
+    fn label_is_right(&self) -> bool {
+        self.label.written.as_ref() == Some(&self.label.wanted)
     }
 }
 

@@ -455,6 +455,14 @@ fn leftovers_are_gone_before_the_first_request() {
 }
 
 #[test]
+fn a_vip_that_is_no_longer_wanted_is_removed_and_its_end_is_told() {
+    let mut bench = Bench::leading();
+    let turn = bench.input(Input::Reload { vips: Vec::new(), refresh: secs(3) });
+    assert!(turn.jobs().iter().any(|it| matches!(it, KernelJob::RemoveAddress { .. })), "{turn:?}");
+    assert!(turn.0.contains(&Action::Tell(Notice::Released(VIP))), "{turn:?}");
+}
+
+#[test]
 fn a_tick_too_many_does_nothing() {
     let mut bench = Bench::leading();
     for _ in 0..3 {
