@@ -33,9 +33,13 @@ impl Held {
     }
 }
 
-/// The kernel counts in whole seconds.
+/// The kernel thread may get to an order this late without our being wrong about what it
+/// gives.
+const KERNEL_DELAY: Duration = Duration::from_millis(250);
+
+/// What the kernel gives at least, if it is ordered now: it counts in whole seconds.
 pub(super) fn lifetime(now: Instant, until: Instant) -> Duration {
-    Duration::from_secs(until.saturating_since(now).as_secs())
+    Duration::from_secs(until.saturating_since(now + KERNEL_DELAY).as_secs())
 }
 
 pub(super) fn half_of(from: Instant, to: Instant) -> Instant {
