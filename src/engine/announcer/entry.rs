@@ -109,12 +109,7 @@ impl Entry {
                 KernelAnswer::Done | KernelAnswer::FenceRebuilt => held.done = true,
                 // What it would not extend may be there all the same, so it is still to be
                 // removed one day.
-                KernelAnswer::Failed(_) if held.done => {}
-                // Somebody else's address may stand there: nothing of ours may deny it.
-                KernelAnswer::Failed(_) => {
-                    self.held = None;
-                    self.unfence(cx, vip);
-                }
+                KernelAnswer::Failed(_) => held.missing = !held.done,
                 KernelAnswer::TooLate => self.held = None,
             }
             self.refused = failed.clone();
