@@ -275,7 +275,7 @@ impl World {
             return;
         }
         let recent = self.procs[proc].thread.failed_at.is_some_and(|at| at + 2 * SEC > self.now);
-        if self.hosts[host].excuse == Some(Excuse::Noticed) && !recent {
+        if self.hosts[host].excuse.is_some_and(Excuse::is_noticed) && !recent {
             self.hosts[host].excuse = None;
         }
         if recent || self.hosts[host].excuse.is_some() {

@@ -5,7 +5,7 @@ use edgevip::engine::Rng;
 use edgevip::model::{LeaseRecord, NodeName};
 
 use crate::foreign::FOR_GOOD;
-use crate::host::{Excuse, MS, Nanos, SEC, US};
+use crate::host::{MS, Nanos, SEC, US};
 use crate::world::{Event, World};
 
 /// Tails are the worst of one delay in five; the rest is in a thousand.
@@ -202,7 +202,7 @@ impl World {
             }
             Kind::FlushRules => {
                 self.hosts[host].kernel.flush_ruleset();
-                self.hosts[host].excuse = Some(Excuse::Unnoticed);
+                self.hosts[host].excuse.get_or_insert_default().flushed = true;
                 self.rules_changed(host);
             }
             Kind::ForeignStops => {

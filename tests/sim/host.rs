@@ -32,14 +32,20 @@ pub struct Host {
     pub lost_at: Nanos,
 }
 
-/// Something that no process can prevent was done to the kernel: until our process has had
-/// its chance to notice, what the kernel answers does not count.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub enum Excuse {
-    /// The process has not been told yet.
-    Unnoticed,
-    /// It has been told, and has not done all it decided yet.
-    Noticed,
+/// Something that no process can prevent was done to the kernel: until our process has been
+/// told and has done all it decided, what the kernel answers does not count.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Excuse {
+    /// The process has still to be told of a suspend.
+    pub slept: bool,
+    /// The process has still to be told that the ruleset was flushed.
+    pub flushed: bool,
+}
+
+impl Excuse {
+    pub fn is_noticed(self) -> bool {
+        !self.slept && !self.flushed
+    }
 }
 
 impl Host {

@@ -19,7 +19,7 @@ mod teeth;
 mod wires;
 mod world;
 
-use run::run;
+use run::{Stats, run};
 use world::Log;
 
 #[test]
@@ -37,8 +37,8 @@ fn one_node_at_most_answers_and_one_does_once_all_is_well() {
     let started = now();
     let (mut events, mut takeovers, mut simulated) = (0, 0, 0);
     let mut failures = Vec::new();
-    for seed in &seeds {
-        match run(*seed, Log::None) {
+    for (seed, outcome) in run_all(&seeds) {
+        match outcome {
             Ok(stats) => {
                 events += stats.events;
                 takeovers += stats.takeovers;
@@ -69,6 +69,17 @@ fn the_same_seed_is_the_same_run() {
     });
     assert_eq!(runs[0], runs[1]);
     assert_ne!(runs[0][0], runs[0][1]);
+}
+
+/// Each seed is a world of its own, so every core takes its share.
+fn run_all(seeds: &[u64]) -> Vec<(u64, Result<Stats, String>)> {
+    let cores = std::thread::available_parallelism().map_or(1, usize::from);
+    let share = seeds.len().div_ceil(cores).max(1);
+    std::thread::scope(|scope| {
+        let play = |it: &[u64]| it.iter().map(|it| (*it, run(*it, Log::None))).collect::<Vec<_>>();
+        let threads: Vec<_> = seeds.chunks(share).map(|it| scope.spawn(move || play(it))).collect();
+        threads.into_iter().flat_map(|it| it.join().expect("a run does not panic")).collect()
+    })
 }
 
 fn number(name: &str) -> Option<u64> {

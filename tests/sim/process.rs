@@ -165,7 +165,7 @@ impl World {
         let snapshot = self.hosts[host].kernel.snapshot();
         self.notify_proc(proc, snapshot);
         if let Some(excuse) = &mut self.hosts[host].excuse {
-            *excuse = Excuse::Noticed;
+            *excuse = Excuse::default();
         }
         let free = self.hosts[host].lock.is_none();
         if free {
@@ -236,7 +236,7 @@ impl World {
         let before = self.hosts[host].clock.slept();
         self.hosts[host].clock.wake_up(self.now);
         if self.hosts[host].clock.slept() > before {
-            self.hosts[host].excuse = Some(Excuse::Unnoticed);
+            self.hosts[host].excuse.get_or_insert_default().slept = true;
             self.set_kernel_timer(host);
         }
         for proc in self.procs_on(host) {
@@ -342,10 +342,9 @@ impl World {
         let now = self.local(proc);
         let host = self.procs[proc].host;
         self.note(|| (format!("node-{proc}"), format!("<- {input:?}")));
-        if matches!(input, Input::Suspended | Input::RulesetChanged)
-            && let Some(excuse) = &mut self.hosts[host].excuse
-        {
-            *excuse = Excuse::Noticed;
+        if let Some(excuse) = &mut self.hosts[host].excuse {
+            excuse.slept &= input != Input::Suspended;
+            excuse.flushed &= input != Input::RulesetChanged;
         }
         let is_tick = input == Input::Tick;
         let answering = self.vips.iter().any(|it| self.answers(host, *it));

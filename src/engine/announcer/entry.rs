@@ -243,10 +243,8 @@ impl Entry {
         if short || !self.wants_hold(cx.now) || self.is_refused(cx.now) {
             return;
         }
-        // What is being removed is gone by the time of this order.
-        let stays = self.removing.take().is_none();
-        self.held = self.held.filter(|it| stays && !it.missing);
-        if self.held.is_none() {
+        let stays = self.held.is_some_and(|it| !it.missing) && self.removing.is_none();
+        if !stays {
             self.burst = Some((cx.now, 0));
         }
         if !self.fenced {
@@ -371,7 +369,9 @@ impl Entry {
         let until = if sabotaged(Sabotage::NoLifetime) { cx.now + NO_END } else { until };
         let order = cx.order(KernelJob::HoldAddress { link: on.index, vip, length, until });
         let ends_at = cx.now + lifetime(cx.now, until).max(Duration::from_secs(1));
-        let done = self.held.is_some_and(|it| it.done);
+        // What is being removed is gone by the time of this order, and here again after it.
+        let stays = self.removing.take().is_none();
+        let done = self.held.is_some_and(|it| stays && it.done && !it.missing);
         self.held =
             Some(Held { on, length, ordered_at: cx.now, ends_at, order, done, missing: false });
     }
