@@ -218,12 +218,8 @@ impl Node {
 
     fn learn_answer(&mut self, cx: &mut Cx<'_>, order: OrderId, answer: &KernelAnswer) {
         if self.cleaning == Cleaning::Ordered(order) {
-            self.cleaning = match answer {
-                KernelAnswer::Failed(_) => Cleaning::Waiting,
-                KernelAnswer::Done | KernelAnswer::FenceRebuilt | KernelAnswer::TooLate => {
-                    Cleaning::Done
-                }
-            };
+            let failed = answer.refusal().is_some();
+            self.cleaning = if failed { Cleaning::Waiting } else { Cleaning::Done };
         }
         self.announcer.on_answer(cx, order, answer);
     }

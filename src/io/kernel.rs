@@ -8,6 +8,7 @@
 use std::cell::RefCell;
 use std::fmt;
 use std::io;
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
@@ -20,7 +21,7 @@ use smol::future::zip;
 use super::clock;
 use super::fence::watch::{WRITER, Watch};
 use super::fence::{Change, Fence, MARGIN};
-use super::netlink::addresses::{Addresses, Place};
+use super::netlink::addresses::{Addresses, Place, Unheld};
 use super::netlink::monitor::{Monitor, Picture};
 use super::packet::{Ear, Listener, Sender};
 use crate::model::{
@@ -92,6 +93,7 @@ impl KernelThread {
             listener,
             sender: Sender::open()?,
             slowest: slowest.clone(),
+            unheld: Vec::new(),
         };
         let (orders, inbox) = sync_channel(BACKLOG);
         let answer = deliver.clone();
@@ -126,12 +128,15 @@ struct Work {
     listener: Listener,
     sender: Sender,
     slowest: Arc<AtomicU32>,
+    /// What an earlier order of this batch could not hold: it is not announced either.
+    unheld: Vec<IpAddr>,
 }
 
 impl Work {
     fn run(mut self, inbox: &Receiver<Vec<(OrderId, KernelJob)>>, deliver: &Deliver) {
         while let Ok(batch) = inbox.recv() {
             self.addresses.forget();
+            self.unheld.clear();
             let answers = batch.into_iter().map(|(order, job)| (order, self.carry_out(job)));
             deliver(FromKernel::Answers(answers.collect()));
         }
@@ -142,13 +147,18 @@ impl Work {
             KernelJob::Answer { vips, until } => self.answer(&vips, until),
             KernelJob::Clean { vips } => self.clean(&vips),
             KernelJob::HoldAddress { link, vip, length, until } => {
-                self.hold(Place { link, vip, length }, until)
+                let answer = self.hold(Place { link, vip, length }, until);
+                self.unheld.extend((answer != KernelAnswer::Done).then_some(vip.0));
+                answer
             }
             KernelJob::Listen { links, vips } => self.listen(&links, &vips),
             KernelJob::RemoveAddress { link, vip, length } => {
                 done(self.addresses.remove(Place { link, vip, length }))
             }
             KernelJob::SendFrame { until, .. } if clock::now() >= until => KernelAnswer::TooLate,
+            KernelJob::SendFrame { frame, .. } if self.unheld.contains(&frame.ip()) => {
+                KernelAnswer::TooLate
+            }
             KernelJob::SendFrame { link, frame, .. } => done(self.sender.send(link, &frame)),
             KernelJob::Silence { vips, until } => self.fence(|it| it.silence(&vips, until)),
             KernelJob::Unfence { vips } => self.fence(|it| it.forget(&vips)),
@@ -167,7 +177,7 @@ impl Work {
                 KernelAnswer::Done => {}
                 KernelAnswer::FenceRebuilt => answer = KernelAnswer::FenceRebuilt,
                 // Whether it is open is unknown, so it has to be closed.
-                failed @ (KernelAnswer::Failed(_) | KernelAnswer::TooLate) => {
+                failed => {
                     self.close(vips, until);
                     return failed;
                 }
@@ -231,8 +241,10 @@ impl Work {
         }
         // Whole seconds, rounded down, but none would mean to remove it.
         let seconds = until.saturating_since(now).as_secs().clamp(1, u64::from(u32::MAX - 1));
-        if let Err(why) = self.addresses.hold(place, seconds as u32) {
-            return KernelAnswer::Failed(why);
+        match self.addresses.hold(place, seconds as u32) {
+            Ok(()) => {}
+            Err(Unheld::NotOurs(why)) => return KernelAnswer::NotOurs(why),
+            Err(Unheld::Refused(why)) => return KernelAnswer::Failed(why),
         }
         if clock::now() < until {
             return KernelAnswer::Done;

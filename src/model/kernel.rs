@@ -91,6 +91,18 @@ pub enum KernelAnswer {
     FenceRebuilt,
     /// The link or the kernel says no.
     Failed(String),
+    /// The address is there and is somebody else's: nothing was done.
+    NotOurs(String),
+}
+
+impl KernelAnswer {
+    /// Why the kernel said no, if it did.
+    pub fn refusal(&self) -> Option<&str> {
+        match self {
+            Self::Failed(why) | Self::NotOurs(why) => Some(why),
+            Self::Done | Self::TooLate | Self::FenceRebuilt => None,
+        }
+    }
 }
 
 /// A frame of ours about a VIP.
@@ -117,6 +129,17 @@ pub enum Frame {
         /// The VIP.
         ip: IpAddr,
     },
+}
+
+impl Frame {
+    /// The address it is about.
+    pub fn ip(&self) -> IpAddr {
+        match self {
+            Self::Probe { ip, .. } | Self::Announce { ip, .. } | Self::AnnounceReply { ip, .. } => {
+                *ip
+            }
+        }
+    }
 }
 
 /// A frame of somebody else's about a VIP.

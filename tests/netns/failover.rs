@@ -66,18 +66,13 @@ fn term_ipv6(cluster: &mut Cluster<'_>) -> String {
     planned(cluster)
 }
 
-/// Linux makes the route of a new IPv6 address a moment after it says the address is there:
-/// on a loaded machine, this many probes later at most.
-const LATE_ROUTE: usize = 5;
-
 fn planned(cluster: &mut Cluster<'_>) -> String {
     let watch = cluster.settle("n1", &["n2", "n3"]);
     let outcome = takeover(cluster, &watch, "n1", |it| _ = it.signal("n1", Signal::SIGTERM));
     let status = cluster.ended("n1", Duration::from_secs(5));
     assert!(status.success(), "n1 ends with {status}");
     assert!(outcome.took < LEASE / 2, "the Lease was not released: {outcome}");
-    let most = if cluster.watched().is_ipv6() { LATE_ROUTE } else { 0 };
-    assert!(outcome.seen.lost <= most, "{outcome}\n{}", watch.story(outcome.since));
+    assert!(outcome.seen.lost == 0, "{outcome}\n{}", watch.story(outcome.since));
     assert!(!has_address("n1", &cluster.watched().to_string()), "n1 leaves its address");
     never_two(&watch, outcome.since);
     outcome.to_string()
@@ -94,7 +89,7 @@ fn term_dual(cluster: &mut Cluster<'_>) -> String {
     let outcome = takeover(cluster, &watch, "n1", |it| _ = it.signal("n1", Signal::SIGTERM));
     watch6.only("n2", SLACK);
     let seen6 = gap6.end();
-    let good = outcome.seen.lost == 0 && seen6.lost <= LATE_ROUTE;
+    let good = outcome.seen.lost == 0 && seen6.lost == 0;
     assert!(good, "{outcome}; IPv6: {}", Lost(seen6));
     for watch in [&watch, &watch6] {
         never_two(watch, outcome.since);

@@ -118,8 +118,7 @@ fn foreign_vip_on_a_node(cluster: &mut Cluster<'_>) -> String {
         cluster.ended(node, Duration::from_secs(5));
     }
     assert!(has_address("n1", &vip), "an address that was not ours is gone");
-    // The fence may remember for a while that this node once wanted to answer for it.
-    watch.only("n1", Duration::from_secs(20));
+    watch.only("n1", SLACK);
     format!("left alone: {}", told["vips"][0]["why"].as_str().unwrap_or_default())
 }
 

@@ -42,7 +42,12 @@ impl Foreign {
 
     /// Under a node's own name it waits for nobody, and so may not be trusted to be alone.
     pub fn leads_alone(&self, now: Nanos) -> bool {
-        self.leads(now) && !self.name.0.starts_with("node-")
+        self.leads(now) && !self.is_a_double()
+    }
+
+    /// It has a node's name.
+    pub fn is_a_double(&self) -> bool {
+        self.name.0.starts_with("node-")
     }
 }
 
@@ -115,6 +120,9 @@ impl World {
     /// It dies, and is back after a while; or it leaves as client-go does, releasing.
     pub fn foreign_stops(&mut self, span: Nanos, orderly: bool) {
         let Some(it) = &mut self.foreign else { return };
+        // What it took from a node of its own name, which may not know yet, it must not give
+        // to another: the two of one name are one to everybody else.
+        let orderly = orderly && !it.is_a_double();
         let led = it.leads(self.now);
         it.down_until = self.now + span;
         (it.seen, it.leads_until) = (None, 0);

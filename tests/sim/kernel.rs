@@ -29,7 +29,7 @@ pub struct Kernel {
     pub fences: Fences,
     /// Nobody has flushed the ruleset.
     pub table: bool,
-    ours: BTreeMap<Vip, u64>,
+    pub ours: BTreeMap<Vip, u64>,
     pub live: BTreeMap<Vip, Live>,
     /// The number that the link gets when it comes again.
     pub next_link: LinkIndex,
@@ -208,6 +208,9 @@ impl Kernel {
             KernelJob::HoldAddress { link, vip, length, until } => {
                 if self.link.is_none_or(|it| it.index != *link) {
                     return (KernelAnswer::Failed("no such link".into()), told);
+                }
+                if self.own.iter().any(|(ip, _)| *ip == vip.0) {
+                    return (KernelAnswer::NotOurs("it is another's".into()), told);
                 }
                 let seconds = (until.saturating_since(it.read_at).as_secs()).max(1);
                 let ends = it.mono + seconds.saturating_mul(SEC) + it.rng.below(LATENESS);

@@ -65,6 +65,8 @@ pub struct KernelThread {
     lead: Duration,
     links: Vec<LinkIndex>,
     vips: Vec<Vip>,
+    /// What could not be held is not announced in the same batch.
+    unheld: Vec<Vip>,
     pub cleaned: bool,
     pub failed_at: Option<Nanos>,
 }
@@ -87,6 +89,9 @@ enum Outcome {
     Rebuilt,
     TooLate,
     Failed,
+    NotOurs,
+    /// It is about an address that is not there.
+    Dropped,
 }
 
 impl KernelThread {
@@ -482,6 +487,11 @@ impl World {
             return Outcome::Failed;
         }
         match &job {
+            KernelJob::SendFrame { frame, .. }
+                if self.procs[proc].thread.unheld.contains(&Vip(frame.ip())) =>
+            {
+                return Outcome::Dropped;
+            }
             KernelJob::SendFrame { link, frame, until } => {
                 return self.send_frame(proc, *link, *frame, *until);
             }
@@ -503,6 +513,7 @@ impl World {
             KernelAnswer::FenceRebuilt => Outcome::Rebuilt,
             KernelAnswer::TooLate => Outcome::TooLate,
             KernelAnswer::Failed(_) => Outcome::Failed,
+            KernelAnswer::NotOurs(_) => Outcome::NotOurs,
         }
     }
 
@@ -576,6 +587,8 @@ impl World {
             }
             Outcome::Good => KernelAnswer::Done,
             Outcome::Rebuilt => KernelAnswer::FenceRebuilt,
+            Outcome::Dropped => KernelAnswer::TooLate,
+            Outcome::NotOurs => KernelAnswer::NotOurs("it is another's".into()),
             Outcome::TooLate => {
                 self.procs[proc].thread.failed_at = Some(self.now);
                 KernelAnswer::TooLate
@@ -587,8 +600,14 @@ impl World {
         };
         self.note(|| (format!("kernel-{host}"), format!("{job:?} -> {answer:?}")));
         let thread = &mut self.procs[proc].thread;
+        if let KernelJob::HoldAddress { vip, .. } = job
+            && answer != KernelAnswer::Done
+        {
+            thread.unheld.push(vip);
+        }
         thread.answers.push((order, answer));
         if last {
+            thread.unheld.clear();
             let answers = std::mem::take(&mut thread.answers);
             self.deliver(proc, Input::Kernel(answers));
         }

@@ -205,6 +205,23 @@ fn a_flushed_ruleset_is_rebuilt_and_said() {
 }
 
 #[test]
+fn an_address_of_somebody_elses_is_not_fenced() {
+    let fenced = |it: &World| {
+        let kernel = &it.hosts[0].kernel;
+        it.vips.iter().any(|vip| kernel.ours.contains_key(vip) && !kernel.live.contains_key(vip))
+    };
+    let mut told = story(1).act(|it| {
+        let vips = it.vips.clone();
+        it.hosts[0].kernel.own.extend(vips.iter().map(|it| (it.0, 32)));
+    });
+    told = told.start("node-0").after(secs(5));
+    told = told
+        .expect_refusal(0, |it| matches!(it, Refusal::Kernel { why } if why.contains("another")));
+    told = told.never(secs(30), fenced).stop("node-0");
+    told.after(secs(3)).never(secs(30), |it| !it.hosts[0].kernel.ours.is_empty());
+}
+
+#[test]
 fn a_fence_that_was_flushed_closes_again_when_the_right_ends() {
     story(2)
         .led_by("node-0")

@@ -81,6 +81,11 @@ impl Story {
         self.done()
     }
 
+    pub fn never(mut self, span: Nanos, is_so: impl Fn(&World) -> bool) -> Self {
+        assert!(!self.go(span, is_so), "it is so: {}", self.scene());
+        self.done()
+    }
+
     pub fn pause(self, node: &str, span: Nanos) -> Self {
         self.act(|it| it.pause(at(node), span))
     }

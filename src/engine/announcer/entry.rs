@@ -96,14 +96,8 @@ impl Entry {
     }
 
     pub fn on_answer(&mut self, cx: &mut Cx<'_>, vip: Vip, order: OrderId, answer: &KernelAnswer) {
-        let good = match answer {
-            KernelAnswer::Done | KernelAnswer::FenceRebuilt => true,
-            KernelAnswer::TooLate | KernelAnswer::Failed(_) => false,
-        };
-        let failed = match answer {
-            KernelAnswer::Failed(why) => Some((why.clone(), cx.now + KERNEL_AGAIN)),
-            KernelAnswer::Done | KernelAnswer::FenceRebuilt | KernelAnswer::TooLate => None,
-        };
+        let good = matches!(answer, KernelAnswer::Done | KernelAnswer::FenceRebuilt);
+        let failed = answer.refusal().map(|why| (why.to_owned(), cx.now + KERNEL_AGAIN));
         if let Some(held) = self.held.as_mut().filter(|it| it.order == order) {
             match answer {
                 KernelAnswer::Done | KernelAnswer::FenceRebuilt => held.done = true,
@@ -111,6 +105,11 @@ impl Entry {
                 // removed one day.
                 KernelAnswer::Failed(_) => held.missing = !held.done,
                 KernelAnswer::TooLate => self.held = None,
+                // The fence is for addresses of ours: it must not deny another's.
+                KernelAnswer::NotOurs(_) => {
+                    self.held = None;
+                    self.unfence(cx, vip);
+                }
             }
             self.refused = failed.clone();
         }

@@ -87,17 +87,17 @@ impl Announcer {
     }
 
     pub fn on_answer(&mut self, cx: &mut Cx<'_>, order: OrderId, answer: &KernelAnswer) {
-        if self.listen == Some(order) && matches!(answer, KernelAnswer::Failed(_)) {
+        if self.listen == Some(order) && answer.refusal().is_some() {
             self.listening = None;
             self.listen_at = Some(cx.now + KERNEL_AGAIN);
         }
-        if self.verify == Some(order) && matches!(answer, KernelAnswer::Failed(_)) {
+        if self.verify == Some(order) && answer.refusal().is_some() {
             self.verify_at = Some(cx.now + KERNEL_AGAIN);
         }
         match answer {
             KernelAnswer::FenceRebuilt => self.on_fence_rebuilt(),
             KernelAnswer::TooLate => self.fence_late += 1,
-            KernelAnswer::Done | KernelAnswer::Failed(_) => {}
+            KernelAnswer::Done | KernelAnswer::Failed(_) | KernelAnswer::NotOurs(_) => {}
         }
         for (vip, it) in &mut self.vips {
             it.on_answer(cx, *vip, order, answer);

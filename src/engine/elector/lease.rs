@@ -224,7 +224,8 @@ impl LeaseElector {
                 if quiet || sabotaged(Sabotage::ReleaseBeforeSilent) {
                     self.role = Role::Follower;
                     self.releasing = Some(cx.now + RELEASE_FOR);
-                    self.write(cx, Asked::Release);
+                    self.retry_at = cx.now;
+                    self.release_when_due(cx);
                 }
             }
             Role::Follower if self.releasing.is_some() => self.release_when_due(cx),
@@ -320,7 +321,11 @@ impl LeaseElector {
             self.releasing = None;
         }
         self.known = Known::Nothing;
-        let wait = cx.rng.jittered(self.config.retry_period / 2);
+        let period = match self.releasing {
+            Some(_) => RELEASE_FOR / 10,
+            None => self.config.retry_period / 2,
+        };
+        let wait = cx.rng.jittered(period);
         self.retry_at = if self.contested { cx.now + wait } else { cx.now };
         self.contested = true;
     }

@@ -1,10 +1,13 @@
 //! Addresses of ours: added with an end, extended, removed. What is not ours is not touched.
 
 use std::collections::BTreeSet;
+use std::fmt;
 use std::io;
 use std::net::IpAddr;
+use std::thread::sleep;
+use std::time::Duration;
 
-use log::info;
+use log::{debug, info};
 use nix::errno::Errno;
 use nix::sys::socket::SockProtocol;
 
@@ -18,6 +21,29 @@ use crate::model::{Address, LinkIndex, Vip};
 const FLAGS: u32 = libc::IFA_F_NODAD | libc::IFA_F_NOPREFIXROUTE;
 /// The kernel that first knows `IFA_PROTO`.
 const FIRST_WITH_TAGS: (u32, u32) = (5, 18);
+
+/// The kernel makes an IPv6 address known to its routing in a work queue of its own, a few
+/// milliseconds later when it is busy: until then packets to the address are lost.
+const ROUTE_WAIT: Duration = Duration::from_micros(250);
+/// So often that is waited for.
+const ROUTE_WAITS: usize = 200;
+
+/// Why an address is not held.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub enum Unheld {
+    /// It is there, and somebody else's.
+    NotOurs(String),
+    /// The kernel does not want to.
+    Refused(String),
+}
+
+impl fmt::Display for Unheld {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::NotOurs(why) | Self::Refused(why) => f.write_str(why),
+        }
+    }
+}
 
 /// The kernel's addresses, as far as they are ours.
 #[derive(Debug)]
@@ -55,9 +81,13 @@ impl Addresses {
         self.known = None;
     }
 
-    /// Adds the address, or extends it.
-    pub fn hold(&mut self, place: Place, seconds: u32) -> Result<(), String> {
+    /// Adds the address, or extends it. Once it is there it can be reached.
+    pub fn hold(&mut self, place: Place, seconds: u32) -> Result<(), Unheld> {
         let there = self.there(place)?;
+        self.make(place, seconds, &there).map_err(Unheld::Refused)
+    }
+
+    fn make(&mut self, place: Place, seconds: u32, there: &[Found]) -> Result<(), String> {
         let same = there.iter().any(|it| it.length == place.length);
         let others = there.iter().filter(|it| it.length != place.length);
         // IPv6 keeps the old length of an address it has; IPv4 has room for both, so that
@@ -68,13 +98,27 @@ impl Addresses {
         self.add(place, seconds, same)?;
         if place.vip.0.is_ipv4() {
             others.clone().try_for_each(|it| self.delete(it))?;
+        } else if !same {
+            self.await_route(place.vip.0);
         }
         Ok(())
     }
 
+    /// An address that cannot be reached yet is held all the same.
+    fn await_route(&mut self, ip: IpAddr) {
+        for _ in 0..ROUTE_WAITS {
+            if survey::is_local(&mut self.socket, ip) {
+                return;
+            }
+            sleep(ROUTE_WAIT);
+        }
+        debug!(vip:% = ip; "the kernel has no local route to it yet");
+    }
+
     /// Removes the address, whatever its length; that it is not there is as good.
     pub fn remove(&mut self, place: Place) -> Result<(), String> {
-        self.there(place)?.iter().try_for_each(|it| self.delete(it))
+        let there = self.there(place).map_err(|it| it.to_string())?;
+        there.iter().try_for_each(|it| self.delete(it))
     }
 
     /// Removes those of `ips` that are ours, on all links.
@@ -97,11 +141,14 @@ impl Addresses {
     }
 
     /// What is there of ours; an error if any of it is not ours.
-    fn there(&mut self, place: Place) -> Result<Vec<Found>, String> {
-        let mut all = self.all()?;
+    fn there(&mut self, place: Place) -> Result<Vec<Found>, Unheld> {
+        let mut all = self.all().map_err(Unheld::Refused)?;
         all.retain(|it| it.link == place.link && it.ip == place.vip.0);
         match all.iter().find(|it| !self.is_ours(it)) {
-            Some(it) => Err(format!("{} is on {} already and is not ours", it.ip, name(it.link))),
+            Some(it) => {
+                let why = format!("{} is on {} already and is not ours", it.ip, name(it.link));
+                Err(Unheld::NotOurs(why))
+            }
             None => Ok(all),
         }
     }

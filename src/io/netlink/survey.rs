@@ -1,6 +1,7 @@
 //! Links, addresses and the default route, read at one time.
 
 use std::io;
+use std::net::IpAddr;
 
 use log::debug;
 use nix::sys::socket::SockProtocol;
@@ -37,6 +38,26 @@ pub fn default_link() -> io::Result<Option<LinkIndex>> {
 /// All addresses of all links.
 pub fn addresses(socket: &mut Socket) -> Result<Vec<Found>, Refused> {
     socket.dump(libc::RTM_GETADDR, &|it| it.put(&[0; 8]), &parse::address)
+}
+
+/// Whether packets to the address are delivered on this machine.
+pub fn is_local(socket: &mut Socket, ip: IpAddr) -> bool {
+    let mut writer = socket.compose();
+    writer.message(libc::RTM_GETROUTE, 0, |it| match ip {
+        IpAddr::V4(ip) => {
+            it.put(&[libc::AF_INET as u8, 32, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0]);
+            it.attribute(libc::RTA_DST, &ip.octets());
+        }
+        IpAddr::V6(ip) => {
+            it.put(&[libc::AF_INET6 as u8, 128, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0]);
+            it.attribute(libc::RTA_DST, &ip.octets());
+        }
+    });
+    let mut local = false;
+    socket.exchange(&writer, None, &mut |it| {
+        local |= it.kind == libc::RTM_NEWROUTE && it.body.get(7) == Some(&libc::RTN_LOCAL);
+    });
+    local
 }
 
 fn links(socket: &mut Socket) -> Result<Vec<Link>, Refused> {
