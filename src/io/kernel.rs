@@ -8,7 +8,6 @@
 use std::cell::RefCell;
 use std::fmt;
 use std::io;
-use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
@@ -48,7 +47,8 @@ pub struct KernelOptions {
 /// What comes from the kernel.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub enum FromKernel {
-    /// What became of a batch of orders, in their order.
+    /// What became of a batch of orders, in their order. A frame that went out is not worth
+    /// waking anybody for.
     Answers(Vec<(OrderId, KernelAnswer)>),
     /// A frame of somebody else's about a VIP.
     Heard(Heard),
@@ -93,7 +93,7 @@ impl KernelThread {
             listener,
             sender: Sender::open()?,
             slowest: slowest.clone(),
-            unheld: Vec::new(),
+            spoiled: Vec::new(),
         };
         let (orders, inbox) = sync_channel(BACKLOG);
         let answer = deliver.clone();
@@ -104,7 +104,7 @@ impl KernelThread {
         Ok((Self { orders, deliver, slowest }, fences, monitors))
     }
 
-    /// Has a batch done, in order; one delivery answers it.
+    /// Has a batch done, in order; one delivery at most answers it.
     pub fn order(&self, batch: Vec<(OrderId, KernelJob)>) {
         let Err(error) = self.orders.try_send(batch) else { return };
         let (why, batch) = match error {
@@ -128,27 +128,46 @@ struct Work {
     listener: Listener,
     sender: Sender,
     slowest: Arc<AtomicU32>,
-    /// What an earlier order of this batch could not hold: it is not announced either.
-    unheld: Vec<IpAddr>,
+    /// An earlier order of this batch failed for these, so those that build on it are left.
+    spoiled: Vec<Vip>,
 }
 
 impl Work {
     fn run(mut self, inbox: &Receiver<Vec<(OrderId, KernelJob)>>, deliver: &Deliver) {
         while let Ok(batch) = inbox.recv() {
             self.addresses.forget();
-            self.unheld.clear();
-            let answers = batch.into_iter().map(|(order, job)| (order, self.carry_out(job)));
-            deliver(FromKernel::Answers(answers.collect()));
+            self.spoiled.clear();
+            let mut answers = Vec::with_capacity(batch.len());
+            for (order, job) in batch {
+                let is_frame = matches!(job, KernelJob::SendFrame { .. });
+                let answer = self.carry_out(job);
+                if !is_frame || answer != KernelAnswer::Done {
+                    answers.push((order, answer));
+                }
+            }
+            if !answers.is_empty() {
+                deliver(FromKernel::Answers(answers));
+            }
         }
     }
 
     fn carry_out(&mut self, job: KernelJob) -> KernelAnswer {
         match job {
-            KernelJob::Answer { vips, until } => self.answer(&vips, until),
+            KernelJob::Answer { vips, until } => {
+                let answer = self.answer(&vips, until);
+                if !matches!(answer, KernelAnswer::Done | KernelAnswer::FenceRebuilt) {
+                    self.spoiled.extend(vips);
+                }
+                answer
+            }
             KernelJob::Clean { vips } => self.clean(&vips),
+            // Without its fence, it would end when the kernel gets to it.
+            KernelJob::HoldAddress { vip, .. } if self.spoiled.contains(&vip) => {
+                KernelAnswer::Failed("the fence before it could not be opened".into())
+            }
             KernelJob::HoldAddress { link, vip, length, until } => {
                 let answer = self.hold(Place { link, vip, length }, until);
-                self.unheld.extend((answer != KernelAnswer::Done).then_some(vip.0));
+                self.spoiled.extend((answer != KernelAnswer::Done).then_some(vip));
                 answer
             }
             KernelJob::Listen { links, vips } => self.listen(&links, &vips),
@@ -156,7 +175,7 @@ impl Work {
                 done(self.addresses.remove(Place { link, vip, length }))
             }
             KernelJob::SendFrame { until, .. } if clock::now() >= until => KernelAnswer::TooLate,
-            KernelJob::SendFrame { frame, .. } if self.unheld.contains(&frame.ip()) => {
+            KernelJob::SendFrame { frame, .. } if self.spoiled.contains(&Vip(frame.ip())) => {
                 KernelAnswer::TooLate
             }
             KernelJob::SendFrame { link, frame, .. } => done(self.sender.send(link, &frame)),

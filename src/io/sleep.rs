@@ -1,6 +1,12 @@
 //! Time that the machine sleeps: noticed, and waited through.
 
+use std::cell::Cell;
+use std::future::poll_fn;
 use std::io;
+use std::pin::pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, Wake, Waker};
+use std::thread::{self, Thread};
 use std::time::Duration;
 
 use async_io::Async;
@@ -70,31 +76,70 @@ impl Reading {
     }
 }
 
-/// A timer that counts through suspend. One wait at a time.
+/// When the loop is to go on at the latest, suspend or not. Its own thread waits for that
+/// moment, since every other that did would have to wake it; but such a wait stands still in
+/// suspend, so a timer of the boot clock stands behind it.
 #[derive(Debug)]
-pub struct BootTimer {
-    timer: Async<TimerFd>,
+pub struct Alarm {
+    at: Cell<Option<Instant>>,
+    behind: Async<TimerFd>,
 }
 
-impl BootTimer {
-    /// A timer that is not running.
+/// The timer behind the alarm does not wake the loop when that wakes by itself.
+const BEHIND: Duration = Duration::from_millis(20);
+
+impl Alarm {
+    /// An alarm that is not set.
     pub fn new() -> io::Result<Self> {
         let flags = TimerFlags::TFD_CLOEXEC | TimerFlags::TFD_NONBLOCK;
-        Ok(Self { timer: Async::new(TimerFd::new(ClockId::CLOCK_BOOTTIME, flags)?)? })
+        let behind = Async::new(TimerFd::new(ClockId::CLOCK_BOOTTIME, flags)?)?;
+        Ok(Self { at: Cell::new(None), behind })
     }
 
-    /// Waits until then; not at all if that has passed. May be dropped and called again.
+    /// Drives a future to its end on this thread.
+    pub fn drive<T>(&self, future: impl Future<Output = T>) -> T {
+        let mut future = pin!(future);
+        let waker = Waker::from(Arc::new(Sleeper(thread::current())));
+        loop {
+            self.at.set(None);
+            if let Poll::Ready(value) = future.as_mut().poll(&mut Context::from_waker(&waker)) {
+                return value;
+            }
+            match self.at.get() {
+                Some(at) => thread::park_timeout(at.saturating_since(clock::now())),
+                None => thread::park(),
+            }
+        }
+    }
+
+    /// Waits until then; not at all if that has passed. For one future at a time, which
+    /// [`Alarm::drive`] polls whenever it wakes. May be dropped and called again.
     pub async fn until(&self, at: Instant) -> io::Result<()> {
         if at <= clock::now() {
             return Ok(());
         }
-        let nanos = i64::try_from(at.as_nanos()).unwrap_or(i64::MAX);
+        let nanos = i64::try_from((at + BEHIND).as_nanos()).unwrap_or(i64::MAX);
         let end = Expiration::OneShot(TimeSpec::nanoseconds(nanos));
-        self.timer.get_ref().set(end, TimerSetTimeFlags::TFD_TIMER_ABSTIME)?;
-        while clock::now() < at {
-            self.timer.readable().await?;
-        }
-        Ok(())
+        self.behind.get_ref().set(end, TimerSetTimeFlags::TFD_TIMER_ABSTIME)?;
+        let come = poll_fn(|_| {
+            self.at.set(Some(at));
+            if at <= clock::now() { Poll::Ready(Ok(())) } else { Poll::Pending }
+        });
+        let slept = async {
+            while clock::now() < at {
+                self.behind.readable().await?;
+            }
+            Ok(())
+        };
+        smol::future::or(come, slept).await
+    }
+}
+
+struct Sleeper(Thread);
+
+impl Wake for Sleeper {
+    fn wake(self: Arc<Self>) {
+        self.0.unpark();
     }
 }
 
@@ -140,19 +185,19 @@ mod tests {
     }
 
     #[test]
-    fn a_boot_timer_ends_when_it_should_and_can_be_set_again() {
-        async_io::block_on(async {
-            let timer = BootTimer::new().unwrap();
+    fn an_alarm_ends_when_it_should_and_can_be_set_again() {
+        let alarm = Alarm::new().unwrap();
+        alarm.drive(async {
             let start = clock::now();
-            timer.until(Instant::from_nanos(0)).await.unwrap();
-            timer.until(start).await.unwrap();
+            alarm.until(Instant::from_nanos(0)).await.unwrap();
+            alarm.until(start).await.unwrap();
             // Given up half way, then sooner, then later than that.
-            let far = timer.until(start + Duration::from_secs(600));
+            let far = alarm.until(start + Duration::from_secs(600));
             let near = async_io::Timer::after(Duration::from_millis(20));
             smol::future::or(async { far.await.unwrap() }, async { _ = near.await }).await;
             for millis in [40, 30, 60, 61] {
                 let at = start + Duration::from_millis(millis);
-                timer.until(at).await.unwrap();
+                alarm.until(at).await.unwrap();
                 assert!(clock::now() >= at);
             }
             let spent = clock::now().saturating_since(start);
@@ -161,17 +206,19 @@ mod tests {
     }
 
     #[test]
-    fn a_boot_timer_left_after_its_end_does_not_end_the_next_wait() {
+    fn the_timer_behind_the_alarm_ends_the_wait_by_itself() {
+        let alarm = Alarm::new().unwrap();
         async_io::block_on(async {
-            let timer = BootTimer::new().unwrap();
-            let soon = clock::now() + Duration::from_millis(5);
-            // The timer fires unread while its wait is not polled.
-            let mut wait = Box::pin(timer.until(soon));
+            let at = clock::now() + Duration::from_millis(5);
+            alarm.until(at).await.unwrap();
+            assert!(clock::now() >= at);
+            // What fired while nobody waited does not end the next wait.
+            let mut wait = Box::pin(alarm.until(clock::now() + Duration::from_millis(5)));
             assert!(smol::future::poll_once(&mut wait).await.is_none());
-            async_io::Timer::after(Duration::from_millis(30)).await;
+            async_io::Timer::after(Duration::from_millis(50)).await;
             drop(wait);
             let at = clock::now() + Duration::from_millis(30);
-            timer.until(at).await.unwrap();
+            alarm.until(at).await.unwrap();
             assert!(clock::now() >= at);
         });
     }

@@ -50,7 +50,8 @@ pub enum KernelJob {
         /// Length of its prefix in bits.
         length: u8,
     },
-    /// Send a frame, unless `until` has passed when its turn comes.
+    /// Send a frame, unless `until` has passed when its turn comes, or an order before it in
+    /// the same batch could not hold its address. Answered only if it was not sent.
     SendFrame {
         /// Where.
         link: LinkIndex,

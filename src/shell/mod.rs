@@ -31,7 +31,7 @@ use crate::io::notify::Notifier;
 use crate::io::process::{Signal, Signals, entropy, host_id};
 use crate::io::recorder::Recorder;
 use crate::io::serve::{self, Door};
-use crate::io::sleep::{BootTimer, SleepGauge};
+use crate::io::sleep::{Alarm, SleepGauge};
 use crate::io::supervisor::Supervisor;
 use crate::io::{clock, lock, logger};
 use crate::model::{Author, Fences, Instant, KernelJob, OrderId, Role, Vip};
@@ -69,10 +69,11 @@ pub fn run(config: Config, reload: impl Fn() -> Result<Config, String>) -> Resul
     };
     let executor = LocalExecutor::new();
     let inbox = Inbox { from_watch, from_asked };
+    let alarm = Alarm::new().map_err(|it| format!("no timer of the boot clock: {it}"))?;
     // The reactor's own thread polls. Were it to share that with this one, each would wake
     // ten times to see whether the other does.
-    smol::future::block_on(executor.run(shell.live(&executor, inbox, answers, monitors, reload)))
-        .map_err(|it| format!("cannot go on: {it}"))
+    let life = shell.live(&executor, &alarm, inbox, answers, monitors, reload);
+    alarm.drive(executor.run(life)).map_err(|it| format!("cannot go on: {it}"))
 }
 
 struct Shell {
@@ -102,6 +103,7 @@ impl Shell {
     async fn live(
         mut self,
         executor: &LocalExecutor<'_>,
+        alarm: &Alarm,
         inbox: Inbox,
         answers: Sender<Input>,
         monitors: Monitors,
@@ -113,12 +115,11 @@ impl Shell {
         spawn(executor, logger::tell_repeats());
         self.serve(executor);
         let signals = Signals::listen()?;
-        let timer = BootTimer::new()?;
         let mut gauge = SleepGauge::new();
         let mut stop_asked = false;
         self.told_ready();
         loop {
-            let wake = self.next(&inbox, &signals, &timer).await?;
+            let wake = self.next(&inbox, &signals, alarm).await?;
             if gauge.slept().is_some() && self.turn(Input::Suspended) {
                 break;
             }
@@ -152,7 +153,7 @@ impl Shell {
 
     /// The next thing to handle. Whatever is handed to the node, it looks at the time first,
     /// so mail goes before a tick that is due: it may hold what the deadline waits for.
-    async fn next(&self, inbox: &Inbox, signals: &Signals, timer: &BootTimer) -> io::Result<Wake> {
+    async fn next(&self, inbox: &Inbox, signals: &Signals, alarm: &Alarm) -> io::Result<Wake> {
         let deadline = self.node.borrow().deadline().map(|it| it.at);
         if deadline.is_some_and(|at| at <= clock::now()) {
             smol::future::yield_now().await;
@@ -162,7 +163,7 @@ impl Shell {
         let alive_at = alive_at.map(|it| clock::now() + it);
         let tick = async {
             match [deadline, alive_at].into_iter().flatten().min() {
-                Some(at) => timer.until(at).await?,
+                Some(at) => alarm.until(at).await?,
                 None => std::future::pending().await,
             }
             Ok(Wake::Input(Input::Tick))

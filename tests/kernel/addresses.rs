@@ -104,13 +104,23 @@ story!(what_is_not_ours_is_neither_extended_nor_removed, |_| {
     for address in ["10.0.0.42", "fd00::42", "10.0.0.43"] {
         let words = format!("{address} is on eth0 already and is not ours");
         let held = edge.one(hold(address, soon(9_000)));
-        assert!(is_refusal(&held, &words), "{held:?}");
+        assert_eq!(held, KernelAnswer::NotOurs(words.clone()));
         let removed = edge.one(remove(address));
         assert!(is_refusal(&removed, &words), "{removed:?}");
     }
     edge.done([clean(&["10.0.0.42", "fd00::42", "10.0.0.43"])]);
     let seconds = |text: String| text.replace("899", "900").replace("898", "900");
     assert_eq!(seconds(ip("-j addr show dev eth0")), seconds(before));
+});
+
+story!(an_ipv6_address_is_reachable_once_it_is_held, |_| {
+    let mut edge = Edge::start();
+    for number in 1..=50 {
+        let text = format!("fd00::42:{number}");
+        edge.done([hold(&text, soon(9_000))]);
+        let route = ip(&format!("-6 route get {text}"));
+        assert!(route.starts_with("local"), "{route}");
+    }
 });
 
 story!(an_address_of_ours_with_another_length_takes_the_new_one, |_| {

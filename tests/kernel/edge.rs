@@ -48,19 +48,32 @@ impl Edge {
 
     /// Has a batch done and waits for the answers.
     pub fn order(&mut self, jobs: impl IntoIterator<Item = KernelJob>) -> Vec<KernelAnswer> {
-        let first = self.next + 1;
         let mut batch = Vec::new();
-        for job in jobs {
+        // A frame that went out has no answer; what is ordered last has one.
+        for job in jobs.into_iter().chain([KernelJob::VerifyFence]) {
             self.next += 1;
             batch.push((OrderId(self.next), job));
         }
+        let last = OrderId(self.next);
+        let frames: Vec<_> =
+            batch.iter().map(|it| matches!(it.1, KernelJob::SendFrame { .. })).collect();
         let ids: Vec<_> = batch.iter().map(|(id, _)| *id).collect();
         self.thread.order(batch);
         let of_this =
-            |it: &FromKernel| matches!(it, FromKernel::Answers(it) if it[0].0 == OrderId(first));
+            |it: &FromKernel| matches!(it, FromKernel::Answers(it) if it.last().unwrap().0 == last);
         let FromKernel::Answers(answers) = self.wait("answers", of_this) else { panic!() };
-        assert_eq!(answers.iter().map(|it| it.0).collect::<Vec<_>>(), ids);
-        answers.into_iter().map(|it| it.1).collect()
+        let mut answers = answers.into_iter().peekable();
+        let mut all: Vec<_> = ids
+            .into_iter()
+            .zip(frames)
+            .map(|(id, is_frame)| match answers.next_if(|it| it.0 == id) {
+                Some((_, answer)) => answer,
+                None if is_frame => KernelAnswer::Done,
+                None => panic!("{id:?} has no answer"),
+            })
+            .collect();
+        all.pop();
+        all
     }
 
     /// Has one job done.
@@ -160,5 +173,5 @@ pub fn clean(texts: &[&str]) -> KernelJob {
 }
 
 pub fn is_refusal(answer: &KernelAnswer, words: &str) -> bool {
-    matches!(answer, KernelAnswer::Failed(why) if why.contains(words))
+    answer.refusal().is_some_and(|why| why.contains(words))
 }

@@ -46,6 +46,19 @@ story!(clients_learn_from_what_is_announced, |lab| {
     }
 });
 
+story!(what_could_not_be_held_is_not_announced, |lab| {
+    ip("addr add 10.0.0.42/32 dev eth0");
+    lab.client.ip(&format!("neigh replace 10.0.0.42 lladdr {STRANGER} dev c0 nud stale"));
+    let mut edge = Edge::start();
+    let frame = Frame::Announce { mac: mac("eth0"), ip: "10.0.0.42".parse().unwrap() };
+    let batch = [hold("10.0.0.42", soon(9_000)), send(frame, soon(9_000))];
+    let [KernelAnswer::NotOurs(_), KernelAnswer::TooLate] = &edge.order(batch)[..] else {
+        panic!("it is announced")
+    };
+    let neighbour = lab.client.ip("neigh show 10.0.0.42 dev c0");
+    assert!(neighbour.contains(&STRANGER.to_string()), "{neighbour}");
+});
+
 story!(a_probe_changes_no_cache_and_finds_who_has_the_address, |lab| {
     let mut edge = Edge::start();
     edge.monitor();

@@ -274,7 +274,8 @@ impl World {
         if !it.is_settled() || self.hosts[host].lock != Some(proc) || !it.thread.cleaned {
             return;
         }
-        let recent = self.procs[proc].thread.failed_at.is_some_and(|at| at + 2 * SEC > self.now);
+        let recent = self.procs[proc].thread.failed_at;
+        let recent = recent.is_some_and(|at| at + 2 * SEC + 4 * self.faults.action_tail > self.now);
         if self.hosts[host].excuse.is_some_and(Excuse::is_noticed) && !recent {
             self.hosts[host].excuse = None;
         }

@@ -65,8 +65,8 @@ pub struct KernelThread {
     lead: Duration,
     links: Vec<LinkIndex>,
     vips: Vec<Vip>,
-    /// What could not be held is not announced in the same batch.
-    unheld: Vec<Vip>,
+    /// An earlier order of this batch failed for these, so those that build on it are left.
+    spoiled: Vec<Vip>,
     pub cleaned: bool,
     pub failed_at: Option<Nanos>,
 }
@@ -347,7 +347,9 @@ impl World {
         let now = self.local(proc);
         let host = self.procs[proc].host;
         self.note(|| (format!("node-{proc}"), format!("<- {input:?}")));
-        if let Some(excuse) = &mut self.hosts[host].excuse {
+        if self.hosts[host].lock == Some(proc)
+            && let Some(excuse) = &mut self.hosts[host].excuse
+        {
             excuse.slept &= input != Input::Suspended;
             excuse.flushed &= input != Input::RulesetChanged;
         }
@@ -488,9 +490,12 @@ impl World {
         }
         match &job {
             KernelJob::SendFrame { frame, .. }
-                if self.procs[proc].thread.unheld.contains(&Vip(frame.ip())) =>
+                if self.procs[proc].thread.spoiled.contains(&Vip(frame.ip())) =>
             {
                 return Outcome::Dropped;
+            }
+            KernelJob::HoldAddress { vip, .. } if self.procs[proc].thread.spoiled.contains(vip) => {
+                return Outcome::Failed;
             }
             KernelJob::SendFrame { link, frame, until } => {
                 return self.send_frame(proc, *link, *frame, *until);
@@ -600,16 +605,27 @@ impl World {
         };
         self.note(|| (format!("kernel-{host}"), format!("{job:?} -> {answer:?}")));
         let thread = &mut self.procs[proc].thread;
-        if let KernelJob::HoldAddress { vip, .. } = job
-            && answer != KernelAnswer::Done
-        {
-            thread.unheld.push(vip);
+        match &job {
+            KernelJob::HoldAddress { vip, .. } if answer != KernelAnswer::Done => {
+                thread.spoiled.push(*vip);
+            }
+            KernelJob::Answer { vips, .. }
+                if !matches!(answer, KernelAnswer::Done | KernelAnswer::FenceRebuilt) =>
+            {
+                thread.spoiled.extend(vips);
+            }
+            _ => {}
         }
-        thread.answers.push((order, answer));
+        // A frame that went out is not worth waking anybody for.
+        if answer != KernelAnswer::Done || !matches!(job, KernelJob::SendFrame { .. }) {
+            thread.answers.push((order, answer));
+        }
         if last {
-            thread.unheld.clear();
+            thread.spoiled.clear();
             let answers = std::mem::take(&mut thread.answers);
-            self.deliver(proc, Input::Kernel(answers));
+            if !answers.is_empty() {
+                self.deliver(proc, Input::Kernel(answers));
+            }
         }
         let it = &mut self.procs[proc];
         it.thread.stage = if it.thread.queue.is_empty() { Stage::Idle } else { Stage::Due };

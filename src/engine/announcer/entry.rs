@@ -103,7 +103,7 @@ impl Entry {
                 KernelAnswer::Done | KernelAnswer::FenceRebuilt => held.done = true,
                 // What it would not extend may be there all the same, so it is still to be
                 // removed one day.
-                KernelAnswer::Failed(_) => held.missing = !held.done,
+                KernelAnswer::Failed(_) => held.missing |= !held.done,
                 KernelAnswer::TooLate => self.held = None,
                 // The fence is for addresses of ours: it must not deny another's.
                 KernelAnswer::NotOurs(_) => {
@@ -239,6 +239,10 @@ impl Entry {
     pub fn hold(&mut self, cx: &mut Cx<'_>, vip: Vip, on: Usable, length: u8, until: Instant) {
         let short = !self.fenced && until.saturating_since(cx.now) < UNFENCED_LEAST;
         self.available = if short { Instant::from_nanos(0) } else { until };
+        if !self.fenced {
+            // What was to be removed, and could not be, answers again.
+            self.burst.get_or_insert((cx.now, 0));
+        }
         if short || !self.wants_hold(cx.now) || self.is_refused(cx.now) {
             return;
         }
@@ -257,7 +261,7 @@ impl Entry {
 
     fn wants_hold(&self, now: Instant) -> bool {
         let held = self.held.filter(|it| !it.missing && self.removing.is_none());
-        held.is_none_or(|it| it.extension(self.available).is_some_and(|at| at <= now))
+        held.is_none_or(|it| it.is_due(now, self.available))
     }
 
     /// Announces what is held, if it is time.
@@ -285,11 +289,11 @@ impl Entry {
     /// Keeps the address, but lets the kernel not answer for it.
     pub fn silence(&mut self, cx: &mut Cx<'_>, vip: Vip, keep_until: Option<Instant>) {
         self.stop_announcing();
-        let Some(held) = self.held else {
+        let Some(held) = self.held.filter(|it| !it.missing) else {
             return self.remove(cx, vip);
         };
         self.available = keep_until.unwrap_or(held.ends_at);
-        let extend = held.extension(self.available).is_some_and(|it| it <= cx.now);
+        let extend = held.is_due(cx.now, self.available);
         match self.gate {
             Gate::Closed { .. } if !extend || self.quiet_by.is_some() => {}
             // The kernel is known to remember the address for longer than it can live.

@@ -31,6 +31,14 @@ impl Held {
         let half = half_of(self.ordered_at, self.ends_at);
         (half + lifetime(half, until) > self.ends_at).then_some(half)
     }
+
+    /// Whether to extend now. While the loop is awake anyway, a little earlier than it would
+    /// wake for it.
+    pub(super) fn is_due(&self, now: Instant, until: Instant) -> bool {
+        let early = self.ordered_at + self.ends_at.saturating_since(self.ordered_at) * 2 / 5;
+        let sooner = early <= now && now + lifetime(now, until) > self.ends_at;
+        sooner || self.extension(until).is_some_and(|at| at <= now)
+    }
 }
 
 /// The kernel thread may get to an order this late without our being wrong about what it

@@ -11,6 +11,7 @@ use log::{debug, info};
 use nix::errno::Errno;
 use nix::sys::socket::SockProtocol;
 
+use super::super::clock;
 use super::message::Writer;
 use super::parse::Found;
 use super::socket::{Refused, Socket};
@@ -22,11 +23,12 @@ const FLAGS: u32 = libc::IFA_F_NODAD | libc::IFA_F_NOPREFIXROUTE;
 /// The kernel that first knows `IFA_PROTO`.
 const FIRST_WITH_TAGS: (u32, u32) = (5, 18);
 
-/// The kernel makes an IPv6 address known to its routing in a work queue of its own, a few
-/// milliseconds later when it is busy: until then packets to the address are lost.
-const ROUTE_WAIT: Duration = Duration::from_micros(250);
-/// So often that is waited for.
-const ROUTE_WAITS: usize = 200;
+/// The kernel makes an IPv6 address known to its routing in a work queue of its own, which
+/// waits for whoever changes links meanwhile: until then packets to the address are lost.
+/// So long that is waited for in all; half of what the last holder goes on serving.
+const ROUTE_WITHIN: Duration = Duration::from_millis(500);
+/// Between two looks.
+const ROUTE_LOOK: Duration = Duration::from_micros(250);
 
 /// Why an address is not held.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -106,11 +108,13 @@ impl Addresses {
 
     /// An address that cannot be reached yet is held all the same.
     fn await_route(&mut self, ip: IpAddr) {
-        for _ in 0..ROUTE_WAITS {
+        let (began, mut look) = (clock::now(), ROUTE_LOOK);
+        while clock::now() < began + ROUTE_WITHIN {
             if survey::is_local(&mut self.socket, ip) {
                 return;
             }
-            sleep(ROUTE_WAIT);
+            sleep(look);
+            look += ROUTE_LOOK;
         }
         debug!(vip:% = ip; "the kernel has no local route to it yet");
     }

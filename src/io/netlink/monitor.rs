@@ -6,6 +6,7 @@ use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::os::fd::{AsRawFd, OwnedFd};
+use std::thread;
 use std::time::Duration;
 
 use async_io::{Async, Timer};
@@ -28,6 +29,7 @@ const LONGEST: usize = 16 * 1024;
 const MOST: usize = 4_096;
 /// So many notifications are taken at a time.
 const BURST: usize = 256;
+const STACK: usize = 256 * 1024;
 const RETRY: Duration = Duration::from_secs(1);
 
 /// What was told of the kernel's network so far.
@@ -77,7 +79,7 @@ impl Monitor {
         loop {
             // Older than what is about to be read.
             while !matches!(self.receive(&mut [0; 16]), Err(Errno::EAGAIN)) {}
-            match smol::unblock(survey::everything).await {
+            match apart(survey::everything).await {
                 Ok(snapshot) => {
                     picture.borrow_mut().replace(&snapshot);
                     return tell(snapshot);
@@ -116,8 +118,16 @@ impl Monitor {
     }
 }
 
+/// On a thread of its own, which a pool would keep, and wake, for ever after.
+async fn apart<T: Send + 'static>(survey: fn() -> io::Result<T>) -> io::Result<T> {
+    let (tell, told) = smol::channel::bounded(1);
+    let thread = thread::Builder::new().name("survey".into()).stack_size(STACK);
+    thread.spawn(move || _ = tell.try_send(survey()))?;
+    told.recv().await.map_err(io::Error::other)?
+}
+
 async fn resurvey_default(picture: &RefCell<Picture>, tell: &dyn Fn(NetworkChange)) {
-    match smol::unblock(survey::default_link).await {
+    match apart(survey::default_link).await {
         Ok(link) if link == picture.borrow().default_link => {}
         Ok(link) => {
             picture.borrow_mut().default_link = link;
