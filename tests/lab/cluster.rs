@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::env;
 use std::fs;
 use std::net::IpAddr;
+use std::path::PathBuf;
 use std::process::Command;
 use std::time::Duration;
 
@@ -33,6 +34,7 @@ pub struct Cluster<'a> {
     /// The name of the Lease.
     pub lease: String,
     settings: BTreeMap<String, String>,
+    records: bool,
     daemons: BTreeMap<String, Daemon>,
 }
 
@@ -46,6 +48,7 @@ impl<'a> Cluster<'a> {
             vip6,
             lease: name.into(),
             settings: BTreeMap::new(),
+            records: false,
             daemons: BTreeMap::new(),
         };
         let config = lab.api.kubeconfig(name, ADDRESS, PORT).display().to_string();
@@ -82,6 +85,17 @@ impl<'a> Cluster<'a> {
             .set("vip_retryperiod", retry)
     }
 
+    /// Lets all daemons that start from now on write down what they are told, and when.
+    pub fn record(&mut self) -> &mut Self {
+        self.records = true;
+        self
+    }
+
+    /// Where a daemon writes down what it is told.
+    pub fn recording(&self, instance: &str) -> PathBuf {
+        PathBuf::from(format!("/run/{}-{instance}.record", self.lease))
+    }
+
     /// Starts a daemon on a node, under the node's name.
     pub fn start(&mut self, node: &str) {
         self.start_as(node, node, node);
@@ -99,6 +113,9 @@ impl<'a> Cluster<'a> {
             .env("PATH", path)
             .envs(&self.settings);
         command.env("vip_nodename", node).env("instance_name", instance);
+        if self.records {
+            command.env("edgevip_record", self.recording(instance));
+        }
         self.daemons.insert(instance.into(), Daemon::start(instance, &mut command));
     }
 

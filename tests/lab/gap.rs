@@ -31,6 +31,12 @@ struct Echo {
     after: Option<Duration>,
 }
 
+impl Echo {
+    fn came(&self) -> Option<Instant> {
+        Some(self.sent + self.after?)
+    }
+}
+
 /// What the client saw.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub struct Seen {
@@ -38,10 +44,13 @@ pub struct Seen {
     pub sent: usize,
     /// Of these, not answered.
     pub lost: usize,
-    /// From the first lost one to the next answered one, at worst.
+    /// From the first lost one until an answer came again, at worst. An echo that had to wait
+    /// for the neighbour cache counts from when its answer came, not from when it was sent.
     pub longest: Duration,
     /// When that began.
     pub began: Option<Instant>,
+    /// When the first answer came.
+    pub first: Option<Instant>,
 }
 
 impl Gap {
@@ -101,16 +110,19 @@ fn probe(ip: IpAddr, over: &AtomicBool) -> Vec<Echo> {
         next = (next + PERIOD).max(clock::now());
         listen(&mut echoes, next);
     }
-    // What is still under way gets its time, unless nothing is.
+    // What is still under way gets its time. Echoes do not overtake each other by more than a
+    // little, so that nothing is once the last one has come.
     let end = clock::now() + PATIENCE;
-    while clock::now() < end && echoes.iter().rev().take(500).any(|it| it.after.is_none()) {
+    while clock::now() < end && echoes.last().is_some_and(|it| it.after.is_none()) {
         listen(&mut echoes, (clock::now() + PERIOD).min(end));
     }
+    listen(&mut echoes, clock::now() + PERIOD * 5);
     echoes
 }
 
 fn seen(echoes: &[Echo]) -> Seen {
-    let mut seen = Seen { sent: echoes.len(), ..Seen::default() };
+    let first = echoes.iter().filter_map(Echo::came).min();
+    let mut seen = Seen { sent: echoes.len(), first, ..Seen::default() };
     let mut hole: Option<Instant> = None;
     for echo in echoes {
         let lost = echo.after.is_none_or(|it| it > PATIENCE);
@@ -119,7 +131,8 @@ fn seen(echoes: &[Echo]) -> Seen {
             hole.get_or_insert(echo.sent);
         }
         if let Some(began) = hole {
-            let long = echo.sent.saturating_since(began).max(PERIOD);
+            let until = if lost { echo.sent } else { echo.came().unwrap_or(echo.sent) };
+            let long = until.saturating_since(began).max(PERIOD);
             if long > seen.longest {
                 (seen.longest, seen.began) = (long, Some(began));
             }
@@ -145,8 +158,9 @@ mod tests {
         });
         let echoes: Vec<_> = echoes.collect();
         let found = seen(&echoes);
-        assert_eq!((found.sent, found.lost, found.longest), (10, 5, PERIOD * 3));
+        assert_eq!((found.sent, found.lost, found.longest), (10, 5, PERIOD * 4));
         assert_eq!(found.began, Some(echoes[4].sent));
+        assert_eq!(found.first, Some(echoes[0].sent + PERIOD));
     }
 
     #[test]
