@@ -32,12 +32,12 @@ impl Held {
         (half + lifetime(half, until) > self.ends_at).then_some(half)
     }
 
-    /// Whether to extend now. While the loop is awake anyway, a little earlier than it would
-    /// wake for it.
+    /// Whether to extend now. Just after a renewal, when no other moment gives more and the
+    /// loop is awake anyway, a little earlier than it would wake for it.
     pub(super) fn is_due(&self, now: Instant, until: Instant) -> bool {
-        let early = self.ordered_at + self.ends_at.saturating_since(self.ordered_at) * 2 / 5;
-        let sooner = early <= now && now + lifetime(now, until) > self.ends_at;
-        sooner || self.extension(until).is_some_and(|at| at <= now)
+        let given = self.ends_at.saturating_since(self.ordered_at);
+        let renewed = self.ordered_at + given * 2 / 5 <= now && lifetime(now, until) >= given;
+        renewed || self.extension(until).is_some_and(|at| at <= now)
     }
 }
 
