@@ -40,6 +40,11 @@ impl Relay {
     }
 }
 
+/// Hands a connection on to the API server, until either side ends it.
+pub fn hand_on(client: TcpStream) {
+    relay(client, Arc::default());
+}
+
 /// An end of either stream, orderly or not, ends both.
 fn relay(mut client: TcpStream, delay: Arc<AtomicU64>) {
     let Ok(mut server) = TcpStream::connect((ADDRESS, PORT)) else { return };
