@@ -12,6 +12,7 @@ mod failover;
 mod kernel;
 mod links;
 mod outcome;
+mod preserve;
 mod strangers;
 
 use std::panic::{AssertUnwindSafe, catch_unwind, set_hook};
@@ -46,6 +47,7 @@ fn main() -> ExitCode {
         elections::SCENARIOS,
         kernel::SCENARIOS,
         links::SCENARIOS,
+        preserve::SCENARIOS,
         strangers::SCENARIOS,
     ];
     let scenarios: Vec<_> = all.concat().into_iter().filter(|(name, _)| wanted(name)).collect();
