@@ -34,8 +34,8 @@ pub const SCENARIOS: &[Scenario] = &[
 
 /// What is told through the API may come so much later.
 const SOON: Duration = Duration::from_secs(10);
-/// How much later an answer of the API server is.
-const SLOW: Duration = Duration::from_millis(300);
+/// How long it takes to open a connection: a few ways there and back.
+const SLOW: Duration = Duration::from_millis(500);
 const LABEL: &str = "kube-vip.io/has-ip";
 
 fn node_label(cluster: &mut Cluster<'_>) -> String {
@@ -80,13 +80,12 @@ fn node_label_of_the_only_node(cluster: &mut Cluster<'_>) -> String {
     "goes with the daemon".into()
 }
 
-/// A label takes a connection of its own, so a few ways there and back; a stop that waits for
-/// nobody else is to wait for that.
+/// A label takes a connection of its own; a stop that waits for nobody else is to wait for that.
 fn node_label_slow_api(cluster: &mut Cluster<'_>) -> String {
     let relay = Relay::begin();
     let config = cluster.lab.api.kubeconfig("label-slow", RELAY, relay.port).display().to_string();
     cluster.set("k8s_config_file", &config);
-    relay.delay(SLOW);
+    relay.delay_opening(SLOW);
     node_label_of_the_only_node(cluster)
 }
 
