@@ -15,13 +15,12 @@ pub struct Daemon {
     /// Its name, which is also its log's.
     pub name: String,
     child: Child,
-    log: PathBuf,
 }
 
 impl Daemon {
     /// Starts the command.
     pub fn start(name: &str, command: &mut Command) -> Self {
-        let log = PathBuf::from(format!("/run/log/{name}.log"));
+        let log = log_path(name);
         let out = File::options().create(true).append(true).open(&log).expect("/run is ours");
         let child = command
             .stdin(Stdio::null())
@@ -29,7 +28,7 @@ impl Daemon {
             .stderr(out)
             .spawn()
             .unwrap_or_else(|fault| panic!("{command:?}: {fault}"));
-        Self { name: name.into(), child, log }
+        Self { name: name.into(), child }
     }
 
     /// Sends it a signal.
@@ -57,10 +56,28 @@ impl Daemon {
         Pid::from_raw(self.child.id() as i32)
     }
 
+    /// The most memory it has had in use at a time, in bytes.
+    pub fn most_memory(&self) -> u64 {
+        let status = fs::read_to_string(format!("/proc/{}/status", self.pid()));
+        let status = status.unwrap_or_default();
+        let most = status.lines().find_map(|it| it.strip_prefix("VmHWM:"));
+        let kib = most.and_then(|it| it.split_whitespace().next()?.parse::<u64>().ok());
+        kib.unwrap_or_else(|| panic!("{}: no VmHWM in {status:?}", self.name)) * 1024
+    }
+
     /// What it has said.
     pub fn log(&self) -> String {
-        fs::read_to_string(&self.log).unwrap_or_default()
+        log_of(&self.name)
     }
+}
+
+/// What a process of that name has said, whether it runs or not.
+pub fn log_of(name: &str) -> String {
+    fs::read_to_string(log_path(name)).unwrap_or_default()
+}
+
+fn log_path(name: &str) -> PathBuf {
+    format!("/run/log/{name}.log").into()
 }
 
 impl Drop for Daemon {

@@ -14,11 +14,13 @@ pub mod cluster;
 pub mod daemon;
 pub mod gap;
 pub mod keepalived;
+pub mod liar;
 pub mod net;
 pub mod packet;
 pub mod relay;
 pub mod sandbox;
 pub mod socket;
+pub mod supervisor;
 pub mod watch;
 
 use std::cell::Cell;

@@ -1,4 +1,4 @@
-//! A relay between the nodes and the API server, which can make answers slow.
+//! A relay between the nodes and the API server, which can make answers and new connections slow.
 
 use std::io::{Read, Write};
 use std::net::{Shutdown, TcpListener, TcpStream};
@@ -16,6 +16,7 @@ pub struct Relay {
     /// The port it listens on.
     pub port: u16,
     delay: Arc<AtomicU64>,
+    opening: Arc<AtomicU64>,
 }
 
 impl Relay {
@@ -24,20 +25,34 @@ impl Relay {
         let listener = TcpListener::bind((RELAY, 0)).expect("the management LAN is up");
         let port = listener.local_addr().expect("it is bound").port();
         let delay = Arc::<AtomicU64>::default();
-        let current = Arc::clone(&delay);
+        let opening = Arc::<AtomicU64>::default();
+        let (current, late) = (Arc::clone(&delay), Arc::clone(&opening));
         thread::spawn(move || {
             for client in listener.incoming().flatten() {
-                let delay = Arc::clone(&current);
-                thread::spawn(move || relay(client, delay));
+                let (delay, late) = (Arc::clone(&current), Arc::clone(&late));
+                thread::spawn(move || {
+                    thread::sleep(Duration::from_nanos(late.load(Ordering::Relaxed)));
+                    relay(client, delay);
+                });
             }
         });
-        Self { port, delay }
+        Self { port, delay, opening }
     }
 
     /// Every byte of an answer comes this much later from now on.
     pub fn delay(&self, delay: Duration) {
         self.delay.store(delay.as_nanos() as u64, Ordering::Relaxed);
     }
+
+    /// A connection takes this much longer to open from now on; those that are open do not.
+    pub fn delay_opening(&self, delay: Duration) {
+        self.opening.store(delay.as_nanos() as u64, Ordering::Relaxed);
+    }
+}
+
+/// Hands a connection on to the API server, until either side ends it.
+pub fn hand_on(client: TcpStream) {
+    relay(client, Arc::default());
 }
 
 /// An end of either stream, orderly or not, ends both.

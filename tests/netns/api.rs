@@ -9,17 +9,22 @@ use crate::Scenario;
 use crate::lab::api::RELAY;
 use crate::lab::cluster::Cluster;
 use crate::lab::gap::Gap;
-use crate::lab::millis;
+use crate::lab::liar::{Liar, Lie};
 use crate::lab::net::NODES;
 use crate::lab::relay::Relay;
 use crate::lab::watch::Watch;
-use crate::outcome::{LEASE, LIFETIME, Lost, SLACK, never_two, takeover_within};
+use crate::lab::{millis, wait_for};
+use crate::outcome::{LEASE, LIFETIME, Lost, SLACK, never_two, takeover, takeover_within};
 
 pub const SCENARIOS: &[Scenario] = &[
     ("api_hung", api_hung),
+    ("api_hung_lapse", api_hung_lapse),
     ("api_restarted", api_restarted),
     ("api_slow", api_slow),
     ("api_denies_at_start", api_denies_at_start),
+    ("api_lies_500", api_lies_500),
+    ("api_lies_garbage", api_lies_garbage),
+    ("api_lies_2gb_line", api_lies_2gb_line),
 ];
 
 const SLOW: Duration = Duration::from_millis(2_500);
@@ -38,6 +43,18 @@ fn api_hung(cluster: &mut Cluster<'_>) -> String {
     never_two(&watch, since);
     let after = millis(first.saturating_since(back));
     format!("{}, {heir} answers {after} ms after the API", Lost(gap.end()))
+}
+
+/// Until its leadership ends, a holder that is not renewed has its address all the time.
+fn api_hung_lapse(cluster: &mut Cluster<'_>) -> String {
+    let watch = cluster.settle("n1", &[]);
+    cluster.lab.api.pause();
+    watch.nobody(LEASE + LIFETIME);
+    let status = cluster.status_is("n1", "knows", |it| it["role"] == "follower");
+    let log = cluster.daemon("n1").log();
+    assert_eq!(status["readded"], 0, "the kernel let go of it first: {log}");
+    assert!(!log.contains("somebody removed"), "nobody did: {log}");
+    "nothing is put back".into()
 }
 
 fn api_restarted(cluster: &mut Cluster<'_>) -> String {
@@ -96,4 +113,62 @@ fn api_denies_at_start(cluster: &mut Cluster<'_>) -> String {
     watch.only("n1", Duration::from_secs(20));
     let first = watch.first(granted).expect("n1 has answered");
     format!("answers {} ms after it may", millis(first.saturating_since(granted)))
+}
+
+fn api_lies_500(cluster: &mut Cluster<'_>) -> String {
+    lied_to(cluster, Lie::Refusal)
+}
+
+fn api_lies_garbage(cluster: &mut Cluster<'_>) -> String {
+    lied_to(cluster, Lie::Garbage)
+}
+
+fn api_lies_2gb_line(cluster: &mut Cluster<'_>) -> String {
+    lied_to(cluster, Lie::LineWithoutEnd)
+}
+
+/// No daemon ever needs more, whatever it is told.
+const MEMORY: u64 = 16 << 20;
+/// So many lies at least are told to each.
+const LIES: usize = 4;
+
+/// First the holder alone is lied to, then everybody, then nobody.
+fn lied_to(cluster: &mut Cluster<'_>, lie: Lie) -> String {
+    let liar = Liar::begin();
+    let config = cluster.lab.api.kubeconfig("lied-to", RELAY, liar.port).display().to_string();
+    cluster.set("k8s_config_file", &config);
+    let watch = cluster.settle("n1", &["n2", "n3"]);
+    let since = clock::now();
+    let outcome = takeover(cluster, &watch, "n1", |_| liar.lie(lie, &["n1"]));
+    enough(&liar, &["n1"]);
+
+    liar.lie(lie, &NODES);
+    watch.nobody(LEASE + LIFETIME);
+    enough(&liar, &NODES);
+    for node in NODES {
+        cluster.status_is(node, "knows that it is lied to", |it| it["api"]["fault"].is_string());
+    }
+    liar.repent();
+    let honest = clock::now();
+    let heir = watch.someone(LEASE + SLACK);
+    for node in NODES.into_iter().filter(|it| *it != heir) {
+        cluster.follows(node, &heir);
+    }
+    let first = watch.first(honest).expect("the heir has answered");
+    let mut most = 0;
+    for node in NODES {
+        let daemon = cluster.daemon(node);
+        assert!(!daemon.log().contains("panicked"), "{node}: {}", daemon.log());
+        most = most.max(daemon.most_memory());
+    }
+    assert!(cluster.all_run(), "a daemon has ended");
+    assert!(most < MEMORY, "{} KiB in use", most >> 10);
+    never_two(&watch, since);
+    let after = millis(first.saturating_since(honest));
+    format!("{outcome}; {heir} answers {after} ms after the truth; {} KiB at most", most >> 10)
+}
+
+fn enough(liar: &Liar, nodes: &[&str]) {
+    let told = wait_for(Duration::from_secs(20), || nodes.iter().all(|it| liar.told(it) >= LIES));
+    assert!(told, "lies told: {:?}", nodes.iter().map(|it| liar.told(it)).collect::<Vec<_>>());
 }
