@@ -144,7 +144,9 @@ impl Node {
             self.retired_at
                 .map(|at| plain(at + LINGER, "linger ends"))
                 .filter(|it| it.at > self.now),
-            self.stopping_at.map(|at| plain(at + STOP_WITHIN, "stop ends")),
+            self.stopping_at
+                .map(|at| plain(at + STOP_WITHIN, "stop ends"))
+                .filter(|it| it.at > self.now),
         ]
         .into_iter()
         .flatten()
@@ -177,7 +179,7 @@ impl Node {
             candidates: self.reporter.candidates(),
             conflicts: self.announcer.conflicts,
             fence_rebuilds: self.announcer.fence_rebuilds,
-            readded: self.announcer.readded,
+            readded: self.announcer.readded_in_all,
             fence_late: self.announcer.fence_late,
         }
     }
@@ -234,8 +236,8 @@ impl Node {
         };
         self.network.learn(now, change);
         match gone {
-            Some(gone) => self.announcer.on_address_gone(&gone),
-            None => self.announcer.on_snapshot(&self.network),
+            Some(gone) => self.announcer.on_address_gone(now, &gone),
+            None => self.announcer.on_snapshot(now, &self.network),
         }
     }
 
@@ -256,10 +258,12 @@ impl Node {
     /// Since when we are on our way out, and since when we keep what we lost.
     fn note_transitions(&mut self, now: Instant, led: bool) {
         let leads = self.elector.leads_until().is_some();
-        self.retired_at = match (leads, self.stands) {
-            (true, true) => None,
-            (true, false) => self.retired_at.or(Some(now)),
-            (false, _) => self.retired_at.filter(|it| now < *it + LINGER),
+        let retires = (leads && !self.stands) || (!leads && self.elector.is_holding());
+        self.retired_at = match leads && self.stands {
+            true => None,
+            // Nobody else can answer yet.
+            false if retires => Some(now),
+            false => self.retired_at.filter(|it| now < *it + LINGER),
         };
         let others = self.elector.holder().is_some_and(|it| *it != self.config.me);
         if leads || others || self.retired_at.is_some() {
@@ -309,13 +313,13 @@ impl Node {
             answering: self.announcer.is_answering(*vip),
             refusal: refusal.clone().or_else(|| self.announcer.refusal(*vip)),
             stranger: self.announcer.stranger(*vip),
+            readded: self.announcer.readded(*vip),
         });
         let truth = Truth {
             vips: vips.collect(),
             holder: self.elector.holder(),
             leads: self.elector.leads_until().is_some(),
             api_fault: self.elector.fault(),
-            readded: self.announcer.readded,
             rebuilds: self.announcer.fence_rebuilds,
         };
         self.reporter.reconcile(cx, &truth);
@@ -326,7 +330,9 @@ impl Node {
             return false;
         };
         let done = self.announcer.is_gone() && self.elector.is_retired();
-        done || at + STOP_WITHIN <= now
+        // What is under way may be what the next holder waits for.
+        let late = at + STOP_WITHIN <= now && !self.elector.is_writing();
+        (done && self.reporter.has_told()) || late
     }
 
     /// Why this node may not stand at all.

@@ -27,6 +27,8 @@ pub(crate) struct Reporter {
     candidates: Candidates,
     /// Off once RBAC has said no.
     events: Events,
+    /// The last Event that no answer has come for.
+    event: Option<RequestId>,
 }
 
 #[derive(Debug, Default)]
@@ -34,7 +36,6 @@ struct Told {
     vips: BTreeMap<Vip, VipTold>,
     holder: Option<NodeName>,
     api_fault: Option<ApiFaultKind>,
-    readded: u64,
     rebuilds: u64,
     leads: bool,
 }
@@ -44,6 +45,7 @@ struct VipTold {
     answering: bool,
     refusal: Option<Refusal>,
     stranger: Option<Mac>,
+    readded: u64,
 }
 
 #[derive(Debug)]
@@ -76,7 +78,6 @@ pub(crate) struct Truth<'a> {
     pub holder: Option<&'a NodeName>,
     pub leads: bool,
     pub api_fault: Option<&'a ApiFault>,
-    pub readded: u64,
     pub rebuilds: u64,
 }
 
@@ -85,6 +86,8 @@ pub(crate) struct VipTruth {
     pub answering: bool,
     pub refusal: Option<Refusal>,
     pub stranger: Option<Mac>,
+    /// How often somebody removed it, and it was put back.
+    pub readded: u64,
 }
 
 impl Reporter {
@@ -97,6 +100,7 @@ impl Reporter {
             label: Label { wanted: None, written: None, asked: None, try_at: now, backoff },
             candidates: Candidates { count: None, asked: None, ask_at: now },
             events: Events::Untried(None),
+            event: None,
         }
     }
 
@@ -119,6 +123,7 @@ impl Reporter {
                 }
             }
         }
+        self.event.take_if(|it| *it == request);
         if self.events == Events::Untried(Some(request)) {
             self.events = match reply {
                 SideReply::Done => Events::Written,
@@ -144,6 +149,11 @@ impl Reporter {
         self.candidates.count
     }
 
+    /// Whether the cluster has been told all there is to tell.
+    pub fn has_told(&self) -> bool {
+        self.event.is_none() && (!self.label_node || self.label_is_right())
+    }
+
     pub fn deadline(&self, leads: bool) -> Option<Deadline> {
         let count = (leads && self.candidates.asked.is_none())
             .then_some(Deadline { at: self.candidates.ask_at, why: "count the candidates" });
@@ -161,9 +171,10 @@ impl Reporter {
             }
             // What goes only to come back in a moment was not given up.
             let pauses = told.answering && !it.answering && it.refusal.is_none();
-            if pauses && truth.readded > self.told.readded {
+            if it.readded > told.readded {
                 cx.act(Action::Tell(Notice::Readded(it.vip)));
             }
+            told.readded = it.readded;
             if !it.answering && told.answering && !pauses {
                 cx.act(Action::Tell(Notice::Released(it.vip)));
             }
@@ -180,7 +191,8 @@ impl Reporter {
                 told.stranger = Some(mac);
                 cx.act(Action::Tell(Notice::Conflict(it.vip, mac)));
                 let message = format!("the host with MAC {mac} uses {}", it.vip);
-                self.events.write(cx, &self.me, true, "AddressConflict", message);
+                let event = self.events.write(cx, &self.me, true, "AddressConflict", message);
+                self.event = event.or(self.event);
             }
         }
         self.told.vips.retain(|vip, told| {
@@ -204,7 +216,8 @@ impl Reporter {
                 false => ("LeadershipEnded", "no longer holds the control-plane VIP"),
             };
             let message = format!("{} {says}", self.me);
-            self.events.write(cx, &self.me, false, reason, message);
+            let event = self.events.write(cx, &self.me, false, reason, message);
+            self.event = event.or(self.event);
         }
         let fault = truth.api_fault.map(|it| it.kind);
         match truth.api_fault {
@@ -219,7 +232,6 @@ impl Reporter {
             cx.act(Action::Tell(Notice::FenceRebuilt));
         }
         self.told.rebuilds = truth.rebuilds;
-        self.told.readded = truth.readded;
     }
 
     fn count(&mut self, cx: &mut Cx<'_>, truth: &Truth<'_>) {
@@ -255,9 +267,9 @@ impl Events {
         warning: bool,
         reason: &str,
         message: String,
-    ) {
+    ) -> Option<RequestId> {
         let tried = match self {
-            Self::Forbidden => return,
+            Self::Forbidden => return None,
             Self::Untried(request) => Some(request),
             Self::Written => None,
         };
@@ -266,6 +278,7 @@ impl Events {
         if let Some(tried) = tried {
             *tried = Some(request);
         }
+        Some(request)
     }
 }
 

@@ -34,7 +34,7 @@ use crate::io::serve::{self, Door};
 use crate::io::sleep::{Alarm, SleepGauge};
 use crate::io::supervisor::Supervisor;
 use crate::io::{clock, lock, logger};
-use crate::model::{Author, Fences, Instant, KernelJob, OrderId, Role, Vip};
+use crate::model::{Author, Fences, Instant, KernelJob, OrderId, Vip};
 use api::Api;
 
 /// What the watch may say before it waits for the loop.
@@ -65,7 +65,7 @@ pub fn run(config: Config, reload: impl Fn() -> Result<Config, String>) -> Resul
         recorder,
         supervisor: Supervisor::from_env(),
         config,
-        last_role: None,
+        last_line: String::new(),
     };
     let executor = LocalExecutor::new();
     let inbox = Inbox { from_watch, from_asked };
@@ -84,7 +84,7 @@ struct Shell {
     notifier: Option<Notifier>,
     recorder: Option<Recorder>,
     supervisor: Option<Supervisor>,
-    last_role: Option<Role>,
+    last_line: String,
 }
 
 /// The mail. A server may say on a watch what it likes, so that waits for room. The rest is
@@ -302,10 +302,10 @@ impl Shell {
         let Some(supervisor) = &self.supervisor else {
             return;
         };
-        let status = self.node.borrow().status(now);
-        if self.last_role != Some(status.role) {
-            self.last_role = Some(status.role);
-            supervisor.status(&telling::one_line(&status));
+        let line = telling::one_line(&self.node.borrow().status(now));
+        if self.last_line != line {
+            supervisor.status(&line);
+            self.last_line = line;
         }
     }
 }

@@ -13,17 +13,30 @@ struct Header {
     config: Config,
 }
 
-/// Prints each input of the recording, and the actions that follow from it.
+/// Prints each input of the recording, and the actions that follow from it. After a torn
+/// line an input is missing, so what follows of the same process is left out.
 pub fn replay(path: &Path) -> Result<(), String> {
     let about = |it: &dyn std::fmt::Display| format!("{}: {it}", path.display());
     let mut header: Option<Header> = None;
     let mut node: Option<Node> = None;
+    let mut torn: Option<String> = None;
+    let mut goes_on = true;
     for line in recorder::read::<Input>(path).map_err(|it| about(&it))? {
-        match line.map_err(|it| about(&it))? {
+        let line = match line {
+            Ok(line) => line,
+            Err(error) => {
+                torn = torn.or(Some(about(&error)));
+                goes_on = false;
+                continue;
+            }
+        };
+        match line {
             Recorded::Header(it) => {
+                goes_on = true;
                 header = Some(serde_json::from_value(it).map_err(|it| about(&it))?);
                 node = None;
             }
+            Recorded::Input(..) if !goes_on => {}
             Recorded::Input(now, input) => {
                 let Some(header) = &header else {
                     return Err(about(&"not a recording: it has no header"));
@@ -38,5 +51,5 @@ pub fn replay(path: &Path) -> Result<(), String> {
             Recorded::Lost(count) => println!("{count} inputs were lost here"),
         }
     }
-    Ok(())
+    torn.map_or(Ok(()), Err)
 }

@@ -147,6 +147,9 @@ impl Proc {
 impl World {
     pub fn start(&mut self, proc: usize) {
         if self.procs[proc].runs() {
+            if self.procs[proc].stopping_since.is_some() {
+                self.schedule(SEC, Event::Start { proc });
+            }
             return;
         }
         let seed = self.rng.next_u64();

@@ -257,6 +257,18 @@ fn a_killed_holder_is_followed_through_a_slow_api_server() {
 }
 
 #[test]
+fn a_stop_through_a_slow_api_server_loses_nothing() {
+    story(2)
+        .led_by("node-0")
+        .act(|it| it.weather.slow = ms(2_500))
+        .after(secs(20))
+        .stop("node-0")
+        .expect_holder("node-1", secs(11))
+        .expect_cut_at_most(0)
+        .finish();
+}
+
+#[test]
 fn a_slow_kernel_delays_nothing_but_itself() {
     story(3)
         .led_by("node-0")

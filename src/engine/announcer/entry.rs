@@ -50,6 +50,8 @@ pub(super) struct Entry {
     /// Another node was heard to answer since this one went silent.
     pub succeeded: bool,
     pub stranger: Option<Mac>,
+    /// How often somebody removed it.
+    pub readded: u64,
 }
 
 /// Whether the address is known to be free.
@@ -92,6 +94,7 @@ impl Entry {
             available: Instant::from_nanos(0),
             succeeded: false,
             stranger: None,
+            readded: 0,
         }
     }
 
@@ -146,14 +149,17 @@ impl Entry {
         self.refused.take_if(|(_, again_at)| *again_at <= now);
     }
 
-    /// Notes that the address is gone, if it is the one meant. Returns whether it was.
-    pub fn lose(&mut self, is_meant: impl Fn(&Held) -> bool) -> bool {
+    /// Notes that the address is gone, if it is the one meant. Returns whether somebody
+    /// removed it: it may have come to its own end.
+    pub fn lose(&mut self, now: Instant, is_meant: impl Fn(&Held) -> bool) -> bool {
         let removing = self.removing.is_some();
         let Some(held) = self.held.as_mut().filter(|it| !removing && is_meant(it)) else {
             return false;
         };
         held.missing = true;
-        true
+        let removed = now < held.ends_at;
+        self.readded += u64::from(removed);
+        removed
     }
 
     /// The fence was ordered to open.
@@ -261,7 +267,7 @@ impl Entry {
 
     fn wants_hold(&self, now: Instant) -> bool {
         let held = self.held.filter(|it| !it.missing && self.removing.is_none());
-        held.is_none_or(|it| it.is_due(now, self.available))
+        held.is_none_or(|it| it.is_due(now, self.available, self.fenced))
     }
 
     /// Announces what is held, if it is time.
@@ -293,7 +299,7 @@ impl Entry {
             return self.remove(cx, vip);
         };
         self.available = keep_until.unwrap_or(held.ends_at);
-        let extend = held.is_due(cx.now, self.available);
+        let extend = held.is_due(cx.now, self.available, self.fenced);
         match self.gate {
             Gate::Closed { .. } if !extend || self.quiet_by.is_some() => {}
             // The kernel is known to remember the address for longer than it can live.
@@ -359,7 +365,7 @@ impl Entry {
         };
         let waits = self.removing.is_some() || (self.is_closed() && self.quiet_by.is_some());
         let extend = self.held.filter(|_| !waits);
-        let extend = extend.and_then(|it| it.extension(self.available));
+        let extend = extend.and_then(|it| it.extension(self.available, self.fenced));
         let extend = extend.into_iter().chain(self.gate_extension()).min();
         let extend = extend.filter(|_| self.refused.is_none());
         let extend = extend.map(|at| Deadline { at, why: "extend" });

@@ -27,17 +27,24 @@ impl Held {
 
     /// When half of what the kernel was given is over, if it can be given more then: each
     /// extension wakes every listener on the machine.
-    pub(super) fn extension(&self, until: Instant) -> Option<Instant> {
+    ///
+    /// Behind a fence it may outlive the right to it by part of a second: what is left of
+    /// that is not given away for being less than one.
+    pub(super) fn extension(&self, until: Instant, fenced: bool) -> Option<Instant> {
         let half = half_of(self.ordered_at, self.ends_at);
-        (half + lifetime(half, until) > self.ends_at).then_some(half)
+        let last = self.ends_at - KERNEL_DELAY;
+        if half + lifetime(half, until) > self.ends_at {
+            return Some(half);
+        }
+        (fenced && until > self.ends_at).then_some(last)
     }
 
     /// Whether to extend now. Just after a renewal, when no other moment gives more and the
     /// loop is awake anyway, a little earlier than it would wake for it.
-    pub(super) fn is_due(&self, now: Instant, until: Instant) -> bool {
+    pub(super) fn is_due(&self, now: Instant, until: Instant, fenced: bool) -> bool {
         let given = self.ends_at.saturating_since(self.ordered_at);
         let renewed = self.ordered_at + given * 2 / 5 <= now && lifetime(now, until) >= given;
-        renewed || self.extension(until).is_some_and(|at| at <= now)
+        renewed || self.extension(until, fenced).is_some_and(|at| at <= now)
     }
 }
 

@@ -24,6 +24,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use entry::{Claim, Entry, KERNEL_AGAIN, PROBE_AGAIN};
+use held::Held;
 
 use super::network::Network;
 use super::placement::{Placement, Wish};
@@ -59,7 +60,7 @@ pub(crate) struct Announcer {
     listen_at: Option<Instant>,
     doubted_at: Option<Instant>,
     pub conflicts: u64,
-    pub readded: u64,
+    pub readded_in_all: u64,
     pub fence_rebuilds: u64,
     pub fence_late: u64,
 }
@@ -76,7 +77,7 @@ impl Announcer {
             listen_at: None,
             doubted_at: None,
             conflicts: 0,
-            readded: 0,
+            readded_in_all: 0,
             fence_rebuilds: 0,
             fence_late: 0,
         }
@@ -113,21 +114,21 @@ impl Announcer {
     }
 
     /// An address went from the kernel, and it was not us.
-    pub fn on_address_gone(&mut self, gone: &Address) {
+    pub fn on_address_gone(&mut self, now: Instant, gone: &Address) {
         if sabotaged(Sabotage::ReaddForgotten) {
             return;
         }
         if let Some(it) = self.vips.get_mut(&Vip(gone.ip)) {
-            let lost = it.lose(|held| held.on.index == gone.link && held.length == gone.length);
-            self.readded += u64::from(lost);
+            let is_meant = |held: &Held| (held.on.index, held.length) == (gone.link, gone.length);
+            self.readded_in_all += u64::from(it.lose(now, is_meant));
         }
     }
 
     /// The kernel's addresses were read afresh.
-    pub fn on_snapshot(&mut self, network: &Network) {
+    pub fn on_snapshot(&mut self, now: Instant, network: &Network) {
         for (vip, it) in &mut self.vips {
-            let lost = it.lose(|held| held.done && !network.has(held.on.index, *vip));
-            self.readded += u64::from(lost);
+            let is_meant = |held: &Held| held.done && !network.has(held.on.index, *vip);
+            self.readded_in_all += u64::from(it.lose(now, is_meant));
         }
     }
 
@@ -221,6 +222,11 @@ impl Announcer {
     /// The prefix length it is held with.
     pub fn length(&self, vip: Vip) -> Option<u8> {
         Some(self.vips.get(&vip)?.held?.length)
+    }
+
+    /// How often somebody removed it.
+    pub fn readded(&self, vip: Vip) -> u64 {
+        self.vips.get(&vip).map_or(0, |it| it.readded)
     }
 
     /// The last stranger that claimed it.

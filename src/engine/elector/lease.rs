@@ -65,8 +65,7 @@ pub(crate) struct LeaseElector {
     poll_at: Instant,
     /// The last write met another's: a second time in a row is no race any more.
     contested: bool,
-    /// A release was begun: it is tried until then.
-    releasing: Option<Instant>,
+    releasing: Option<Releasing>,
     clash: bool,
     fault: Option<ApiFault>,
     answered_at: Option<Instant>,
@@ -95,6 +94,15 @@ enum Known {
         /// When we first saw this record. An edit beside the record is no renewal.
         since: Instant,
     },
+}
+
+/// A release was begun.
+#[derive(Clone, Copy, Debug)]
+struct Releasing {
+    /// One that failed is tried again until then.
+    retry_until: Instant,
+    /// One that is under way is waited for until then: the end of what was held.
+    give_up_at: Instant,
 }
 
 #[derive(Debug)]
@@ -152,7 +160,6 @@ impl LeaseElector {
             self.role = Role::Follower;
         }
         self.in_flight.take_if(|it| it.give_up_at <= now);
-        self.releasing.take_if(|it| *it <= now);
     }
 
     pub fn on_reply(&mut self, cx: &mut Cx<'_>, request: RequestId, reply: LeaseReply) {
@@ -218,12 +225,15 @@ impl LeaseElector {
         if self.in_flight.is_some() {
             return;
         }
+        self.releasing.take_if(|it| it.retry_until <= cx.now);
         match self.role {
             Role::Leader { .. } if stand => self.renew_when_due(cx),
-            Role::Leader { .. } => {
+            Role::Leader { until, .. } => {
                 if quiet || sabotaged(Sabotage::ReleaseBeforeSilent) {
                     self.role = Role::Follower;
-                    self.releasing = Some(cx.now + RELEASE_FOR);
+                    let retry_until = cx.now + RELEASE_FOR;
+                    let give_up_at = until.max(retry_until);
+                    self.releasing = Some(Releasing { retry_until, give_up_at });
                     self.retry_at = cx.now;
                     self.release_when_due(cx);
                 }
@@ -252,10 +262,19 @@ impl LeaseElector {
         matches!(self.role, Role::Leader { first: true, .. })
     }
 
+    /// Whether the Lease is held, or being given back.
+    pub fn is_holding(&self) -> bool {
+        self.leads_until().is_some() || self.releasing.is_some()
+    }
+
+    /// Whether an answer is awaited that changes what others may do.
+    pub fn is_writing(&self) -> bool {
+        self.in_flight.as_ref().is_some_and(|it| it.what != Asked::Read)
+    }
+
     /// Whether nothing is left to do after having been told to retire.
     pub fn is_retired(&self) -> bool {
-        let writing = self.in_flight.as_ref().is_some_and(|it| it.what != Asked::Read);
-        self.releasing.is_none() && self.leads_until().is_none() && !writing
+        !self.is_holding() && !self.is_writing()
     }
 
     pub fn holder(&self) -> Option<&NodeName> {
@@ -311,7 +330,8 @@ impl LeaseElector {
             Role::Follower => None,
         };
         let over = self.leads_until().map(|at| Deadline { at, why: "leadership ends" });
-        let released = self.releasing.map(|at| Deadline { at, why: "release given up" });
+        let released = self.releasing.filter(|_| self.in_flight.is_none());
+        let released = released.map(|it| Deadline { at: it.retry_until, why: "release given up" });
         [give_up, due, over, released].into_iter().flatten().min()
     }
 

@@ -96,7 +96,7 @@ impl LeaseElector {
         };
         let give_up_at = match (self.leads_until(), self.releasing) {
             (Some(until), _) => until.min(cx.now + patience),
-            (None, Some(until)) => until,
+            (None, Some(releasing)) => releasing.give_up_at,
             (None, None) => cx.now + patience,
         };
         let request = cx.next_request();
