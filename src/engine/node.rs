@@ -331,7 +331,8 @@ impl Node {
         };
         let done = self.announcer.is_gone() && self.elector.is_retired();
         // What is under way may be what the next holder waits for.
-        let late = at + STOP_WITHIN <= now && !self.elector.is_writing();
+        let waits = self.elector.is_writing() || self.retired_at.is_some();
+        let late = at + STOP_WITHIN <= now && !waits;
         (done && self.reporter.has_told()) || late
     }
 
