@@ -1,6 +1,7 @@
 //! What is asked of the API server, and when.
 
-use super::{Asked, InFlight, Known, LeaseElector, RELEASE_FOR, RELEASED_DURATION, Role, Whose};
+use super::known::{Known, Whose};
+use super::{Asked, InFlight, LeaseElector, RELEASE_FOR, RELEASED_DURATION, Role};
 use crate::engine::sabotage::{Sabotage, sabotaged};
 use crate::engine::{Action, Cx};
 use crate::model::{ApiFault, Instant, LeaseCall};
