@@ -9,7 +9,7 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use serde_json::Value;
 
-use super::sources::text;
+use super::values::spelled;
 use super::{KubeSettings, VipSetting, values, yaml};
 use crate::model::{ApiAccess, Bytes, ClientCertificate, Token};
 
@@ -288,7 +288,7 @@ fn entry<'a>(root: &'a Value, kind: &str, name: &str) -> Result<&'a Value, Strin
 }
 
 fn field(object: &Value, name: &str) -> Option<String> {
-    object.get(name).map(text).filter(|it| !it.is_empty())
+    object.get(name).map(spelled).filter(|it| !it.is_empty())
 }
 
 /// The parts of a server's URL.

@@ -8,11 +8,8 @@ use std::path::{Path, PathBuf};
 use serde_json::Value;
 
 use super::settings::{self, Setting};
-use super::values::{self, Kind};
+use super::values::{self, Kind, MAX_FILE};
 use super::{Fault, Notes, yaml};
-
-/// Files of more bytes than this are not read.
-pub const MAX_FILE: usize = 1 << 20;
 
 /// Everything that settings are read from.
 pub struct Sources<'a> {
@@ -237,7 +234,7 @@ impl Settings {
             let written = format!("{}: {key}", path.display());
             match (settings::by_key(&key), value) {
                 (Some(setting), value) => {
-                    let text = text(value);
+                    let text = values::spelled(value);
                     if counts(setting, &text) {
                         self.set(setting, &written, text, Origin::File(path.into()), notes);
                     }
@@ -281,19 +278,6 @@ fn parse(path: &Path, content: &str) -> Result<Value, String> {
         "json" => serde_json::from_str(content).map_err(|it| it.to_string()),
         "yaml" | "yml" => yaml::parse(content),
         _ => Err("of unknown kind; give a file that ends in .toml, .yaml, .yml or .json".into()),
-    }
-}
-
-/// The text that a value of a file would be as a variable.
-pub(super) fn text(value: &Value) -> String {
-    match value {
-        Value::Null => String::new(),
-        Value::String(text) => text.clone(),
-        Value::Bool(_) | Value::Number(_) | Value::Object(_) => value.to_string(),
-        Value::Array(items) if items.iter().any(|it| it.is_object() || it.is_array()) => {
-            value.to_string()
-        }
-        Value::Array(items) => items.iter().map(text).collect::<Vec<_>>().join(","),
     }
 }
 

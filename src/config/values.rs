@@ -3,6 +3,11 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use serde_json::Value;
+
+/// Files of more bytes than this are not read.
+pub const MAX_FILE: usize = 1 << 20;
+
 /// What may be written for a setting.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Kind {
@@ -190,6 +195,19 @@ fn distance(a: &[u8], b: &[u8]) -> usize {
         }
     }
     row.last().copied().unwrap_or_default()
+}
+
+/// The text that a value of a file would be as a variable.
+pub(super) fn spelled(value: &Value) -> String {
+    match value {
+        Value::Null => String::new(),
+        Value::String(text) => text.clone(),
+        Value::Bool(_) | Value::Number(_) | Value::Object(_) => value.to_string(),
+        Value::Array(items) if items.iter().any(|it| it.is_object() || it.is_array()) => {
+            value.to_string()
+        }
+        Value::Array(items) => items.iter().map(spelled).collect::<Vec<_>>().join(","),
+    }
 }
 
 #[cfg(test)]

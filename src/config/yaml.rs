@@ -7,7 +7,7 @@ use serde_json::{Map, Value};
 use yaml_rust2::parser::{Event, Parser};
 use yaml_rust2::scanner::TScalarStyle;
 
-use super::sources::MAX_FILE;
+use super::values::{self, MAX_FILE};
 
 const MAX_NODES: usize = 20_000;
 const MAX_DEPTH: usize = 64;
@@ -78,7 +78,7 @@ impl Tree {
             Some(Open::Sequence(items)) => items.push(value),
             Some(Open::Mapping { entries, key }) => match key.take() {
                 Some(key) => drop(entries.insert(key, value)),
-                None => *key = Some(super::sources::text(&value)),
+                None => *key = Some(values::spelled(&value)),
             },
         }
         Ok(())

@@ -18,8 +18,8 @@ use serde::{Deserialize, Serialize};
 
 pub use announcer::AnnouncerConfig;
 pub use elector::LeaseConfig;
+pub use network::LinkChoice;
 pub use node::{Config, Node};
-pub use placement::LinkChoice;
 pub use resolver::{Family, WantedVip};
 pub use rng::Rng;
 pub use sabotage::Sabotage;

@@ -4,13 +4,23 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::time::Duration;
 
-use super::placement::LinkChoice;
+use serde::{Deserialize, Serialize};
+
 use crate::model::{
     Address, Hardware, Instant, Link, LinkIndex, LinkName, Mac, NetworkChange, Refusal, Vip,
 };
 
 /// A carrier that is back sooner was never gone.
 const CARRIER_PATIENCE: Duration = Duration::from_millis(100);
+
+/// Which link carries the VIPs.
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
+pub enum LinkChoice {
+    /// The one with the VIP's subnet, else the one of the default route.
+    Auto,
+    /// This one.
+    Named(LinkName),
+}
 
 #[derive(Debug, Default)]
 pub(crate) struct Network {

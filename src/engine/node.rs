@@ -8,8 +8,8 @@ use serde::{Deserialize, Serialize};
 
 use super::announcer::{Announcer, AnnouncerConfig};
 use super::elector::{LeaseConfig, LeaseElector};
-use super::network::Network;
-use super::placement::{LINGER, LinkChoice, Placement, View, Wish};
+use super::network::{LinkChoice, Network};
+use super::placement::{LINGER, Placement, View, Wish};
 use super::reporter::{Reporter, Truth, VipTruth};
 use super::resolver::{Family, Resolver, WantedVip};
 use super::sabotage::{Sabotage, sabotaged};

@@ -3,24 +3,13 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use serde::{Deserialize, Serialize};
-
-use super::network::{Network, Usable};
-use crate::model::{Fences, Instant, LinkName, NodeName, Refusal, Vip};
+use super::network::{LinkChoice, Network, Usable};
+use crate::model::{Fences, Instant, NodeName, Refusal, Vip};
 
 /// An orderly hand-over leaves the old holder silent, and serving, for at most this long.
 pub(crate) const LINGER: Duration = Duration::from_secs(1);
 /// The peer's `vip_preserve_on_leadership_loss` keeps an address for ever; we do not.
 const PRESERVE: Duration = Duration::from_secs(300);
-
-/// Which link carries the VIPs.
-#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
-pub enum LinkChoice {
-    /// The one with the VIP's subnet, else the one of the default route.
-    Auto,
-    /// This one.
-    Named(LinkName),
-}
 
 /// What a VIP should be on this node.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]

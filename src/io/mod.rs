@@ -16,4 +16,5 @@ pub mod process;
 pub mod recorder;
 pub mod serve;
 pub mod sleep;
+pub mod sockopt;
 pub mod supervisor;

@@ -3,7 +3,7 @@
 
 use std::fmt;
 use std::io;
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 
 use nix::errno::Errno;
 use nix::sys::socket::{
@@ -11,6 +11,7 @@ use nix::sys::socket::{
 };
 
 use super::super::packet::filter::Program;
+use super::super::sockopt::set_option;
 use super::message::{Attributes, Message, Writer, messages, u32_at};
 
 const ERROR: u16 = libc::NLMSG_ERROR as u16;
@@ -187,13 +188,4 @@ pub fn listen(protocol: SockProtocol, groups: &[u32], filter: &Program) -> io::R
     let mask = groups.iter().fold(0, |mask, it| mask | 1 << (it - 1));
     socket::bind(fd.as_raw_fd(), &NetlinkAddr::new(0, mask))?;
     Ok(fd)
-}
-
-/// Sets an option that nix has no name for.
-pub fn set_option<T>(fd: BorrowedFd<'_>, level: i32, option: i32, value: &T) -> io::Result<()> {
-    let pointer = std::ptr::from_ref(value).cast();
-    // SAFETY: pointer and length describe `value`, which the kernel only reads.
-    let done =
-        unsafe { libc::setsockopt(fd.as_raw_fd(), level, option, pointer, size_of::<T>() as u32) };
-    Ok(Errno::result(done).map(drop)?)
 }

@@ -5,7 +5,7 @@ use std::io;
 use std::net::IpAddr;
 use std::os::fd::{AsFd, BorrowedFd};
 
-use crate::io::netlink::socket::set_option;
+use crate::io::sockopt::set_option;
 use crate::model::LinkIndex;
 
 /// Up to so many addresses are looked for in the kernel; of more, all that claims or asks
