@@ -142,7 +142,8 @@ impl Event {
                 ip_in(holder, "link set eth0 up");
             }
             Self::Address => {
-                ip_in(holder, &format!("addr flush dev eth0 to {}/32", system.vip()));
+                // A flush of ip's would go on until nobody puts the address back.
+                ip_in(holder, &format!("addr del {}/32 dev eth0", system.vip()));
             }
             Self::Ruleset => {
                 net::run(net::command_in(holder, "nft").args(["flush", "ruleset"]));

@@ -27,7 +27,8 @@ fn flushed_address(cluster: &mut Cluster<'_>) -> String {
     let gap = Gap::begin(cluster.vip);
     let since = clock::now();
     for round in 1..=5 {
-        ip_in("n1", &format!("addr flush dev eth0 to {}/32", cluster.vip));
+        // A flush of ip's would go on until nobody puts the address back.
+        ip_in("n1", &format!("addr del {}/32 dev eth0", cluster.vip));
         cluster.status_is("n1", "put back", |it| it["readded"].as_u64() >= Some(round));
         watch.only("n1", SLACK);
     }
