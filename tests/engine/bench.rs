@@ -8,7 +8,8 @@ use edgevip::engine::{
 use edgevip::model::{
     Address, ApiFault, ApiFaultKind, Author, Fences, Hardware, Heard, Instant, KernelAnswer,
     KernelJob, Lease, LeaseCall, LeaseRecord, LeaseReply, Link, LinkIndex, LinkName, Mac,
-    NetworkChange, NodeName, OrderId, RequestId, ResourceVersion, Status, Vip, WatchEvent,
+    NetworkChange, NodeName, OrderId, RequestId, ResourceVersion, SideCall, SideReply, Status, Vip,
+    WatchEvent,
 };
 
 pub const ME: &str = "n1";
@@ -47,6 +48,8 @@ pub struct Bench {
     owed: Vec<OrderId>,
     asked: Option<(RequestId, LeaseCall)>,
     watches: Vec<Option<ResourceVersion>>,
+    /// Events that the API server has not taken yet.
+    events: Vec<RequestId>,
 }
 
 /// The actions of one turn, and of the turns that kernel answers to it caused.
@@ -116,7 +119,7 @@ impl Bench {
         let now = Instant::from_nanos(1_000_000_000_000);
         let node = Node::new(config, Rng::from_seed(1), now);
         let (owed, watches) = (Vec::new(), Vec::new());
-        Self { node, now, led_since: now, owed, asked: None, watches }
+        Self { node, now, led_since: now, owed, asked: None, watches, events: Vec::new() }
     }
 
     pub fn network(&mut self) -> Turn {
@@ -127,7 +130,11 @@ impl Bench {
         }))
     }
 
+    /// Time passes, and what was said on the side is taken.
     pub fn advance(&mut self, by: Duration) {
+        for request in std::mem::take(&mut self.events) {
+            self.input(Input::Side { request, reply: SideReply::Done });
+        }
         self.now = self.now + by;
     }
 
@@ -150,6 +157,9 @@ impl Bench {
                     self.asked = Some((*request, call.clone()));
                 }
                 Action::Watch { from } => self.watches.push(from.clone()),
+                Action::Side { request, call: SideCall::Event { .. } } => {
+                    self.events.push(*request);
+                }
                 Action::Exit | Action::Side { .. } | Action::Tell(_) => {}
             }
         }
@@ -198,11 +208,12 @@ impl Bench {
         self.input(Input::Tick)
     }
 
-    pub fn renew_if_asked(&mut self) {
-        if self.asked.is_some() {
-            let reply = TestLease::mine(self).version(40).found();
-            self.reply(reply);
+    pub fn renew_if_asked(&mut self) -> Turn {
+        if self.asked.is_none() {
+            return Turn(Vec::new());
         }
+        let reply = TestLease::mine(self).version(40).found();
+        self.reply(reply)
     }
 
     pub fn deadline(&self) -> Instant {
