@@ -1,10 +1,12 @@
 //! Silent and answering, as a client sees it.
 
+use std::io::Write as _;
+use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use edgevip::io::clock;
 use edgevip::io::kernel::{FromKernel, KernelOptions};
-use edgevip::model::{KernelAnswer, KernelJob};
+use edgevip::model::{Frame, KernelAnswer, KernelJob};
 
 use crate::edge::*;
 use crate::lab::*;
@@ -39,6 +41,33 @@ story!(without_rights_the_fences_say_so, |_| {
     let (_, fences) = edgevip::io::fence::Fence::open(None, true);
     let why = Err("nftables needs CAP_NET_ADMIN".to_owned());
     assert_eq!((&fences.v4, &fences.v6), (&why, &why));
+});
+
+story!(an_address_whose_fence_cannot_be_opened_is_not_held, |_| {
+    let mut edge = Edge::start();
+    // Another program has our tables for its own, as long as it lives.
+    let mut other = Command::new("nft").arg("-i").stdin(Stdio::piped()).spawn().unwrap();
+    let tables = "add table arp edgevip { flags owner; }\nadd table ip6 edgevip { flags owner; }\n";
+    other.stdin.as_mut().unwrap().write_all(tables.as_bytes()).unwrap();
+    eventually("both tables", || run("nft list tables").lines().count() == 2);
+    for vip in BOTH {
+        let frame = Frame::Announce { mac: mac("eth0"), ip: vip.parse().unwrap() };
+        let frame = KernelJob::SendFrame { link: index("eth0"), frame, until: soon(9_000) };
+        let batch = [answer(&[vip], soon(9_000)), hold(vip, soon(9_000)), frame];
+        let answers = edge.order(batch);
+        let [KernelAnswer::Failed(_), KernelAnswer::Failed(why), KernelAnswer::TooLate] =
+            &answers[..]
+        else {
+            panic!("{answers:?}")
+        };
+        assert!(why.contains("fence"), "{why}");
+        assert!(address("eth0", vip).is_none(), "{vip} would answer without a fence");
+    }
+    other.kill().unwrap();
+    other.wait().unwrap();
+    eventually("the tables' end", || run("nft list tables").is_empty());
+    edge.order([answer(&BOTH, soon(9_000)), hold(BOTH[0], soon(9_000))]);
+    assert!(address("eth0", BOTH[0]).is_some());
 });
 
 story!(a_silent_address_does_not_answer_but_serves_who_knows_it, |lab| {
