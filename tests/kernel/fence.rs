@@ -111,7 +111,7 @@ story!(a_silent_address_asks_nobody, |lab| {
     for (ip, unknown) in [(BOTH[0], "10.0.0.77"), (BOTH[1], "fd00::77")] {
         let ping = format!("ping -c1 -W1 -I {ip} {unknown}");
         let words: Vec<&str> = ping.split(' ').collect();
-        std::process::Command::new(words[0]).args(&words[1..]).output().unwrap();
+        Command::new(words[0]).args(&words[1..]).output().unwrap();
         assert_eq!(asks(Duration::from_millis(200)), None, "{ip}");
         edge.done([answer(&BOTH, soon(60_000))]);
         std::process::Command::new(words[0]).args(&words[1..]).output().unwrap();
