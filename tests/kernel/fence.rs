@@ -114,7 +114,7 @@ story!(a_silent_address_asks_nobody, |lab| {
         Command::new(words[0]).args(&words[1..]).output().unwrap();
         assert_eq!(asks(Duration::from_millis(200)), None, "{ip}");
         edge.done([answer(&BOTH, soon(60_000))]);
-        std::process::Command::new(words[0]).args(&words[1..]).output().unwrap();
+        Command::new(words[0]).args(&words[1..]).output().unwrap();
         assert_eq!(asks(Duration::from_millis(200)), Some(()), "{ip}");
         edge.done([silence(&BOTH, soon(63_000))]);
     }
