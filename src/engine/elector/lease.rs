@@ -35,7 +35,7 @@ use crate::model::{
     ApiFault, Author, Instant, Lease, LeaseReply, NodeName, RequestId, ResourceVersion, WatchEvent,
 };
 
-/// How long a release is tried.
+/// How long a release that fails is tried again.
 const RELEASE_FOR: Duration = Duration::from_secs(1);
 /// What a released record says, as client-go writes it.
 const RELEASED_DURATION: Duration = Duration::from_secs(1);
