@@ -155,7 +155,7 @@ impl Work {
         match job {
             KernelJob::Answer { vips, until } => {
                 let answer = self.answer(&vips, until);
-                if !matches!(answer, KernelAnswer::Done | KernelAnswer::FenceRebuilt) {
+                if !answer.is_good() {
                     self.spoiled.extend(vips);
                 }
                 answer
@@ -167,7 +167,7 @@ impl Work {
             }
             KernelJob::HoldAddress { link, vip, length, until } => {
                 let answer = self.hold(Place { link, vip, length }, until);
-                self.spoiled.extend((answer != KernelAnswer::Done).then_some(vip));
+                self.spoiled.extend((!answer.is_good()).then_some(vip));
                 answer
             }
             KernelJob::Listen { links, vips } => self.listen(&links, &vips),

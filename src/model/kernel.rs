@@ -97,6 +97,11 @@ pub enum KernelAnswer {
 }
 
 impl KernelAnswer {
+    /// Whether what was ordered is so now.
+    pub fn is_good(&self) -> bool {
+        matches!(self, Self::Done | Self::FenceRebuilt)
+    }
+
     /// Why the kernel said no, if it did.
     pub fn refusal(&self) -> Option<&str> {
         match self {

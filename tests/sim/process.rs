@@ -609,14 +609,8 @@ impl World {
         self.note(|| (format!("kernel-{host}"), format!("{job:?} -> {answer:?}")));
         let thread = &mut self.procs[proc].thread;
         match &job {
-            KernelJob::HoldAddress { vip, .. } if answer != KernelAnswer::Done => {
-                thread.spoiled.push(*vip);
-            }
-            KernelJob::Answer { vips, .. }
-                if !matches!(answer, KernelAnswer::Done | KernelAnswer::FenceRebuilt) =>
-            {
-                thread.spoiled.extend(vips);
-            }
+            KernelJob::HoldAddress { vip, .. } if !answer.is_good() => thread.spoiled.push(*vip),
+            KernelJob::Answer { vips, .. } if !answer.is_good() => thread.spoiled.extend(vips),
             _ => {}
         }
         // A frame that went out is not worth waking anybody for.

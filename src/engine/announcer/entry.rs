@@ -99,7 +99,7 @@ impl Entry {
     }
 
     pub fn on_answer(&mut self, cx: &mut Cx<'_>, vip: Vip, order: OrderId, answer: &KernelAnswer) {
-        let good = matches!(answer, KernelAnswer::Done | KernelAnswer::FenceRebuilt);
+        let good = answer.is_good();
         let failed = answer.refusal().map(|why| (why.to_owned(), cx.now + KERNEL_AGAIN));
         if let Some(held) = self.held.as_mut().filter(|it| it.order == order) {
             match answer {

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::fmt;
 use std::io;
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv6Addr};
 use std::thread::sleep;
 use std::time::Duration;
 
@@ -98,16 +98,16 @@ impl Addresses {
             others.clone().try_for_each(|it| self.delete(it))?;
         }
         self.add(place, seconds, same)?;
-        if place.vip.0.is_ipv4() {
-            others.clone().try_for_each(|it| self.delete(it))?;
-        } else if !same {
-            self.await_route(place.vip.0);
+        match place.vip.0 {
+            IpAddr::V4(_) => others.clone().try_for_each(|it| self.delete(it))?,
+            IpAddr::V6(ip) if !same => self.await_route(ip),
+            IpAddr::V6(_) => {}
         }
         Ok(())
     }
 
     /// An address that cannot be reached yet is held all the same.
-    fn await_route(&mut self, ip: IpAddr) {
+    fn await_route(&mut self, ip: Ipv6Addr) {
         let (began, mut look) = (clock::now(), ROUTE_LOOK);
         while clock::now() < began + ROUTE_WITHIN {
             if survey::is_local(&mut self.socket, ip) {

@@ -1,7 +1,7 @@
 //! Links, addresses and the default route, read at one time.
 
 use std::io;
-use std::net::IpAddr;
+use std::net::Ipv6Addr;
 
 use log::debug;
 use nix::sys::socket::SockProtocol;
@@ -41,17 +41,11 @@ pub fn addresses(socket: &mut Socket) -> Result<Vec<Found>, Refused> {
 }
 
 /// Whether packets to the address are delivered on this machine.
-pub fn is_local(socket: &mut Socket, ip: IpAddr) -> bool {
+pub fn is_local(socket: &mut Socket, ip: Ipv6Addr) -> bool {
     let mut writer = socket.compose();
-    writer.message(libc::RTM_GETROUTE, 0, |it| match ip {
-        IpAddr::V4(ip) => {
-            it.put(&[libc::AF_INET as u8, 32, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0]);
-            it.attribute(libc::RTA_DST, &ip.octets());
-        }
-        IpAddr::V6(ip) => {
-            it.put(&[libc::AF_INET6 as u8, 128, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0]);
-            it.attribute(libc::RTA_DST, &ip.octets());
-        }
+    writer.message(libc::RTM_GETROUTE, 0, |it| {
+        it.put(&[libc::AF_INET6 as u8, 128, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0]);
+        it.attribute(libc::RTA_DST, &ip.octets());
     });
     let mut local = false;
     socket.exchange(&writer, None, &mut |it| {
