@@ -76,9 +76,13 @@ impl Tree {
         match self.open.last_mut() {
             None => self.root = Some(value),
             Some(Open::Sequence(items)) => items.push(value),
-            Some(Open::Mapping { entries, key }) => match key.take() {
-                Some(key) => drop(entries.insert(key, value)),
-                None => *key = Some(values::spelled(&value)),
+            Some(Open::Mapping { entries, key }) => match (key.take(), value) {
+                (Some(key), value) => drop(entries.insert(key, value)),
+                // Keys in keys, each spelt out in the next, would double with each level.
+                (None, Value::Object(_) | Value::Array(_)) => {
+                    return Err("a key that is a mapping or a list is not understood");
+                }
+                (None, value) => *key = Some(values::spelled(&value)),
             },
         }
         Ok(())
@@ -125,6 +129,9 @@ mod tests {
         );
         assert!(parse(&"- a\n".repeat(MAX_NODES + 1)).unwrap_err().contains("too many"));
         assert!(parse(&" ".repeat(MAX_FILE + 1)).is_err());
+        let keys_in_keys = format!("{}{}", "{".repeat(40), "}".repeat(40));
+        assert!(parse(&keys_in_keys).unwrap_err().contains("key"));
+        assert!(parse("? [a]\n: b\n").unwrap_err().contains("key"));
         assert!(parse("a: [").is_err());
     }
 }
