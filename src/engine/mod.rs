@@ -12,12 +12,13 @@ mod rng;
 mod sabotage;
 mod watch;
 
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
 pub use announcer::AnnouncerConfig;
-pub use elector::LeaseConfig;
+pub use elector::{FailBack, LeaseConfig, ProbeRule, QuorumConfig, QuorumTiming};
 pub use network::LinkChoice;
 pub use node::{Config, Node};
 pub use resolver::{Family, WantedVip};
@@ -27,8 +28,9 @@ pub use sabotage::Sabotage;
 pub use sabotage::sabotage;
 
 use crate::model::{
-    ApiFault, Heard, Instant, KernelAnswer, KernelJob, LeaseCall, LeaseReply, Mac, NetworkChange,
-    NodeName, OrderId, Refusal, RequestId, ResourceVersion, SideCall, SideReply, Vip, WatchEvent,
+    ApiFault, ClusterCall, Envelope, Farewell, Heard, Instant, KernelAnswer, KernelJob, LeaseCall,
+    LeaseReply, Mac, NetworkChange, NodeName, OrderId, Probe, Refusal, RequestId, ResourceVersion,
+    SideCall, SideReply, StoreRecord, Vip, WatchEvent,
 };
 
 /// Something that happened. The only way in.
@@ -52,6 +54,28 @@ pub enum Input {
     },
     /// The kernel has links, addresses or routes other than before.
     Network(NetworkChange),
+    /// An operator asks something of the cluster.
+    Order {
+        /// To be named in [`Action::Answer`].
+        request: RequestId,
+        /// What is asked.
+        call: ClusterCall,
+    },
+    /// A member of the quorum, or one who says so, was heard; the key was right.
+    Peer {
+        /// Where it came from.
+        address: SocketAddr,
+        /// What it said.
+        envelope: Box<Envelope>,
+    },
+    /// The answer to [`Action::Probe`].
+    Probed {
+        /// What was asked.
+        probe: Probe,
+        /// Why it failed, if it did.
+        #[serde(default)]
+        failure: Option<String>,
+    },
     /// The configuration was read again, and these parts of it apply at once.
     Reload {
         /// The VIPs that are wanted from now on.
@@ -70,6 +94,14 @@ pub enum Input {
     },
     /// The process was asked to stop.
     Stop,
+    /// The answer to [`Action::Store`].
+    Stored {
+        /// Which.
+        number: u64,
+        /// Why it is not on disk, if it is not.
+        #[serde(default)]
+        failure: Option<String>,
+    },
     /// The machine slept: the boot clock has gained on the monotonic one.
     Suspended,
     /// A deadline passed. Always safe to repeat.
@@ -81,8 +113,17 @@ pub enum Input {
 /// Something to do. The only way out. Actions are performed in order.
 #[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
 pub enum Action {
+    /// The answer to an operator's [`Input::Order`]: what happened, or why nothing did.
+    Answer {
+        /// Whose question.
+        request: RequestId,
+        /// In words.
+        outcome: Result<String, String>,
+    },
     /// The process may end: nothing is left to do.
     Exit,
+    /// Leave this for the next start. It comes before [`Action::Exit`], if at all.
+    Farewell(Farewell),
     /// Ask the kernel thread.
     Kernel {
         /// To be named in the answer.
@@ -99,12 +140,28 @@ pub enum Action {
         /// An answer after this is of no use; there must be an answer by then.
         give_up_at: Instant,
     },
+    /// Ask how this node is.
+    Probe(Probe),
+    /// Say this to a member.
+    Send {
+        /// Where it listens.
+        to: SocketAddr,
+        /// What to say.
+        envelope: Box<Envelope>,
+    },
     /// Ask something that no election waits for.
     Side {
         /// To be named in the answer.
         request: RequestId,
         /// What to ask.
         call: SideCall,
+    },
+    /// Write this to disk, whole and at once. At most one is under way at a time.
+    Store {
+        /// To be named in the answer.
+        number: u64,
+        /// What to write.
+        record: Box<StoreRecord>,
     },
     /// Something a user would notice: for the log, and for the user's command.
     Tell(Notice),

@@ -199,6 +199,10 @@ impl Node {
             Input::Lease { request, reply } => self.elector.on_reply(cx, request, reply),
             Input::Lock { held } => self.lock = Some(held),
             Input::Network(change) => self.learn_network(cx.now, change),
+            Input::Order { .. }
+            | Input::Peer { .. }
+            | Input::Probed { .. }
+            | Input::Stored { .. } => {}
             Input::Reload { vips, refresh } => {
                 self.resolver.want(vips, cx.now);
                 self.announcer.refresh_every(refresh);

@@ -4,6 +4,7 @@ mod access;
 mod kernel;
 mod lease;
 mod net;
+mod quorum;
 mod refusal;
 mod status;
 mod time;
@@ -15,6 +16,11 @@ pub use lease::{
     ResourceVersion, SideCall, SideReply, WatchEvent,
 };
 pub use net::{Address, Hardware, Link, LinkIndex, LinkName, Mac, NetworkChange, Vip};
+pub use quorum::{
+    Ailment, Assigned, ClusterCall, Entry, EntryId, Envelope, Epoch, Farewell, Hold, HoldAnswer,
+    HoldRefusal, Life, Member, MemberRole, Members, Message, Probe, Promised, RaftCall, Released,
+    Report, StoreRecord, Wishes, is_majority,
+};
 pub use refusal::Refusal;
 pub use status::{ApiStatus, LinkStatus, Role, Status, VipState, VipStatus};
 pub use time::Instant;

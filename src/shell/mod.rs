@@ -209,6 +209,11 @@ impl Shell {
     /// Everything that edgevip does to the world, but for what the kernel is asked.
     fn perform(&mut self, action: Action) -> bool {
         match action {
+            Action::Answer { .. }
+            | Action::Farewell(_)
+            | Action::Probe(_)
+            | Action::Send { .. }
+            | Action::Store { .. } => {}
             Action::Exit => return true,
             Action::Kernel { order, job } => self.kernel.order(vec![(order, job)]),
             Action::Lease { request, call, give_up_at } => {

@@ -71,10 +71,14 @@ impl Truth {
             | Input::Lease { .. }
             | Input::Lock { .. }
             | Input::Network(_)
+            | Input::Order { .. }
+            | Input::Peer { .. }
+            | Input::Probed { .. }
             | Input::Reload { .. }
             | Input::RulesetChanged
             | Input::Side { .. }
             | Input::Stop
+            | Input::Stored { .. }
             | Input::Suspended
             | Input::Tick
             | Input::Watch(_) => {}
@@ -122,10 +126,15 @@ impl Truth {
                 let late = !self.entitled_at(now) || self.entitled.is_none_or(|it| *until > it);
                 late.then(|| format!("S2: answers until {until:?}, entitled {:?}", self.entitled))
             }
-            Action::Exit
+            Action::Answer { .. }
+            | Action::Exit
+            | Action::Farewell(_)
             | Action::Kernel { .. }
             | Action::Lease { .. }
+            | Action::Probe(_)
+            | Action::Send { .. }
             | Action::Side { .. }
+            | Action::Store { .. }
             | Action::Tell(_)
             | Action::Watch { .. } => None,
         }

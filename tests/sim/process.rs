@@ -385,6 +385,11 @@ impl World {
         self.note(|| (format!("node-{proc}"), format!("{action:?}")));
         let last_of_batch = !matches!(self.procs[proc].todo.front(), Some(Action::Kernel { .. }));
         match action {
+            Action::Answer { .. }
+            | Action::Farewell(_)
+            | Action::Probe(_)
+            | Action::Send { .. }
+            | Action::Store { .. } => {}
             Action::Exit => self.exit(proc),
             Action::Kernel { order, job } => {
                 self.procs[proc].batch.push((order, job));

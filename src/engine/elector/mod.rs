@@ -2,6 +2,8 @@
 //! answer for a VIP.
 
 mod lease;
+mod quorum;
 
 pub use lease::LeaseConfig;
 pub(crate) use lease::LeaseElector;
+pub use quorum::{FailBack, ProbeRule, QuorumConfig, QuorumTiming};
