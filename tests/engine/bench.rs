@@ -160,7 +160,14 @@ impl Bench {
                 Action::Side { request, call: SideCall::Event { .. } } => {
                     self.events.push(*request);
                 }
-                Action::Exit | Action::Side { .. } | Action::Tell(_) => {}
+                Action::Answer { .. }
+                | Action::Exit
+                | Action::Farewell(_)
+                | Action::Probe(_)
+                | Action::Send { .. }
+                | Action::Side { .. }
+                | Action::Store { .. }
+                | Action::Tell(_) => {}
             }
         }
         Turn(actions)
@@ -253,9 +260,14 @@ impl Turn {
         let job = |it: &Action| match it {
             Action::Kernel { job: KernelJob::Unfence { .. }, .. } => None,
             Action::Kernel { job, .. } => Some(job.clone()),
-            Action::Exit
+            Action::Answer { .. }
+            | Action::Exit
+            | Action::Farewell(_)
             | Action::Lease { .. }
+            | Action::Probe(_)
+            | Action::Send { .. }
             | Action::Side { .. }
+            | Action::Store { .. }
             | Action::Tell(_)
             | Action::Watch { .. } => None,
         };
@@ -265,9 +277,14 @@ impl Turn {
     pub fn lease_call(&self) -> Option<LeaseCall> {
         self.0.iter().find_map(|it| match it {
             Action::Lease { call, .. } => Some(call.clone()),
-            Action::Exit
+            Action::Answer { .. }
+            | Action::Exit
+            | Action::Farewell(_)
             | Action::Kernel { .. }
+            | Action::Probe(_)
+            | Action::Send { .. }
             | Action::Side { .. }
+            | Action::Store { .. }
             | Action::Tell(_)
             | Action::Watch { .. } => None,
         })
