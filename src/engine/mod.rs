@@ -65,6 +65,8 @@ pub enum Input {
     Peer {
         /// Where it came from.
         address: SocketAddr,
+        /// What its time to live, or hop limit, was on arrival: 255 if nobody forwarded it.
+        ttl: u8,
         /// What it said.
         envelope: Box<Envelope>,
     },
