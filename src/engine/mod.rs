@@ -18,7 +18,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 pub use announcer::AnnouncerConfig;
-pub use elector::{FailBack, LeaseConfig, ProbeRule, QuorumConfig, QuorumTiming};
+pub use elector::{Election, FailBack, LeaseConfig, ProbeRule, QuorumConfig, QuorumTiming};
 pub use network::LinkChoice;
 pub use node::{Config, Node};
 pub use resolver::{Family, WantedVip};

@@ -83,6 +83,11 @@ impl Network {
         self.addresses.iter().any(|it| it.link == link && it.ip == vip.0)
     }
 
+    /// Whether the address is in a subnet of this node's own: nobody forwards in between.
+    pub fn is_on_link(&self, ip: IpAddr) -> bool {
+        self.addresses.iter().any(|it| !it.ours && is_subnet(it) && it.covers(ip))
+    }
+
     pub fn link(&self, index: LinkIndex) -> Option<&Link> {
         self.links.get(&index).map(|it| &it.link)
     }

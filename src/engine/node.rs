@@ -1,27 +1,30 @@
 //! One node: the machine of machines. Every input goes through the same five phases:
 //! time, learn, place, reconcile, return.
 
-use std::collections::BTreeMap;
+mod status;
+
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
 use super::announcer::{Announcer, AnnouncerConfig};
-use super::elector::{LeaseConfig, LeaseElector};
+use super::elector::{Election, Elector, Surroundings};
 use super::network::{LinkChoice, Network};
-use super::placement::{LINGER, Placement, View, Wish};
+use super::placement::{Case, LINGER, Placement, View, Wish};
 use super::reporter::{Reporter, Truth, VipTruth};
 use super::resolver::{Family, Resolver, WantedVip};
 use super::sabotage::{Sabotage, sabotaged};
-use super::watch::LeaseWatch;
 use super::{Action, Cx, Deadline, Input, NextIds, Rng};
 use crate::model::{
-    ApiStatus, Author, Instant, KernelAnswer, KernelJob, LinkStatus, NetworkChange, NodeName,
-    OrderId, Refusal, Role, Status, Vip, VipStatus,
+    Author, Instant, KernelAnswer, KernelJob, NetworkChange, NodeName, OrderId, Refusal, Vip,
 };
 
 /// A stop is over after this, whatever the kernel or the API server still owe.
 const STOP_WITHIN: Duration = Duration::from_millis(1_500);
+
+/// A stop waits so long for others to take over.
+const HAND_OVER_WITHIN: Duration = Duration::from_secs(1);
 
 /// Everything a node has to know beforehand.
 #[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
@@ -31,7 +34,7 @@ pub struct Config {
     /// Which process it is.
     pub author: Author,
     /// The election.
-    pub lease: LeaseConfig,
+    pub election: Election,
     /// The VIPs, or names for them.
     pub vips: Vec<WantedVip>,
     /// What names stand for.
@@ -54,8 +57,7 @@ pub struct Config {
 #[derive(Debug)]
 pub struct Node {
     config: Config,
-    elector: LeaseElector,
-    watch: LeaseWatch,
+    elector: Elector,
     network: Network,
     resolver: Resolver,
     announcer: Announcer,
@@ -85,15 +87,15 @@ enum Cleaning {
 
 impl Node {
     /// A node that knows nothing yet and holds nothing.
-    pub fn new(config: Config, rng: Rng, now: Instant) -> Self {
+    pub fn new(config: Config, mut rng: Rng, now: Instant) -> Self {
         let me = config.me.clone();
+        let has_api = matches!(config.election, Election::Lease(_));
         Self {
-            elector: LeaseElector::new(config.lease.clone(), me.clone(), config.author, now),
-            watch: LeaseWatch::new(),
+            elector: Elector::new(&config.election, me.clone(), config.author, now, &mut rng),
             network: Network::default(),
             resolver: Resolver::new(config.vips.clone(), config.family, now),
             announcer: Announcer::new(config.announcer.clone()),
-            reporter: Reporter::new(me, config.label_node, now),
+            reporter: Reporter::new(me, config.label_node, has_api, now),
             config,
             lock: None,
             cleaning: Cleaning::Waiting,
@@ -117,9 +119,11 @@ impl Node {
             let mut next = self.next;
             let mut out = std::mem::take(&mut self.actions);
             let cx = &mut Cx { now, rng: &mut rng, out: &mut out, next: &mut next };
+            self.note_lateness(now, &input);
             self.now = now;
             self.elector.expire(now);
             self.learn(cx, input);
+            self.decide(cx);
             self.place(now);
             self.reconcile(cx);
             (self.rng, self.next, self.actions) = (rng, next, out);
@@ -132,17 +136,19 @@ impl Node {
         if self.exited {
             return None;
         }
-        let leads = self.elector.leads_until().is_some();
+        let leads = self.elector.leads(self.now);
         let plain = |at: Instant, why| Deadline { at, why };
         [
             self.announcer.deadline(),
-            self.elector.deadline(self.stands, self.watch.is_open()),
-            self.watch.deadline(),
+            self.elector.deadline(self.now, self.stands).filter(|_| self.takes_part()),
             self.resolver.deadline(),
             self.reporter.deadline(leads),
             self.network.deadline(self.now).map(|at| plain(at, "carrier")),
             self.retired_at
                 .map(|at| plain(at + LINGER, "linger ends"))
+                .filter(|it| it.at > self.now),
+            self.stopping_at
+                .map(|at| plain(at + HAND_OVER_WITHIN, "hand-over ends"))
                 .filter(|it| it.at > self.now),
             self.stopping_at
                 .map(|at| plain(at + STOP_WITHIN, "stop ends"))
@@ -151,37 +157,6 @@ impl Node {
         .into_iter()
         .flatten()
         .min()
-    }
-
-    /// What an operator may know.
-    pub fn status(&self, now: Instant) -> Status {
-        let role = match (self.stopping_at, self.elector.leads_until()) {
-            (Some(_), _) => Role::Stopping,
-            (None, Some(_)) => Role::Leader,
-            (None, None) if self.stands => Role::Follower,
-            (None, None) => Role::Standby,
-        };
-        let ms = |it: Duration| u64::try_from(it.as_millis()).unwrap_or(u64::MAX);
-        Status {
-            node: self.config.me.clone(),
-            lease: self.config.lease.name.clone(),
-            role,
-            holder: self.elector.holder().cloned(),
-            until_ms: self.elector.leads_until().map(|it| ms(it.saturating_since(now))),
-            terms: self.elector.terms(),
-            vips: self.placement.keys().map(|vip| self.vip_status(*vip)).collect(),
-            fences: self.config.announcer.fences.clone(),
-            api: ApiStatus {
-                answered_ms_ago: self.elector.answered_at().map(|it| ms(now.saturating_since(it))),
-                fault: self.elector.fault().map(|it| it.why.clone()),
-                watching: self.watch.is_open(),
-            },
-            candidates: self.reporter.candidates(),
-            conflicts: self.announcer.conflicts,
-            fence_rebuilds: self.announcer.fence_rebuilds,
-            readded: self.announcer.readded_in_all,
-            fence_late: self.announcer.fence_late,
-        }
     }
 
     fn learn(&mut self, cx: &mut Cx<'_>, input: Input) {
@@ -196,13 +171,14 @@ impl Node {
                     self.learn_answer(cx, order, &answer);
                 }
             }
-            Input::Lease { request, reply } => self.elector.on_reply(cx, request, reply),
-            Input::Lock { held } => self.lock = Some(held),
-            Input::Network(change) => self.learn_network(cx.now, change),
-            Input::Order { .. }
+            Input::Lease { .. }
+            | Input::Order { .. }
             | Input::Peer { .. }
             | Input::Probed { .. }
-            | Input::Stored { .. } => {}
+            | Input::Stored { .. }
+            | Input::Watch(_) => self.learn_election(cx, input),
+            Input::Lock { held } => self.lock = Some(held),
+            Input::Network(change) => self.learn_network(cx.now, change),
             Input::Reload { vips, refresh } => {
                 self.resolver.want(vips, cx.now);
                 self.announcer.refresh_every(refresh);
@@ -215,10 +191,77 @@ impl Node {
             Input::Stop => self.stopping_at = self.stopping_at.or(Some(cx.now)),
             Input::Suspended => self.elector.doubt(cx.now),
             Input::Tick => {}
-            Input::Watch(event) => {
-                self.elector.on_watch(cx, &event);
-                self.watch.on_event(cx, &event);
+        }
+    }
+
+    /// What is for the elector alone.
+    fn learn_election(&mut self, cx: &mut Cx<'_>, input: Input) {
+        let takes_part = self.takes_part();
+        match (&mut self.elector, input) {
+            (Elector::Lease { lease, .. }, Input::Lease { request, reply }) => {
+                lease.on_reply(cx, request, reply);
             }
+            (Elector::Lease { lease, watch }, Input::Watch(event)) => {
+                lease.on_watch(cx, &event);
+                watch.on_event(cx, &event);
+            }
+            (Elector::Quorum(quorum), Input::Peer { address, ttl, envelope }) if takes_part => {
+                let forwarded = ttl != u8::MAX && self.network.is_on_link(address.ip());
+                quorum.on_peer(cx, address, forwarded, *envelope);
+            }
+            (Elector::Quorum(quorum), Input::Probed { probe, failure }) => {
+                quorum.on_probed(cx.now, probe, failure);
+            }
+            (Elector::Quorum(quorum), Input::Stored { number, failure }) => {
+                quorum.on_stored(cx, number, failure);
+            }
+            (Elector::Quorum(quorum), Input::Order { request, call }) => {
+                quorum.on_order(cx, request, call);
+            }
+            (Elector::Lease { .. }, Input::Order { request, .. }) => {
+                let why = "this node elects by a Kubernetes Lease: there are no members";
+                cx.act(Action::Answer { request, outcome: Err(why.to_owned()) });
+            }
+            (Elector::Lease { .. } | Elector::Quorum(_), _) => {}
+        }
+    }
+
+    /// What the elector decides before anything is placed.
+    fn decide(&mut self, cx: &mut Cx<'_>) {
+        let Elector::Quorum(_) = self.elector else {
+            return;
+        };
+        if !self.takes_part() {
+            return;
+        }
+        let wanted: BTreeSet<_> = self.resolver.vips().collect();
+        let view = self.view(cx.now, None);
+        let unable: BTreeSet<_> = wanted
+            .iter()
+            .copied()
+            .filter(|vip| view.usable(*vip).is_err() || self.announcer.is_refused(*vip))
+            .collect();
+        let late = |after| self.stopping_at.is_some_and(|it| it + after <= cx.now);
+        let around = Surroundings {
+            carrier: unable.len() < wanted.len(),
+            unable,
+            wanted: &wanted,
+            silent: &|vip| self.announcer.is_silent(vip),
+            ready: &|vip| self.announcer.is_ready(vip),
+            stopping: self.stopping_at.is_some(),
+            giving_up: late(HAND_OVER_WITHIN),
+        };
+        self.elector.decide(cx, &around);
+    }
+
+    /// How late this process gets to its timers, if that is anybody's business.
+    fn note_lateness(&mut self, now: Instant, input: &Input) {
+        if !matches!((&self.elector, input), (Elector::Quorum(_), Input::Tick)) {
+            return;
+        }
+        let late = self.deadline().map(|it| now.saturating_since(it.at));
+        if let (Elector::Quorum(quorum), Some(late)) = (&mut self.elector, late) {
+            quorum.on_lateness(now, late);
         }
     }
 
@@ -252,24 +295,35 @@ impl Node {
         self.stands = unfit.is_none() && self.usable_somewhere(now, &vips);
         self.note_transitions(now, led);
         let mut placement = Placement::new();
+        let view = self.view(now, unfit);
         for vip in vips {
-            let succeeded = self.announcer.is_succeeded(vip) || self.is_alone();
-            placement.insert(vip, self.view(now, unfit.clone()).place(vip, succeeded));
+            let case = Case {
+                standing: self.elector.standing(now, vip),
+                retired_at: match &self.elector {
+                    Elector::Lease { .. } => self.retired_at,
+                    Elector::Quorum(quorum) => quorum.retired_at(now, vip),
+                },
+                succeeded: self.announcer.is_succeeded(vip) || self.is_alone(),
+            };
+            placement.insert(vip, view.place(vip, &case));
         }
         self.placement = placement;
     }
 
     /// Since when we are on our way out, and since when we keep what we lost.
     fn note_transitions(&mut self, now: Instant, led: bool) {
-        let leads = self.elector.leads_until().is_some();
-        let retires = (leads && !self.stands) || (!leads && self.elector.is_holding());
+        let Elector::Lease { lease, .. } = &self.elector else {
+            return;
+        };
+        let leads = lease.leads_until().is_some();
+        let retires = (leads && !self.stands) || (!leads && lease.is_holding());
         self.retired_at = match leads && self.stands {
             true => None,
             // Nobody else can answer yet.
             false if retires => Some(now),
             false => self.retired_at.filter(|it| now < *it + LINGER),
         };
-        let others = self.elector.holder().is_some_and(|it| *it != self.config.me);
+        let others = lease.holder().is_some_and(|it| *it != self.config.me);
         if leads || others || self.retired_at.is_some() {
             self.preserve_since = None;
         } else if led && self.config.preserve {
@@ -280,16 +334,14 @@ impl Node {
     fn reconcile(&mut self, cx: &mut Cx<'_>) {
         self.clean(cx);
         self.announcer.reconcile(cx, &self.placement);
-        let quiet = self.announcer.is_quiet();
-        self.elector.reconcile(cx, self.stands, quiet, self.watch.is_open());
-        if let Some(version) = self.elector.version() {
-            self.watch.start(cx, version);
-        }
-        self.watch.tick(cx);
+        self.elector.reconcile(cx, self.stands, self.announcer.is_quiet());
         self.resolver.tick(cx);
         self.report(cx);
         if self.may_exit(cx.now) {
             self.exited = true;
+            if let Elector::Quorum(quorum) = &mut self.elector {
+                cx.act(Action::Farewell(quorum.farewell()));
+            }
             cx.act(Action::Exit);
         }
     }
@@ -322,8 +374,11 @@ impl Node {
         let truth = Truth {
             vips: vips.collect(),
             holder: self.elector.holder(),
-            leads: self.elector.leads_until().is_some(),
-            api_fault: self.elector.fault(),
+            leads: self.elector.leads(cx.now),
+            api_fault: match &self.elector {
+                Elector::Lease { lease, .. } => lease.fault(),
+                Elector::Quorum(_) => None,
+            },
             rebuilds: self.announcer.fence_rebuilds,
         };
         self.reporter.reconcile(cx, &truth);
@@ -342,7 +397,8 @@ impl Node {
 
     /// Why this node may not stand at all.
     fn unfit(&self) -> Option<Refusal> {
-        if self.stopping_at.is_some() {
+        // A quorum goes on answering until another member is ready to.
+        if self.stopping_at.is_some() && matches!(self.elector, Elector::Lease { .. }) {
             return Some(Refusal::Stopping);
         }
         match self.lock {
@@ -358,7 +414,18 @@ impl Node {
     }
 
     fn is_alone(&self) -> bool {
-        self.reporter.candidates() == Some(1)
+        match &self.elector {
+            Elector::Lease { .. } => self.reporter.candidates() == Some(1),
+            Elector::Quorum(quorum) => quorum.is_alone(),
+        }
+    }
+
+    /// Whether what an earlier process left is gone, so that this one may speak.
+    fn takes_part(&self) -> bool {
+        matches!(self.elector, Elector::Lease { .. })
+            || (self.lock == Some(true)
+                && self.cleaning == Cleaning::Done
+                && self.network.is_known())
     }
 
     fn view(&self, now: Instant, unfit: Option<Refusal>) -> View<'_> {
@@ -370,34 +437,8 @@ impl Node {
             fences: &self.config.announcer.fences,
             unfit,
             alone: self.is_alone(),
-            leads_until: self.elector.leads_until(),
-            confirmed: self.elector.is_confirmed(),
-            first_claim: self.elector.is_first_claim(),
             skip_dad: self.config.skip_dad,
-            holder: self.elector.holder(),
-            has_double: self.elector.has_double(),
-            retired_at: self.retired_at,
             preserve_since: self.preserve_since,
-        }
-    }
-
-    fn vip_status(&self, vip: Vip) -> VipStatus {
-        let refusal = self.placement.get(&vip).and_then(|it| it.1.clone());
-        let refusal = refusal.or_else(|| self.announcer.refusal(vip));
-        let link = self.network.choose(&self.config.link, vip).map(|it| LinkStatus {
-            name: it.name.clone(),
-            up: it.up,
-            carrier: it.carrier,
-        });
-        VipStatus {
-            vip,
-            state: self.announcer.state(vip),
-            link,
-            code: refusal.as_ref().map(|it| it.code().to_owned()),
-            why: refusal.as_ref().map(Refusal::to_string),
-            refusal,
-            conflict: self.announcer.stranger(vip),
-            length: self.announcer.length(vip).unwrap_or_else(|| vip.width()),
         }
     }
 }

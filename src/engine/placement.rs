@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use super::network::{LinkChoice, Network, Usable};
-use crate::model::{Fences, Instant, NodeName, Refusal, Vip};
+use crate::model::{Fences, Instant, Refusal, Vip};
 
 /// An orderly hand-over leaves the old holder silent, and serving, for at most this long.
 pub(crate) const LINGER: Duration = Duration::from_secs(1);
@@ -19,8 +19,16 @@ pub(crate) enum Wish {
         on: Usable,
         length: u8,
         until: Instant,
+        /// The address may be there so long: what ends answering in time is the fence.
+        keep_until: Instant,
         /// Ask the link first whether the address is free.
         ask_first: bool,
+    },
+    /// There, but not answering, so that it can answer at once.
+    Prepare {
+        on: Usable,
+        length: u8,
+        keep_until: Instant,
     },
     /// There, but not answering. Nothing is added for this; `keep_until` extends it.
     Silent {
@@ -30,6 +38,25 @@ pub(crate) enum Wish {
 
 /// A wish for each VIP, and the reason where it is not to answer.
 pub(crate) type Placement = BTreeMap<Vip, (Wish, Option<Refusal>)>;
+
+/// What the elector says of a VIP on this node.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub(crate) enum Standing {
+    /// This node may answer for it.
+    Entitled {
+        until: Instant,
+        /// How much longer the address may be there, where the fence ends answering.
+        outlives: Duration,
+        /// Nobody is known to have had it before.
+        first_claim: bool,
+    },
+    /// It may, once that is confirmed.
+    Doubted { until: Instant },
+    /// It is to be ready for it, until then.
+    Preparing { until: Instant },
+    /// It may not.
+    Refused(Refusal),
+}
 
 /// Everything that placement looks at.
 pub(crate) struct View<'a> {
@@ -42,24 +69,26 @@ pub(crate) struct View<'a> {
     pub unfit: Option<Refusal>,
     /// No other candidate exists: a dead link is no reason to hand over.
     pub alone: bool,
-    pub leads_until: Option<Instant>,
-    pub confirmed: bool,
-    pub first_claim: bool,
     pub skip_dad: bool,
-    pub holder: Option<&'a NodeName>,
-    pub has_double: bool,
-    /// Since when this node, leading, has been on its way out.
-    pub retired_at: Option<Instant>,
     /// Leadership was lost then, and addresses are to be preserved.
     pub preserve_since: Option<Instant>,
 }
 
+/// One VIP, as others than placement see it.
+pub(crate) struct Case {
+    pub standing: Standing,
+    /// Since when this node, answering before, has been on its way out.
+    pub retired_at: Option<Instant>,
+    /// Another node was heard to answer for it.
+    pub succeeded: bool,
+}
+
 impl View<'_> {
-    /// What the VIP should be here. `succeeded`: another node was heard to answer for it.
-    pub fn place(&self, vip: Vip, succeeded: bool) -> (Wish, Option<Refusal>) {
-        match self.may_answer(vip) {
+    /// What the VIP should be here.
+    pub fn place(&self, vip: Vip, case: &Case) -> (Wish, Option<Refusal>) {
+        match self.may_answer(vip, &case.standing) {
             Ok(wish) => (wish, None),
-            Err(refusal) => (self.meanwhile(vip, &refusal, succeeded), Some(refusal)),
+            Err(refusal) => (self.meanwhile(vip, &refusal, case), Some(refusal)),
         }
     }
 
@@ -68,39 +97,56 @@ impl View<'_> {
         self.network.usable(self.choice, vip, self.now, self.alone)
     }
 
-    fn may_answer(&self, vip: Vip) -> Result<Wish, Refusal> {
+    fn may_answer(&self, vip: Vip, standing: &Standing) -> Result<Wish, Refusal> {
         if let Some(refusal) = &self.unfit {
             return Err(refusal.clone());
         }
         let on = self.usable(vip)?;
-        let Some(until) = self.leads_until else {
-            let holder = self.holder.cloned();
-            let not_leader = Refusal::NotLeader { holder };
-            return Err(if self.has_double { Refusal::NameClash } else { not_leader });
-        };
-        if !self.confirmed {
-            return Err(Refusal::Unconfirmed);
+        match standing {
+            Standing::Entitled { until, outlives, first_claim } => {
+                let ask_first = *first_claim && !(self.skip_dad && vip.0.is_ipv6());
+                let fenced = self.fences.guards(vip);
+                let keep_until = *until + if fenced { *outlives } else { Duration::ZERO };
+                let (length, until) = (self.length(on, vip), *until);
+                Ok(Wish::Answer { on, length, until, keep_until, ask_first })
+            }
+            Standing::Doubted { .. } => Err(Refusal::Unconfirmed),
+            Standing::Preparing { .. } => Err(Refusal::Preparing),
+            Standing::Refused(refusal) => Err(refusal.clone()),
         }
+    }
+
+    fn length(&self, on: Usable, vip: Vip) -> u8 {
         let wanted = if vip.0.is_ipv4() { self.lengths.0 } else { self.lengths.1 };
-        let length = self.network.length(on.index, vip, wanted);
-        let ask_first = self.first_claim && !(self.skip_dad && vip.0.is_ipv6());
-        Ok(Wish::Answer { on, length, until, ask_first })
+        self.network.length(on.index, vip, wanted)
     }
 
     /// What a VIP that may not answer is until it is gone.
-    fn meanwhile(&self, vip: Vip, refusal: &Refusal, succeeded: bool) -> Wish {
+    fn meanwhile(&self, vip: Vip, refusal: &Refusal, case: &Case) -> Wish {
         if !self.fences.guards(vip) {
             return Wish::Absent;
         }
-        if matches!(refusal, Refusal::Unconfirmed) {
-            return Wish::Silent { keep_until: self.leads_until };
+        match (&case.standing, self.usable(vip)) {
+            (Standing::Doubted { until }, _) if matches!(refusal, Refusal::Unconfirmed) => {
+                return Wish::Silent { keep_until: Some(*until) };
+            }
+            (Standing::Preparing { until }, Ok(on)) if matches!(refusal, Refusal::Preparing) => {
+                return Wish::Prepare { on, length: self.length(on, vip), keep_until: *until };
+            }
+            (
+                Standing::Doubted { .. }
+                | Standing::Entitled { .. }
+                | Standing::Preparing { .. }
+                | Standing::Refused(_),
+                _,
+            ) => {}
         }
-        let lingers = self.retired_at.is_some_and(|it| self.now < it + LINGER);
-        if lingers && !succeeded {
+        let lingers = case.retired_at.is_some_and(|it| self.now < it + LINGER);
+        if lingers && !case.succeeded {
             return Wish::Silent { keep_until: None };
         }
         let preserved = self.preserve_since.map(|it| it + PRESERVE).filter(|it| self.now < *it);
-        let stays = vip.0.is_ipv4() && !succeeded && !matches!(refusal, Refusal::Stopping);
+        let stays = vip.0.is_ipv4() && !case.succeeded && !matches!(refusal, Refusal::Stopping);
         match preserved {
             Some(keep_until) if stays => Wish::Silent { keep_until: Some(keep_until) },
             Some(_) | None => Wish::Absent,

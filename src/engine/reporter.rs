@@ -22,6 +22,7 @@ const COUNT_EVERY: Duration = Duration::from_secs(300);
 pub(crate) struct Reporter {
     me: NodeName,
     label_node: bool,
+    has_api: bool,
     told: Told,
     label: Label,
     candidates: Candidates,
@@ -91,15 +92,17 @@ pub(crate) struct VipTruth {
 }
 
 impl Reporter {
-    pub fn new(me: NodeName, label_node: bool, now: Instant) -> Self {
+    /// `has_api`: there is an API server to tell.
+    pub fn new(me: NodeName, label_node: bool, has_api: bool, now: Instant) -> Self {
         let backoff = Backoff::new(Duration::from_secs(1), Duration::from_secs(60));
         Self {
             me,
             label_node,
+            has_api,
             told: Told::default(),
             label: Label { wanted: None, written: None, asked: None, try_at: now, backoff },
             candidates: Candidates { count: None, asked: None, ask_at: now },
-            events: Events::Untried(None),
+            events: if has_api { Events::Untried(None) } else { Events::Forbidden },
             event: None,
         }
     }
@@ -155,7 +158,7 @@ impl Reporter {
     }
 
     pub fn deadline(&self, leads: bool) -> Option<Deadline> {
-        let count = (leads && self.candidates.asked.is_none())
+        let count = (leads && self.has_api && self.candidates.asked.is_none())
             .then_some(Deadline { at: self.candidates.ask_at, why: "count the candidates" });
         let label = (self.label_node && self.label.asked.is_none() && !self.label_is_right())
             .then_some(Deadline { at: self.label.try_at, why: "label the node" });
@@ -236,7 +239,7 @@ impl Reporter {
 
     fn count(&mut self, cx: &mut Cx<'_>, truth: &Truth<'_>) {
         let it = &mut self.candidates;
-        if truth.leads && it.asked.is_none() && it.ask_at <= cx.now {
+        if self.has_api && truth.leads && it.asked.is_none() && it.ask_at <= cx.now {
             it.ask_at = cx.now + COUNT_EVERY;
             it.asked = Some(cx.side(SideCall::CountCandidates));
         }

@@ -5,45 +5,93 @@
 pub enum Sabotage {
     /// Becoming answering again after a pause sends no burst.
     BurstMissingAfterHeal,
+    /// A leader's own disk is taken for a majority.
+    CommitWithoutMajority,
     /// A release that conflicts is taken for done.
     ConflictingReleaseNotRetried,
+    /// A holder counts its right from the answer instead of from the question.
+    CountedFromAnswer,
+    /// A VIP that is moved keeps its epoch.
+    EpochNotRaised,
     /// A leader that sees another holder goes on.
     ForeignHolderIgnored,
     /// A request is given up after one retry period.
     GivenUpAfterRetryPeriod,
     /// A follower waits half of the renew deadline.
     ImpatientFollower,
+    /// A holder that is giving up still counts what is acknowledged.
+    LateAcknowledgement,
     /// A reply to an earlier request is taken for the current one's.
     LateReply,
     /// An earlier process's addresses are left in the kernel.
     LeftoversNotCleaned,
+    /// A VIP is moved by plan before its next holder is ready.
+    MoveBeforeReady,
     /// The kernel is given addresses without an end.
     NoLifetime,
+    /// A voter that has forgotten what it promised promises at once.
+    NoWaitAfterStart,
+    /// A voter promises a hold of an older configuration than its own.
+    OldConfigPromised,
     /// A follower waits for its own duration only, whatever the record says.
     OwnDurationOnly,
+    /// A voter promises half of what it was asked for.
+    PromiseTooShort,
     /// An address that somebody else removed is not put back.
     ReaddForgotten,
     /// The Lease is released before the VIP is known to be silent.
     ReleaseBeforeSilent,
+    /// A release drops the promise of a later hold of the same holder.
+    ReleaseDropsAny,
+    /// A release is told before the kernel is known to be silent.
+    ReleasedBeforeQuiet,
+    /// A delayed hold is promised after its holder has released.
+    ReleasedPromisedAgain,
+    /// A datagram that is not newer, or of another life, is believed.
+    ReplayBelieved,
+    /// The voters are changed again at once.
+    SecondStepWithoutWaiting,
+    /// A vote is given whatever the asker's newest entry is.
+    StaleLogElected,
     /// Leadership is counted from the reply instead of the request.
     UntilFromReply,
+    /// After a restart the votes of the life before are forgotten.
+    VoteForgotten,
+    /// Two candidates get a vote in one term.
+    VoteTwice,
 }
 
 impl Sabotage {
     /// All of them.
-    pub const ALL: [Self; 12] = [
+    pub const ALL: [Self; 28] = [
         Self::BurstMissingAfterHeal,
+        Self::CommitWithoutMajority,
         Self::ConflictingReleaseNotRetried,
+        Self::CountedFromAnswer,
+        Self::EpochNotRaised,
         Self::ForeignHolderIgnored,
         Self::GivenUpAfterRetryPeriod,
         Self::ImpatientFollower,
+        Self::LateAcknowledgement,
         Self::LateReply,
         Self::LeftoversNotCleaned,
+        Self::MoveBeforeReady,
         Self::NoLifetime,
+        Self::NoWaitAfterStart,
+        Self::OldConfigPromised,
         Self::OwnDurationOnly,
+        Self::PromiseTooShort,
         Self::ReaddForgotten,
         Self::ReleaseBeforeSilent,
+        Self::ReleaseDropsAny,
+        Self::ReleasedBeforeQuiet,
+        Self::ReleasedPromisedAgain,
+        Self::ReplayBelieved,
+        Self::SecondStepWithoutWaiting,
+        Self::StaleLogElected,
         Self::UntilFromReply,
+        Self::VoteForgotten,
+        Self::VoteTwice,
     ];
 }
 

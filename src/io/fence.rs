@@ -29,8 +29,9 @@ use crate::model::{Fences, Instant, Vip};
 pub const MARGIN: Duration = Duration::from_millis(10);
 /// The kernel rounds a timeout down to ticks, and no tick at all would mean for ever.
 const SHORTEST: Duration = Duration::from_millis(10);
-/// How long the fence remembers an address after its end, which the kernel may be late with.
-const MEMORY: Duration = Duration::from_secs(3);
+/// How long the fence remembers an address after the end of answering: the address may be
+/// there for two seconds more, and the kernel is late with its end.
+const MEMORY: Duration = Duration::from_secs(5);
 /// So often is a transaction tried that lost a race against elements that end.
 const ATTEMPTS: usize = 4;
 

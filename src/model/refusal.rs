@@ -45,6 +45,25 @@ pub enum Refusal {
     },
     /// Another host writes the Lease under this node's name.
     NameClash,
+    /// No majority of the members promises it to this one.
+    NoMajority {
+        /// How many of the voters have answered.
+        answered: usize,
+        /// How many there are.
+        voters: usize,
+    },
+    /// The quorum has another member carry it, or none yet.
+    NotAssigned {
+        /// Which.
+        holder: Option<NodeName>,
+    },
+    /// This member is not to take part yet, or any more.
+    NotMember {
+        /// In words.
+        why: String,
+    },
+    /// It is there, silent, and will be answered for next.
+    Preparing,
     /// Asking the link whether the address is free.
     Probing,
     /// The process was asked to stop.
@@ -66,7 +85,11 @@ impl Refusal {
             Self::NoCarrier { .. } => "no-carrier",
             Self::NoFrames { .. } => "no-frames",
             Self::NoLink { .. } => "no-link",
+            Self::NoMajority { .. } => "no-majority",
+            Self::NotAssigned { .. } => "not-assigned",
             Self::NotLeader { .. } => "not-leader",
+            Self::NotMember { .. } => "not-member",
+            Self::Preparing => "preparing",
             Self::Probing => "probing",
             Self::Stopping => "stopping",
             Self::Unconfirmed => "unconfirmed",
@@ -97,6 +120,13 @@ impl fmt::Display for Refusal {
             }
             Self::NotLeader { holder: Some(holder) } => write!(f, "{holder} holds the Lease"),
             Self::NotLeader { holder: None } => write!(f, "this node does not hold the Lease"),
+            Self::NoMajority { answered, voters } => {
+                write!(f, "no majority promises it: {answered} of {voters} voters answer")
+            }
+            Self::NotAssigned { holder: Some(holder) } => write!(f, "{holder} carries it"),
+            Self::NotAssigned { holder: None } => write!(f, "no member carries it yet"),
+            Self::NotMember { why } => write!(f, "{why}"),
+            Self::Preparing => write!(f, "there, silent, and about to take over"),
             Self::Probing => write!(f, "asking whether the address is free"),
             Self::Stopping => write!(f, "stopping"),
             Self::Unconfirmed => write!(f, "leadership is being confirmed"),

@@ -24,7 +24,8 @@ pub use replay::replay;
 
 use crate::config::{Config, DnsMode, FenceSetting, VipSetting};
 use crate::engine::{
-    self, Action, AnnouncerConfig, Family, Input, LeaseConfig, LinkChoice, Node, Rng, WantedVip,
+    self, Action, AnnouncerConfig, Election, Family, Input, LeaseConfig, LinkChoice, Node, Rng,
+    WantedVip,
 };
 use crate::io::kernel::{FromKernel, KernelOptions, KernelThread, Monitors};
 use crate::io::notify::Notifier;
@@ -380,12 +381,12 @@ fn engine_config(config: &Config, author: Author, fences: Fences) -> engine::Con
     engine::Config {
         me: config.node.clone(),
         author,
-        lease: LeaseConfig {
+        election: Election::Lease(LeaseConfig {
             name: format!("{}/{}", config.lease.namespace, config.lease.name),
             duration: config.lease.duration,
             renew_deadline: config.lease.renew_deadline,
             retry_period: config.lease.retry_period,
-        },
+        }),
         vips: wanted(config),
         family: match config.dns_mode {
             DnsMode::Dual => Family::Dual,

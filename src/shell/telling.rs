@@ -32,13 +32,15 @@ pub(super) fn log(notice: &Notice) {
                 | Refusal::NameClash
                 | Refusal::NoCarrier { .. }
                 | Refusal::NoFrames { .. }
-                | Refusal::NoLink { .. } => {
+                | Refusal::NoLink { .. }
+                | Refusal::NoMajority { .. }
+                | Refusal::NotMember { .. } => {
                     log::warn!(vip:%, code; "not answering for {vip}: {refusal}")
                 }
-                Refusal::NotLeader { .. } | Refusal::Unconfirmed => {
+                Refusal::NotAssigned { .. } | Refusal::NotLeader { .. } | Refusal::Unconfirmed => {
                     log::info!(vip:%, code; "not answering for {vip}: {refusal}");
                 }
-                Refusal::Cleaning | Refusal::Probing | Refusal::Stopping => {
+                Refusal::Cleaning | Refusal::Preparing | Refusal::Probing | Refusal::Stopping => {
                     log::debug!(vip:%, code; "not answering for {vip}: {refusal}");
                 }
             }
@@ -61,10 +63,14 @@ pub(super) fn notify(notice: &Notice, notifier: &mut Notifier) {
             | Refusal::NameClash
             | Refusal::NoCarrier { .. }
             | Refusal::NoFrames { .. }
-            | Refusal::NoLink { .. } => notifier.tell(told("fault", *vip, Some(refusal))),
+            | Refusal::NoLink { .. }
+            | Refusal::NoMajority { .. }
+            | Refusal::NotMember { .. } => notifier.tell(told("fault", *vip, Some(refusal))),
             Refusal::Cleaning
             | Refusal::Conflict { .. }
+            | Refusal::NotAssigned { .. }
             | Refusal::NotLeader { .. }
+            | Refusal::Preparing
             | Refusal::Probing
             | Refusal::Stopping
             | Refusal::Unconfirmed => {}

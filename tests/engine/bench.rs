@@ -3,7 +3,8 @@
 use std::time::Duration;
 
 use edgevip::engine::{
-    Action, AnnouncerConfig, Config, Family, Input, LeaseConfig, LinkChoice, Node, Rng, WantedVip,
+    Action, AnnouncerConfig, Config, Election, Family, Input, LeaseConfig, LinkChoice, Node, Rng,
+    WantedVip,
 };
 use edgevip::model::{
     Address, ApiFault, ApiFaultKind, Author, Fences, Hardware, Heard, Instant, KernelAnswer,
@@ -98,12 +99,12 @@ impl Bench {
         let config = Config {
             me: NodeName(ME.into()),
             author: Author { host: MY_HOST, life: 1 },
-            lease: LeaseConfig {
+            election: Election::Lease(LeaseConfig {
                 name: "kube-system/plndr-cp-lock".into(),
                 duration: secs(15),
                 renew_deadline: secs(10),
                 retry_period: secs(2),
-            },
+            }),
             vips: vec![WantedVip::Address(VIP)],
             family: Family::First,
             lengths: (length, 128),

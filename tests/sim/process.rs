@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
-use edgevip::engine::{Action, Config, Input, LeaseConfig, Node, Notice, Rng};
+use edgevip::engine::{Action, Config, Election, Input, LeaseConfig, Node, Notice, Rng};
 use edgevip::model::{
     Author, Frame, Instant, KernelAnswer, KernelJob, LinkIndex, NetworkChange, NodeName, OrderId,
     RequestId, Vip,
@@ -165,7 +165,7 @@ impl World {
         let config = Config {
             me: it.name.clone(),
             author: it.author,
-            lease: it.lease.clone(),
+            election: Election::Lease(it.lease.clone()),
             ..self.settings.node(&self.hosts[host].kernel.fences)
         };
         it.node = Some(Node::new(config, Rng::from_seed(seed), now));

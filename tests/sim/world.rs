@@ -6,7 +6,7 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use edgevip::engine::{
-    AnnouncerConfig, Config, Family, Input, LeaseConfig, LinkChoice, Rng, WantedVip,
+    AnnouncerConfig, Config, Election, Family, Input, LeaseConfig, LinkChoice, Rng, WantedVip,
 };
 use edgevip::model::{
     Author, Fences, LeaseCall, LeaseReply, LinkIndex, LinkName, Mac, NetworkChange, NodeName,
@@ -99,7 +99,7 @@ impl Settings {
         Config {
             me: NodeName(String::new()),
             author: Author { host: 0, life: 0 },
-            lease: self.lease.clone(),
+            election: Election::Lease(self.lease.clone()),
             vips,
             family: if self.two_families { Family::Dual } else { Family::First },
             lengths: (32, 128),

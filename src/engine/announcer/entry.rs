@@ -28,6 +28,9 @@ const FENCE_OUTLIVES: Duration = Duration::from_secs(3);
 /// Without a fence an address is not given for less: a lifetime of under a second is rounded
 /// up, and would end later than is safe.
 const UNFENCED_LEAST: Duration = Duration::from_millis(1_500);
+/// A fence that is opened for less is opened for longer whenever it may be: every loss of
+/// what might come next then finds all of it given.
+const SHORT: Duration = Duration::from_secs(1);
 const NO_END: Duration = Duration::from_secs(1 << 30);
 
 /// One VIP on this node: what was ordered last, and what the kernel said to it.
@@ -45,8 +48,10 @@ pub(super) struct Entry {
     pub may_answer: bool,
     quiet_by: Option<OrderId>,
     removing: Option<OrderId>,
-    /// How long we are entitled to what was ordered for less.
+    /// How long we may answer, where less was ordered.
     available: Instant,
+    /// How long the address may be there, where less was ordered.
+    keepable: Instant,
     /// Another node was heard to answer since this one went silent.
     pub succeeded: bool,
     pub stranger: Option<Mac>,
@@ -92,6 +97,7 @@ impl Entry {
             quiet_by: None,
             removing: None,
             available: Instant::from_nanos(0),
+            keepable: Instant::from_nanos(0),
             succeeded: false,
             stranger: None,
             readded: 0,
@@ -229,13 +235,15 @@ impl Entry {
     }
 
     /// Whether the fence is to be opened, or opened for longer.
-    pub fn wants_gate(&mut self, now: Instant, until: Instant) -> bool {
-        self.available = until;
+    pub fn wants_gate(&mut self, now: Instant, until: Instant, keep_until: Instant) -> bool {
+        (self.available, self.keepable) = (until, keep_until);
         match self.gate {
             _ if !self.fenced || self.is_refused(now) => false,
             // The fence has to outlive the address: it is given no less than that is.
-            Gate::Open { until: given, .. } => {
-                until > given && (self.wants_hold(now) || self.gate_extension() <= Some(now))
+            Gate::Open { until: given, ordered_at, .. } => {
+                let short = given.saturating_since(ordered_at) < SHORT;
+                let due = short || self.gate_extension() <= Some(now);
+                until > given && (due || self.wants_hold(now))
             }
             Gate::Closed { .. } | Gate::Unknown => true,
         }
@@ -244,7 +252,7 @@ impl Entry {
     /// Adds the address, puts it back, or extends it.
     pub fn hold(&mut self, cx: &mut Cx<'_>, vip: Vip, on: Usable, length: u8, until: Instant) {
         let short = !self.fenced && until.saturating_since(cx.now) < UNFENCED_LEAST;
-        self.available = if short { Instant::from_nanos(0) } else { until };
+        self.keepable = if short { Instant::from_nanos(0) } else { until };
         if !self.fenced {
             // What was to be removed, and could not be, answers again.
             self.burst.get_or_insert((cx.now, 0));
@@ -267,7 +275,7 @@ impl Entry {
 
     fn wants_hold(&self, now: Instant) -> bool {
         let held = self.held.filter(|it| !it.missing && self.removing.is_none());
-        held.is_none_or(|it| it.is_due(now, self.available, self.fenced))
+        held.is_none_or(|it| it.is_due(now, self.keepable, self.fenced))
     }
 
     /// Announces what is held, if it is time.
@@ -298,18 +306,49 @@ impl Entry {
         let Some(held) = self.held.filter(|it| !it.missing) else {
             return self.remove(cx, vip);
         };
-        self.available = keep_until.unwrap_or(held.ends_at);
-        let extend = held.is_due(cx.now, self.available, self.fenced);
+        self.keepable = keep_until.unwrap_or(held.ends_at);
+        let extend = held.is_due(cx.now, self.keepable, self.fenced);
         match self.gate {
             Gate::Closed { .. } if !extend || self.quiet_by.is_some() => {}
             // The kernel is known to remember the address for longer than it can live.
-            Gate::Closed { until } if until >= self.available => {
-                self.order_hold(cx, vip, held.on, held.length, self.available);
+            Gate::Closed { until } if until >= self.keepable => {
+                self.order_hold(cx, vip, held.on, held.length, self.keepable);
             }
             Gate::Closed { .. } | Gate::Open { .. } | Gate::Unknown => {
-                self.close(cx, vip, held.latest_end(cx.now).max(self.available));
+                self.close(cx, vip, held.latest_end(cx.now).max(self.keepable));
             }
         }
+    }
+
+    /// Has the address there, and the kernel not answer for it: fence first.
+    pub fn prepare(
+        &mut self,
+        cx: &mut Cx<'_>,
+        vip: Vip,
+        on: Usable,
+        length: u8,
+        keep_until: Instant,
+    ) {
+        self.move_away(cx, vip, on, length);
+        if self.held.is_some_and(|it| !it.missing) && self.removing.is_none() {
+            return self.silence(cx, vip, Some(keep_until));
+        }
+        self.stop_announcing();
+        if !self.fenced || self.is_refused(cx.now) || self.removing.is_some() {
+            return;
+        }
+        self.keepable = keep_until;
+        let remembered = matches!(self.gate, Gate::Closed { until } if until >= keep_until);
+        if !remembered {
+            self.close(cx, vip, keep_until);
+        }
+        self.order_hold(cx, vip, on, length, keep_until);
+    }
+
+    /// Whether the address is known to be there, and not to be answered for.
+    pub fn is_ready(&self) -> bool {
+        let here = self.held.is_some_and(|it| it.done && !it.missing);
+        here && self.is_closed() && self.quiet_by.is_none() && self.removing.is_none()
     }
 
     /// Takes the address away, and the fence after it.
@@ -365,7 +404,7 @@ impl Entry {
         };
         let waits = self.removing.is_some() || (self.is_closed() && self.quiet_by.is_some());
         let extend = self.held.filter(|_| !waits);
-        let extend = extend.and_then(|it| it.extension(self.available, self.fenced));
+        let extend = extend.and_then(|it| it.extension(self.keepable, self.fenced));
         let extend = extend.into_iter().chain(self.gate_extension()).min();
         let extend = extend.filter(|_| self.refused.is_none());
         let extend = extend.map(|at| Deadline { at, why: "extend" });

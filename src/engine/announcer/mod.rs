@@ -180,9 +180,14 @@ impl Announcer {
             match placement.get(vip).map_or(Wish::Absent, |it| it.0) {
                 Wish::Absent => it.remove(cx, *vip),
                 Wish::Silent { keep_until } => it.silence(cx, *vip, keep_until),
-                Wish::Answer { on, until, ask_first, length } => {
+                Wish::Prepare { on, length, keep_until } => {
+                    it.prepare(cx, *vip, on, length, keep_until);
+                }
+                Wish::Answer { on, until, keep_until, ask_first, length } => {
                     it.move_away(cx, *vip, on, length);
-                    if it.claim(cx, *vip, on, until, ask_first) && it.wants_gate(cx.now, until) {
+                    if it.claim(cx, *vip, on, until, ask_first)
+                        && it.wants_gate(cx.now, until, keep_until)
+                    {
                         open.push((*vip, until));
                     }
                 }
@@ -190,10 +195,11 @@ impl Announcer {
         }
         self.open(cx, open);
         for (vip, it) in &mut self.vips {
-            if let Some((Wish::Answer { on, length, until, .. }, _)) = placement.get(vip)
+            if let Some((Wish::Answer { on, length, until, keep_until, .. }, _)) =
+                placement.get(vip)
                 && it.is_claimed()
             {
-                it.hold(cx, *vip, *on, *length, *until);
+                it.hold(cx, *vip, *on, *length, *keep_until);
                 it.announce(cx, *vip, *until, self.config.refresh);
             }
         }
@@ -203,6 +209,22 @@ impl Announcer {
     /// Whether the kernel is known to answer for none of the VIPs.
     pub fn is_quiet(&self) -> bool {
         self.vips.values().all(|it| !it.may_answer)
+    }
+
+    /// Whether the kernel is known not to answer for the VIP.
+    pub fn is_silent(&self, vip: Vip) -> bool {
+        self.vips.get(&vip).is_none_or(|it| !it.may_answer)
+    }
+
+    /// Whether the VIP is there and could answer at once; where it cannot be silent, it is
+    /// as ready as it can be.
+    pub fn is_ready(&self, vip: Vip) -> bool {
+        !self.config.fences.guards(vip) || self.vips.get(&vip).is_some_and(Entry::is_ready)
+    }
+
+    /// Whether the kernel refuses the VIP.
+    pub fn is_refused(&self, vip: Vip) -> bool {
+        self.vips.get(&vip).is_some_and(|it| it.refused.is_some())
     }
 
     /// Whether nothing of ours is left in the kernel.
@@ -272,7 +294,7 @@ impl Announcer {
         let mut links: Vec<_> = placement
             .values()
             .filter_map(|(wish, _)| match wish {
-                Wish::Answer { on, .. } => Some(on.index),
+                Wish::Answer { on, .. } | Wish::Prepare { on, .. } => Some(on.index),
                 Wish::Absent | Wish::Silent { .. } => None,
             })
             .chain(self.vips.values().filter_map(|it| Some(it.held?.on.index)))

@@ -1,9 +1,150 @@
-//! Who leads. Every elector answers one question: until when this node is entitled to
-//! answer for a VIP.
+//! Who leads. Every elector answers one question: what a VIP may be on this node, and until
+//! when.
 
 mod lease;
 mod quorum;
 
+use serde::{Deserialize, Serialize};
+
+use super::placement::Standing;
+use super::watch::LeaseWatch;
+use super::{Cx, Deadline, Rng};
+use crate::model::{Author, Instant, NodeName, Refusal, Vip};
+
 pub use lease::LeaseConfig;
-pub(crate) use lease::LeaseElector;
+use lease::LeaseElector;
+use quorum::Quorum;
+pub(crate) use quorum::Surroundings;
 pub use quorum::{FailBack, ProbeRule, QuorumConfig, QuorumTiming};
+
+/// Who is asked who may carry what.
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
+pub enum Election {
+    /// A Kubernetes Lease: one holder for all VIPs.
+    Lease(LeaseConfig),
+    /// The members themselves.
+    Quorum(Box<QuorumConfig>),
+}
+
+/// The one of them that this node has.
+#[derive(Debug)]
+pub(crate) enum Elector {
+    Lease { lease: Box<LeaseElector>, watch: LeaseWatch },
+    Quorum(Box<Quorum>),
+}
+
+impl Elector {
+    pub fn new(
+        election: &Election,
+        me: NodeName,
+        author: Author,
+        now: Instant,
+        rng: &mut Rng,
+    ) -> Self {
+        match election {
+            Election::Lease(config) => Self::Lease {
+                lease: Box::new(LeaseElector::new(config.clone(), me, author, now)),
+                watch: LeaseWatch::new(),
+            },
+            Election::Quorum(config) => Self::Quorum(Box::new(Quorum::new(config, me, now, rng))),
+        }
+    }
+
+    /// Time first: nothing may act on a role that has run out.
+    pub fn expire(&mut self, now: Instant) {
+        match self {
+            Self::Lease { lease, .. } => lease.expire(now),
+            // Its rights are asked for with the time.
+            Self::Quorum(_) => {}
+        }
+    }
+
+    /// Something happened that no clock shows: what was granted before says nothing.
+    pub fn doubt(&mut self, now: Instant) {
+        match self {
+            Self::Lease { lease, .. } => lease.doubt(now),
+            Self::Quorum(quorum) => quorum.doubt(),
+        }
+    }
+
+    /// What it decides before VIPs are placed.
+    pub fn decide(&mut self, cx: &mut Cx<'_>, around: &Surroundings<'_>) {
+        match self {
+            Self::Lease { .. } => {}
+            Self::Quorum(quorum) => quorum.decide(cx, around),
+        }
+    }
+
+    /// What it asks for once the kernel has been told.
+    pub fn reconcile(&mut self, cx: &mut Cx<'_>, stands: bool, quiet: bool) {
+        match self {
+            Self::Lease { lease, watch } => {
+                lease.reconcile(cx, stands, quiet, watch.is_open());
+                if let Some(version) = lease.version() {
+                    watch.start(cx, version);
+                }
+                watch.tick(cx);
+            }
+            Self::Quorum(_) => {}
+        }
+    }
+
+    /// What the VIP may be on this node.
+    pub fn standing(&self, now: Instant, vip: Vip) -> Standing {
+        match self {
+            Self::Lease { lease, .. } => match lease.leads_until() {
+                None if lease.has_double() => Standing::Refused(Refusal::NameClash),
+                None => Standing::Refused(Refusal::NotLeader { holder: lease.holder().cloned() }),
+                Some(until) if !lease.is_confirmed() => Standing::Doubted { until },
+                Some(until) => Standing::Entitled {
+                    until,
+                    outlives: std::time::Duration::ZERO,
+                    first_claim: lease.is_first_claim(),
+                },
+            },
+            Self::Quorum(quorum) => quorum.standing(now, vip),
+        }
+    }
+
+    /// Whether this node may answer for anything.
+    pub fn leads(&self, now: Instant) -> bool {
+        match self {
+            Self::Lease { lease, .. } => lease.leads_until().is_some(),
+            Self::Quorum(quorum) => quorum.carries(now),
+        }
+    }
+
+    /// Whether an answer is awaited that changes what others may do.
+    pub fn is_writing(&self) -> bool {
+        match self {
+            Self::Lease { lease, .. } => lease.is_writing(),
+            Self::Quorum(_) => false,
+        }
+    }
+
+    /// Whether nothing is left to do after having been told to retire.
+    pub fn is_retired(&self) -> bool {
+        match self {
+            Self::Lease { lease, .. } => lease.is_retired(),
+            Self::Quorum(quorum) => quorum.is_retired(),
+        }
+    }
+
+    /// Who holds the Lease, if that is what decides.
+    pub fn holder(&self) -> Option<&NodeName> {
+        match self {
+            Self::Lease { lease, .. } => lease.holder(),
+            Self::Quorum(_) => None,
+        }
+    }
+
+    pub fn deadline(&self, now: Instant, stands: bool) -> Option<Deadline> {
+        match self {
+            Self::Lease { lease, watch } => {
+                let lease = lease.deadline(stands, watch.is_open());
+                lease.into_iter().chain(watch.deadline()).min()
+            }
+            Self::Quorum(quorum) => quorum.deadline(now),
+        }
+    }
+}

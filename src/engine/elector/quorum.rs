@@ -1,71 +1,335 @@
-//! Election and leases by a quorum of the members themselves.
+//! Election and leases by a quorum of the members themselves: no API server is needed.
+//!
+//! ```text
+//!   raft     who should carry what: the leader's assignment, in its heartbeats, never logged
+//!   placer   what the leader decides
+//!   holder   who may: this member's own lease of each VIP, by a majority's promises
+//!   voter    what this member promised to others
+//!   post     who is heard, and in which life
+//!   ledger   what is on disk
+//! ```
+//!
+//! Safety does not rest on raft: whatever it decides, a majority promises a VIP to one holder
+//! at a time. The leader's death therefore silences nobody.
+//!
+//! Members speak one datagram a heartbeat and peer. Followers beat when they hear the leader,
+//! so that everything that is asked is answered by the next beat, and each member wakes
+//! about three times a heartbeat in a cluster of three.
 
+mod config;
+mod deciding;
+mod fitness;
+mod hearing;
+mod holder;
+mod ledger;
+mod placer;
+mod post;
+mod raft;
+#[cfg(test)]
+mod rules;
+mod speaking;
+mod voter;
+
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use serde::{Deserialize, Serialize};
+pub use config::{FailBack, ProbeRule, QuorumConfig, QuorumTiming};
+use fitness::Fitness;
+use holder::Holder;
+use placer::{Candidate, Placer};
+use post::{Post, Received};
+use raft::Raft;
+use voter::Voter;
 
-use crate::model::{Farewell, Life, Members, StoreRecord};
+use super::super::placement::Standing;
+use super::super::{Cx, Deadline};
+use crate::model::{
+    Assigned, ClusterCall, Envelope, Farewell, HoldAnswer, Instant, Life, NodeName, Probe, Refusal,
+    Report, RequestId, Vip,
+};
 
-/// How long things take in a quorum.
-#[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
-pub struct QuorumTiming {
-    /// Time between heartbeats.
-    pub heartbeat: Duration,
-    /// How long a voter promises a VIP to its holder.
-    pub promise: Duration,
-    /// Candidates stand this long one after another, by rank, once `promise` has passed
-    /// without the leader.
-    pub step: Duration,
-    /// Up to so much more, by chance.
-    pub spread: Duration,
+/// A VIP that is to be answered for next is there, silent, for at most so long.
+const READY_FOR: Duration = Duration::from_secs(1);
+/// How much longer than its right to answer an address may be there, behind a fence.
+const OUTLIVES: Duration = Duration::from_secs(2);
+
+#[derive(Debug)]
+pub(crate) struct Quorum {
+    me: NodeName,
+    life: Life,
+    timing: QuorumTiming,
+    post: Post,
+    raft: Raft,
+    voter: Voter,
+    holder: Holder,
+    placer: Placer,
+    fitness: Fitness,
+    /// What each member said last, this one included.
+    members: BTreeMap<NodeName, Candidate>,
+    /// Who carries what, as last heard or decided.
+    assigned: BTreeMap<Vip, Assigned>,
+    /// VIPs that somebody is known to have had.
+    taken: BTreeSet<Vip>,
+    /// VIPs that are to be answered for here, and since when they wait for it.
+    waiting: BTreeMap<Vip, Instant>,
+    /// Answers that go with the next datagram.
+    answers: BTreeMap<NodeName, Vec<HoldAnswer>>,
+    /// Who is to hear from us before the next beat.
+    hurried: BTreeSet<NodeName>,
+    /// Something changed that all should hear at once.
+    news: bool,
+    /// How late the last timer was: others are suspected so much later.
+    lateness: Duration,
+    beaten_at: Instant,
+    beat_at: Instant,
+    report: Report,
+    leads: bool,
+    /// Somebody is there to lead or carry after us.
+    heir: bool,
+    started_at: Instant,
+    /// No earlier life said what it had promised.
+    forgot: bool,
+    terms: u64,
+    said_farewell: bool,
 }
 
-/// When a VIP goes back to where it was, or is better placed.
-#[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
-pub enum FailBack {
-    /// As soon as that member is there.
-    AtOnce,
-    /// Once that member has been there for a while.
-    Delayed,
-    /// Only when it has to move anyway, or an operator says so.
-    Never,
+/// The rest of the node, as far as the quorum cares.
+pub(crate) struct Surroundings<'a> {
+    /// What the settings ask for.
+    pub wanted: &'a BTreeSet<Vip>,
+    /// What cannot be carried here.
+    pub unable: BTreeSet<Vip>,
+    /// Some link that could carry something has a carrier.
+    pub carrier: bool,
+    /// The kernel is known not to answer for the VIP.
+    pub silent: &'a dyn Fn(Vip) -> bool,
+    /// The VIP is there and could be answered for at once.
+    pub ready: &'a dyn Fn(Vip) -> bool,
+    /// The process was asked to stop.
+    pub stopping: bool,
+    /// It has been too long: nothing is waited for.
+    pub giving_up: bool,
 }
 
-/// Everything a member of a quorum has to know beforehand.
-#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
-pub struct QuorumConfig {
-    /// This process.
-    pub life: Life,
-    /// Where this member listens.
-    pub address: SocketAddr,
-    /// The members that the settings list, this one included.
-    pub listed: Members,
-    /// How long things take.
-    pub timing: QuorumTiming,
-    /// Found a cluster without waiting for the others.
-    pub found_alone: bool,
-    /// What was on disk, or why that cannot be told.
-    pub stored: Result<Option<StoreRecord>, String>,
-    /// What an earlier process of this boot left behind.
-    pub farewell: Option<Farewell>,
-    /// When a VIP goes back.
-    pub fail_back: FailBack,
-    /// What to ask about this node's fitness, if anything.
-    pub health: Option<ProbeRule>,
-    /// See `health`; this is the user's command.
-    pub check: Option<ProbeRule>,
-}
+impl Quorum {
+    pub fn new(
+        config: &QuorumConfig,
+        me: NodeName,
+        now: Instant,
+        rng: &mut crate::engine::Rng,
+    ) -> Self {
+        let timing = config.timing;
+        let stored = config.stored.as_ref().ok().and_then(Option::as_ref);
+        let longest =
+            stored.and_then(|it| it.entry.as_ref()).map_or(timing.promise, |it| it.longest);
+        // What an earlier life promised, it promised before now; if it said when that ends,
+        // there was nothing after.
+        let starting_until = match &config.farewell {
+            Some(it) => Instant::from_nanos(it.promised_until).min(now + longest),
+            None => now + longest,
+        };
+        let mut post = Post::new(me.clone(), config.life);
+        let raft = Raft::new(me.clone(), config, now, rng);
+        post.serve(raft.entry().map_or(&config.listed, |it| &it.members));
+        Self {
+            fitness: Fitness::new(config.health, config.check, timing.heartbeat, now),
+            placer: Placer::new(timing, config.fail_back),
+            voter: Voter::new(starting_until),
+            holder: Holder::default(),
+            me,
+            life: config.life,
+            timing,
+            post,
+            raft,
+            members: BTreeMap::new(),
+            assigned: BTreeMap::new(),
+            taken: BTreeSet::new(),
+            waiting: BTreeMap::new(),
+            answers: BTreeMap::new(),
+            hurried: BTreeSet::new(),
+            news: false,
+            lateness: Duration::ZERO,
+            beaten_at: now,
+            beat_at: now,
+            report: Report::default(),
+            leads: false,
+            heir: false,
+            started_at: now,
+            forgot: config.farewell.is_none(),
+            terms: 0,
+            said_farewell: false,
+        }
+    }
 
-/// How often to probe, and what to conclude.
-#[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
-pub struct ProbeRule {
-    /// Time between probes.
-    pub interval: Duration,
-    /// So many failures in a row make it ill.
-    pub fall: u32,
-    /// So many successes in a row make it well.
-    pub rise: u32,
-    /// How much it weighs against other members that are ill too.
-    pub weight: u8,
+    pub fn on_peer(
+        &mut self,
+        cx: &mut Cx<'_>,
+        address: SocketAddr,
+        forwarded: bool,
+        envelope: Envelope,
+    ) {
+        let from = envelope.from.clone();
+        match self.post.receive(cx.now, address, forwarded, envelope) {
+            Received::Believed { message, life, fresh } => {
+                if fresh {
+                    self.voter.on_new_life(&from, life);
+                    self.members.remove(&from);
+                }
+                self.on_message(cx, &from, life, *message);
+            }
+            Received::Introduced => drop(self.hurried.insert(from)),
+            Received::Refused(_) => {}
+        }
+    }
+
+    pub fn on_stored(&mut self, cx: &mut Cx<'_>, number: u64, failure: Option<String>) {
+        self.raft.on_stored(cx, number, failure);
+    }
+
+    pub fn on_probed(&mut self, now: Instant, probe: Probe, failure: Option<String>) {
+        self.fitness.on_probed(now, probe, failure);
+    }
+
+    pub fn on_order(&mut self, cx: &mut Cx<'_>, request: RequestId, call: ClusterCall) {
+        self.raft.propose(cx, request, call);
+    }
+
+    /// The process got to a timer so much later than it should.
+    pub fn on_lateness(&mut self, now: Instant, late: Duration) {
+        self.lateness = late;
+        self.fitness.on_lateness(now, late);
+    }
+
+    /// Something speaks against what is held: it has to be promised anew.
+    pub fn doubt(&mut self) {
+        self.holder.doubt();
+        self.news = true;
+    }
+
+    /// Everything that is decided in a turn, and said.
+    pub fn decide(&mut self, cx: &mut Cx<'_>, around: &Surroundings<'_>) {
+        if self.said_farewell {
+            return;
+        }
+        self.holder.expire(cx.now, self.timing.promise);
+        self.fitness.tick(cx);
+        self.raft.set_fit(self.report.is_fit());
+        let promises = self.voter.promises(cx.now);
+        self.raft.tick(cx, &promises);
+        if let Some(entry) = self.raft.entry() {
+            self.post.serve(&entry.members);
+            // What an earlier life may have promised, if nothing is known of that.
+            if self.forgot {
+                self.voter.wait_until(self.started_at + entry.longest);
+            }
+        }
+        self.heir = self.has_heir(cx.now);
+        self.examine(cx.now, around);
+        self.lead(cx, around);
+        self.hold(cx.now, around);
+        self.note_waiting(cx.now);
+        self.answer_kept(cx.now);
+        self.speak(cx);
+    }
+
+    /// What the VIP is to be here.
+    pub fn standing(&self, now: Instant, vip: Vip) -> Standing {
+        if let Some(until) = self.holder.entitled_until(now, vip) {
+            let first_claim = !self.taken.contains(&vip);
+            return Standing::Entitled { until, outlives: OUTLIVES, first_claim };
+        }
+        let ready_until = self.waiting.get(&vip).map(|it| *it + READY_FOR);
+        if let Some(until) = ready_until.filter(|it| now < *it) {
+            return Standing::Preparing { until };
+        }
+        Standing::Refused(self.refusal(now, vip))
+    }
+
+    /// Since when the VIP has been given up here, if it was answered for before.
+    pub fn retired_at(&self, now: Instant, vip: Vip) -> Option<Instant> {
+        let closing = self.holder.has(vip) && self.holder.wants(vip).is_none();
+        if closing { Some(now) } else { self.holder.released_at(vip) }
+    }
+
+    /// Whether this member may answer for anything.
+    pub fn carries(&self, now: Instant) -> bool {
+        self.holder.vips().any(|vip| self.holder.entitled_until(now, vip).is_some())
+    }
+
+    /// Whether nobody else could carry anything.
+    pub fn is_alone(&self) -> bool {
+        self.raft.entry().is_some_and(|it| it.members.len() == 1)
+    }
+
+    /// How often this member has led.
+    pub fn terms(&self) -> u64 {
+        self.terms
+    }
+
+    /// Whether nobody waits for anything from this member any more.
+    pub fn is_retired(&self) -> bool {
+        self.holder.vips().next().is_none() && (!self.leads || !self.heir)
+    }
+
+    /// What the next start of this boot should know; nothing is promised after it.
+    pub fn farewell(&mut self) -> Farewell {
+        self.said_farewell = true;
+        let promised_until = self.voter.last_until().as_nanos();
+        Farewell { voted: self.raft.retire(), promised_until }
+    }
+
+    pub fn deadline(&self, now: Instant) -> Option<Deadline> {
+        if self.said_farewell {
+            return None;
+        }
+        let plain = |at, why| Deadline { at, why };
+        let ready = self.waiting.values().map(|it| *it + READY_FOR).filter(|it| *it > now).min();
+        [
+            Some(plain(self.next_beat(now), "heartbeat")),
+            self.raft.deadline(),
+            self.fitness.deadline(),
+            self.placer.deadline().filter(|_| self.leads).map(|at| plain(at, "placement")),
+            self.voter.deadline().map(|at| plain(at, "a promise ends")),
+            self.holder.first_end(now).map(|at| plain(at, "a right to answer ends")),
+            ready.map(|at| plain(at, "readiness ends")),
+        ]
+        .into_iter()
+        .flatten()
+        .min()
+    }
+
+    /// A member that was not heard for so long is taken for dead.
+    fn suspicion(&self) -> Duration {
+        self.timing.heartbeat * 3 + Duration::from_millis(10)
+    }
+
+    /// Whether this member takes part, or why not.
+    fn belongs(&self) -> Result<(), String> {
+        let Some(entry) = self.raft.entry() else {
+            return Err("this member belongs to no cluster yet".to_owned());
+        };
+        match entry.members.contains_key(&self.me) {
+            true => Ok(()),
+            false => Err(format!("{} is no member of the cluster", self.me)),
+        }
+    }
+
+    fn refusal(&self, now: Instant, vip: Vip) -> Refusal {
+        if let Err(why) = self.belongs() {
+            return Refusal::NotMember { why };
+        }
+        if self.holder.wants(vip).is_some() {
+            let voters = self.raft.entry().map(|it| it.voters()).unwrap_or_default();
+            let suspicion = self.suspicion();
+            let answers = |name: &&NodeName| {
+                let heard = self.members.get(*name);
+                **name == self.me || heard.is_some_and(|it| now < it.heard_at + suspicion)
+            };
+            let answered = voters.iter().filter(answers).count();
+            return Refusal::NoMajority { answered, voters: voters.len() };
+        }
+        let holder = self.assigned.get(&vip).and_then(|it| it.holder.clone());
+        Refusal::NotAssigned { holder: holder.filter(|it| *it != self.me) }
+    }
 }

@@ -1,0 +1,151 @@
+//! What a member decides in a turn: how it is, who carries what if it leads, what it holds.
+
+use std::collections::BTreeSet;
+
+use super::placer::PlacerView;
+use super::{Candidate, Quorum, Surroundings};
+use crate::engine::Cx;
+use crate::engine::sabotage::{Sabotage, sabotaged};
+use crate::model::{Assigned, Instant, NodeName, Report, Vip};
+
+impl Quorum {
+    /// What this member says of itself.
+    pub(super) fn examine(&mut self, now: Instant, around: &Surroundings<'_>) {
+        let concerns = |it: &&Assigned| {
+            it.holder.as_ref() == Some(&self.me) || it.next.as_ref() == Some(&self.me)
+        };
+        let ready = self.assigned.values().filter(|it| it.next.as_ref() == Some(&self.me));
+        let ready = ready.filter(|it| self.waiting.contains_key(&it.vip) && (around.ready)(it.vip));
+        let unable = |vip: Vip| around.unable.contains(&vip) || !around.wanted.contains(&vip);
+        let report = Report {
+            ailments: self.fitness.ailments(now, around.carrier),
+            penalty: self.fitness.penalty(),
+            leaving: around.stopping,
+            unable: self
+                .assigned
+                .values()
+                .filter(concerns)
+                .map(|it| it.vip)
+                .chain(around.unable.iter().copied())
+                .filter(|vip| unable(*vip))
+                .collect::<BTreeSet<_>>()
+                .into_iter()
+                .collect(),
+            ready: ready.map(|it| (it.vip, it.epoch)).collect(),
+        };
+        self.news |= report != self.report;
+        self.report = report;
+    }
+
+    /// The leader's part: who carries what.
+    pub(super) fn lead(&mut self, cx: &mut Cx<'_>, around: &Surroundings<'_>) {
+        let leads = self.raft.leads();
+        self.note_own(cx.now);
+        if leads && !self.leads {
+            let holds = self.members.iter().flat_map(|(name, it)| {
+                it.holds.iter().map(|(vip, epoch)| (name.clone(), *vip, *epoch))
+            });
+            let heard: Vec<_> = holds.collect();
+            let assigned: Vec<_> = self.assigned.values().cloned().collect();
+            self.placer.note_assignment(&assigned);
+            self.placer.begin(cx.now, self.raft.term(), self.raft.inherited(), &heard);
+            self.terms += 1;
+            self.news = true;
+        } else if !leads && self.leads {
+            self.placer.end();
+            self.news = true;
+        }
+        self.leads = leads;
+        let Some(entry) = self.raft.entry().filter(|_| leads) else {
+            return;
+        };
+        let view = PlacerView {
+            wanted: around.wanted,
+            entry,
+            me: &self.me,
+            members: &self.members,
+            late: self.lateness,
+            handing_over: self.raft.is_handing_over(),
+        };
+        self.placer.decide(cx.now, &view);
+        if !self.assigned.values().eq(self.placer.assignment()) {
+            let assignment: Vec<_> = self.placer.assignment().cloned().collect();
+            self.learn(&assignment);
+            self.news = true;
+        }
+        let settled = around.stopping && self.placer.is_settled_without(&self.me);
+        if settled && !self.raft.is_handing_over() && self.heir {
+            self.raft.transfer(cx);
+        }
+    }
+
+    fn note_own(&mut self, now: Instant) {
+        let own = Candidate {
+            heard_at: now,
+            live_since: self.started_at,
+            report: self.report.clone(),
+            released: self.holder.released().map(|it| (it.vip, it.epoch)).collect(),
+            holds: self.holder.epochs().collect(),
+        };
+        self.members.insert(self.me.clone(), own);
+    }
+
+    /// Whether somebody is there to lead or carry after us.
+    pub(super) fn has_heir(&self, now: Instant) -> bool {
+        let suspicion = self.suspicion();
+        let voters = self.raft.entry().map(|it| it.voters()).unwrap_or_default();
+        let lives = |name: &NodeName, it: &Candidate| {
+            let speaks = now < it.heard_at + suspicion && !it.report.leaving;
+            *name != self.me && voters.contains(name) && speaks
+        };
+        self.members.iter().any(|(name, it)| lives(name, it))
+    }
+
+    /// What this member asks to hold is what it is assigned, and can carry.
+    pub(super) fn hold(&mut self, now: Instant, around: &Surroundings<'_>) {
+        let deserted = around.stopping && !self.heir;
+        let leaves = around.giving_up || deserted;
+        for (vip, it) in &self.assigned {
+            let ours = it.holder.as_ref() == Some(&self.me);
+            let able = around.wanted.contains(vip) && !around.unable.contains(vip);
+            let gone = self.holder.released().any(|was| was.vip == *vip && was.epoch >= it.epoch);
+            if ours && able && !leaves && !gone {
+                self.news |= !self.holder.has(*vip);
+                self.holder.want(*vip, it.epoch);
+            }
+        }
+        let mine: Vec<_> = self.holder.epochs().map(|(vip, _)| vip).collect();
+        for vip in mine {
+            if !(around.silent)(vip) {
+                self.taken.insert(vip);
+            }
+            let ours =
+                self.assigned.get(&vip).is_some_and(|it| it.holder.as_ref() == Some(&self.me));
+            let able = around.wanted.contains(&vip) && !around.unable.contains(&vip);
+            if !ours || !able || leaves {
+                self.holder.stop(vip);
+            }
+        }
+        for vip in self.holder.closing() {
+            if (around.silent)(vip) || sabotaged(Sabotage::ReleasedBeforeQuiet) {
+                self.holder.silent(now, vip);
+                self.news = true;
+            }
+        }
+    }
+
+    /// Since when a VIP waits to be answered for here: ready, but not entitled.
+    pub(super) fn note_waiting(&mut self, now: Instant) {
+        let waits = |it: &Assigned| {
+            let next = it.next.as_ref() == Some(&self.me);
+            let wanted = self.holder.wants(it.vip).is_some();
+            next || (wanted && self.holder.entitled_until(now, it.vip).is_none())
+        };
+        let waiting: BTreeSet<_> =
+            self.assigned.values().filter(|it| waits(it)).map(|it| it.vip).collect();
+        self.waiting.retain(|vip, _| waiting.contains(vip));
+        for vip in waiting {
+            self.waiting.entry(vip).or_insert(now);
+        }
+    }
+}

@@ -1,0 +1,244 @@
+//! Who is heard, and in which life. A member is believed once it has shown that it hears
+//! this life of ours: by repeating our life, and a stamp that we sent after its own life was
+//! first seen. So neither a replayed datagram nor one of a dead life is believed.
+//!
+//! ```text
+//!   unknown ── its life seen ──▶ challenged ── repeats our life and a later stamp ──▶ known
+//! ```
+//!
+//! The life that is known stays so until another has shown that it lives.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use crate::engine::sabotage::{Sabotage, sabotaged};
+use crate::engine::{Action, Cx};
+use crate::model::{Envelope, Instant, Life, Member, Members, Message, NodeName};
+
+/// A life that has not shown itself by then is not waited for.
+const PATIENCE: Duration = Duration::from_secs(1);
+/// Others that have the key, but are no members, are remembered for status.
+const STRANGERS: usize = 16;
+
+#[derive(Debug)]
+pub(crate) struct Post {
+    me: NodeName,
+    life: Life,
+    peers: BTreeMap<NodeName, Peer>,
+    /// Who else speaks to us, and from where.
+    strangers: BTreeMap<NodeName, SocketAddr>,
+}
+
+#[derive(Debug)]
+struct Peer {
+    address: SocketAddr,
+    known: Option<Seen>,
+    challenged: Option<Seen>,
+    /// The last of our datagrams to it.
+    sent: u64,
+    heard_at: Option<Instant>,
+    round_trip: Option<Duration>,
+    refused: BTreeMap<&'static str, u64>,
+}
+
+/// A life of a peer.
+#[derive(Clone, Copy, Debug)]
+struct Seen {
+    life: Life,
+    since: Instant,
+    /// The highest datagram of this life.
+    count: u64,
+    /// Its last stamp, and when that came.
+    stamp: Option<(u64, Instant)>,
+}
+
+/// What came of a datagram.
+#[derive(Debug, Eq, PartialEq)]
+pub(crate) enum Received {
+    /// A member says this; `fresh`: it has begun another life.
+    Believed { message: Box<Message>, life: Life, fresh: bool },
+    /// Not believed yet: it should hear from us soon.
+    Introduced,
+    /// Not believed, for this reason.
+    Refused(&'static str),
+}
+
+impl Post {
+    pub fn new(me: NodeName, life: Life) -> Self {
+        Self { me, life, peers: BTreeMap::new(), strangers: BTreeMap::new() }
+    }
+
+    /// These are the members from here on.
+    pub fn serve(&mut self, members: &Members) {
+        let is_peer =
+            |name: &NodeName, it: &Member| *name != self.me && !it.address.ip().is_unspecified();
+        self.peers.retain(|name, peer| {
+            members.get(name).is_some_and(|it| is_peer(name, it) && it.address == peer.address)
+        });
+        for (name, it) in members.iter().filter(|(name, it)| is_peer(name, it)) {
+            self.peers.entry(name.clone()).or_insert_with(|| Peer {
+                address: it.address,
+                known: None,
+                challenged: None,
+                sent: 0,
+                heard_at: None,
+                round_trip: None,
+                refused: BTreeMap::new(),
+            });
+        }
+        self.strangers.retain(|name, _| !members.contains_key(name));
+    }
+
+    /// Takes what came. `forwarded`: by a router, although nobody should have.
+    pub fn receive(
+        &mut self,
+        now: Instant,
+        address: SocketAddr,
+        forwarded: bool,
+        envelope: Envelope,
+    ) -> Received {
+        let Some(peer) = self.peers.get_mut(&envelope.from) else {
+            if self.strangers.len() < STRANGERS && envelope.from != self.me {
+                self.strangers.insert(envelope.from, address);
+            }
+            return Received::Refused("stranger");
+        };
+        let received = peer.receive(now, self.life, address, forwarded, envelope);
+        if let Received::Refused(code) = received {
+            *peer.refused.entry(code).or_default() += 1;
+        }
+        received
+    }
+
+    /// Sends a message to the life that is known, and to one that has still to show itself.
+    pub fn send(&mut self, cx: &mut Cx<'_>, to: &NodeName, message: &Message) {
+        let Some(peer) = self.peers.get_mut(to) else {
+            return;
+        };
+        peer.challenged.take_if(|it| peer.known.is_some() && it.since + PATIENCE <= cx.now);
+        let lives = match (peer.known, peer.challenged) {
+            (None, None) => vec![None],
+            (known, challenged) => [known, challenged].into_iter().flatten().map(Some).collect(),
+        };
+        for seen in lives {
+            peer.sent += 1;
+            let mut message = message.clone();
+            message.stamp = micros(cx.now);
+            message.echo = seen
+                .and_then(|it: Seen| it.stamp)
+                .map(|(stamp, at)| (stamp, micros(cx.now).saturating_sub(micros(at))));
+            let envelope = Envelope {
+                from: self.me.clone(),
+                life: self.life,
+                echo: seen.map(|it| it.life),
+                count: peer.sent,
+                message: Some(Box::new(message)),
+            };
+            cx.act(Action::Send { to: peer.address, envelope: Box::new(envelope) });
+        }
+    }
+
+    pub fn peers(&self) -> impl Iterator<Item = &NodeName> {
+        self.peers.keys()
+    }
+
+    /// When the member was last believed.
+    pub fn heard_at(&self, name: &NodeName) -> Option<Instant> {
+        self.peers.get(name)?.heard_at
+    }
+
+    pub fn round_trip(&self, name: &NodeName) -> Option<Duration> {
+        self.peers.get(name)?.round_trip
+    }
+
+    /// How many datagrams of the member were not believed, and why.
+    pub fn refused(&self, name: &NodeName) -> BTreeMap<&'static str, u64> {
+        self.peers.get(name).map(|it| it.refused.clone()).unwrap_or_default()
+    }
+
+    pub fn strangers(&self) -> &BTreeMap<NodeName, SocketAddr> {
+        &self.strangers
+    }
+}
+
+impl Peer {
+    fn receive(
+        &mut self,
+        now: Instant,
+        ours: Life,
+        address: SocketAddr,
+        forwarded: bool,
+        envelope: Envelope,
+    ) -> Received {
+        if address != self.address {
+            return Received::Refused("address");
+        }
+        if forwarded {
+            return Received::Refused("forwarded");
+        }
+        let hears_us = envelope.echo == Some(ours);
+        if let Some(known) = self.known.as_mut().filter(|it| it.life == envelope.life) {
+            if !known.note(now, &envelope) {
+                return Received::Refused("replayed");
+            }
+            let (life, echo) = (known.life, envelope.message.as_ref().and_then(|it| it.echo));
+            return match envelope.message.filter(|_| hears_us) {
+                Some(message) => {
+                    self.note_round_trip(now, echo);
+                    self.heard_at = Some(now);
+                    Received::Believed { message, life, fresh: false }
+                }
+                None => Received::Introduced,
+            };
+        }
+        if self.challenged.is_none_or(|it| it.life != envelope.life) {
+            let seen = Seen { life: envelope.life, since: now, count: 0, stamp: None };
+            self.challenged = Some(seen);
+        }
+        let Some(seen) = &mut self.challenged else {
+            return Received::Introduced;
+        };
+        if !seen.note(now, &envelope) {
+            return Received::Refused("replayed");
+        }
+        let (seen, echo) = (*seen, envelope.message.as_ref().and_then(|it| it.echo));
+        let proven = echo.is_some_and(|(stamp, _)| stamp > micros(seen.since))
+            || sabotaged(Sabotage::ReplayBelieved);
+        match envelope.message.filter(|_| hears_us && proven) {
+            Some(message) => {
+                (self.known, self.challenged) = (Some(seen), None);
+                self.note_round_trip(now, echo);
+                self.heard_at = Some(now);
+                Received::Believed { message, life: seen.life, fresh: true }
+            }
+            None => Received::Introduced,
+        }
+    }
+
+    fn note_round_trip(&mut self, now: Instant, echo: Option<(u64, u64)>) {
+        let Some((stamp, kept)) = echo else {
+            return;
+        };
+        let took = Duration::from_micros(micros(now).saturating_sub(stamp).saturating_sub(kept));
+        self.round_trip = Some(self.round_trip.map_or(took, |it| (it * 7 + took) / 8));
+    }
+}
+
+impl Seen {
+    /// Notes a datagram of this life; one that is not newer is not believed.
+    fn note(&mut self, now: Instant, envelope: &Envelope) -> bool {
+        if envelope.count <= self.count && !sabotaged(Sabotage::ReplayBelieved) {
+            return false;
+        }
+        self.count = envelope.count;
+        if let Some(message) = &envelope.message {
+            self.stamp = Some((message.stamp, now));
+        }
+        true
+    }
+}
+
+fn micros(at: Instant) -> u64 {
+    at.as_nanos() / 1_000
+}

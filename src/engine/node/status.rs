@@ -1,0 +1,74 @@
+//! What an operator is told of a node.
+
+use std::time::Duration;
+
+use super::Node;
+use crate::engine::elector::{Election, Elector};
+use crate::model::{ApiStatus, Instant, LinkStatus, Refusal, Role, Status, Vip, VipStatus};
+
+impl Node {
+    /// What an operator may know.
+    pub fn status(&self, now: Instant) -> Status {
+        let role = match (self.stopping_at, self.elector.leads(now)) {
+            (Some(_), _) => Role::Stopping,
+            (None, true) => Role::Leader,
+            (None, false) if self.stands => Role::Follower,
+            (None, false) => Role::Standby,
+        };
+        let lease = match &self.elector {
+            Elector::Lease { lease, watch } => Some((lease, watch)),
+            Elector::Quorum(_) => None,
+        };
+        let ms = |it: Duration| u64::try_from(it.as_millis()).unwrap_or(u64::MAX);
+        Status {
+            node: self.config.me.clone(),
+            lease: match &self.config.election {
+                Election::Lease(it) => it.name.clone(),
+                Election::Quorum(_) => String::new(),
+            },
+            role,
+            holder: self.elector.holder().cloned(),
+            until_ms: lease
+                .and_then(|it| it.0.leads_until())
+                .map(|it| ms(it.saturating_since(now))),
+            terms: match &self.elector {
+                Elector::Lease { lease, .. } => lease.terms(),
+                Elector::Quorum(quorum) => quorum.terms(),
+            },
+            vips: self.placement.keys().map(|vip| self.vip_status(*vip)).collect(),
+            fences: self.config.announcer.fences.clone(),
+            api: ApiStatus {
+                answered_ms_ago: lease
+                    .and_then(|it| it.0.answered_at())
+                    .map(|it| ms(now.saturating_since(it))),
+                fault: lease.and_then(|it| it.0.fault()).map(|it| it.why.clone()),
+                watching: lease.is_some_and(|it| it.1.is_open()),
+            },
+            candidates: self.reporter.candidates(),
+            conflicts: self.announcer.conflicts,
+            fence_rebuilds: self.announcer.fence_rebuilds,
+            readded: self.announcer.readded_in_all,
+            fence_late: self.announcer.fence_late,
+        }
+    }
+
+    fn vip_status(&self, vip: Vip) -> VipStatus {
+        let refusal = self.placement.get(&vip).and_then(|it| it.1.clone());
+        let refusal = refusal.or_else(|| self.announcer.refusal(vip));
+        let link = self.network.choose(&self.config.link, vip).map(|it| LinkStatus {
+            name: it.name.clone(),
+            up: it.up,
+            carrier: it.carrier,
+        });
+        VipStatus {
+            vip,
+            state: self.announcer.state(vip),
+            link,
+            code: refusal.as_ref().map(|it| it.code().to_owned()),
+            why: refusal.as_ref().map(Refusal::to_string),
+            refusal,
+            conflict: self.announcer.stranger(vip),
+            length: self.announcer.length(vip).unwrap_or_else(|| vip.width()),
+        }
+    }
+}
