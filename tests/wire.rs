@@ -1,6 +1,10 @@
-//! Frames as bytes and what they mean. One fixture a file; `tshark` reads ours, too.
+//! Frames and datagrams as bytes and what they mean. One fixture a file; `tshark` reads our
+//! frames, too.
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
+
+#[path = "wire/quorum.rs"]
+mod quorum;
 
 use std::net::IpAddr;
 use std::path::PathBuf;

@@ -12,6 +12,7 @@ pub mod logger;
 pub mod netlink;
 pub mod notify;
 pub mod packet;
+pub mod peers;
 pub mod process;
 pub mod recorder;
 pub mod serve;

@@ -5,4 +5,5 @@ pub mod frame;
 pub mod kube;
 pub mod metrics;
 pub mod ndp;
+pub mod quorum;
 pub mod status;
