@@ -17,4 +17,5 @@ pub mod recorder;
 pub mod serve;
 pub mod sleep;
 pub mod sockopt;
+pub mod store;
 pub mod supervisor;

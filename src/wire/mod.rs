@@ -6,3 +6,4 @@ pub mod kube;
 pub mod metrics;
 pub mod ndp;
 pub mod status;
+pub mod store;
