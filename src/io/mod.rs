@@ -2,6 +2,7 @@
 //! An edge decides nothing.
 
 pub mod clock;
+pub mod farewell;
 pub mod fence;
 pub mod host;
 pub mod http;

@@ -132,6 +132,12 @@ fn machine_id_in(mut texts: impl Iterator<Item = String>) -> Option<u64> {
     texts.find_map(|it| Some(it.trim()).filter(|it| is_id(it)).map(fold))
 }
 
+/// Names one boot of the host; empty where the kernel does not say.
+pub(crate) fn boot_id() -> String {
+    let text = fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default();
+    text.trim().to_owned()
+}
+
 /// FNV-1a, 64 bits.
 pub(crate) fn fold(text: &str) -> u64 {
     text.bytes().fold(0xcbf2_9ce4_8422_2325, |sum, byte| {
@@ -234,6 +240,7 @@ mod tests {
         let boot_id = fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap();
         assert_eq!(host_id(), fold(boot_id.trim()));
         assert_eq!(fold("foobar"), 0x8594_4171_f739_67e8);
+        assert_eq!(super::boot_id(), boot_id.trim());
     }
 
     #[test]
