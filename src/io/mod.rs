@@ -2,6 +2,7 @@
 //! An edge decides nothing.
 
 pub mod clock;
+mod command;
 pub mod farewell;
 pub mod fence;
 pub mod host;
@@ -13,6 +14,7 @@ pub mod logger;
 pub mod netlink;
 pub mod notify;
 pub mod packet;
+pub mod probe;
 pub mod process;
 pub mod recorder;
 pub mod serve;
