@@ -16,6 +16,8 @@ mod lease;
 mod liar;
 #[path = "api/lies.rs"]
 mod lies;
+#[path = "api/probe.rs"]
+mod probe;
 #[path = "api/server.rs"]
 mod server;
 #[path = "api/side.rs"]

@@ -148,6 +148,20 @@ impl Client {
             .map_err(|error| self.fault(request, error))
     }
 
+    /// Asks, and takes no more of the answer than is wanted, until `until`.
+    pub fn glance(&self, request: &Request, until: Instant) -> Result<Answer, ApiFault> {
+        let whole = until.saturating_since(clock::now());
+        self.send(request, Limits { head: whole, whole })
+            .and_then(|response| {
+                let (status, retry_after) = head(&response);
+                let mut body = Vec::new();
+                let reader = response.into_body().into_with_config().reader();
+                reader.take(request.max_answer).read_to_end(&mut body)?;
+                Ok(Answer { status, retry_after, body })
+            })
+            .map_err(|error| self.fault(request, error))
+    }
+
     /// Opens a stream of lines. The server has `head` to accept it, and `whole` to end it.
     pub fn open(
         &self,
@@ -262,13 +276,16 @@ impl Lines {
 const MAX_LINE: u64 = 1 << 20;
 
 fn answer(response: Head, max: u64) -> Result<Answer, Error> {
-    let status = response.status().as_u16();
-    let retry_after = response.headers().get(header::RETRY_AFTER);
-    let retry_after = retry_after.and_then(|it| it.to_str().ok()?.trim().parse::<u32>().ok());
+    let (status, retry_after) = head(&response);
     let mut body = Vec::new();
     response.into_body().into_with_config().limit(max).reader().read_to_end(&mut body)?;
-    let retry_after = retry_after.map(|it| Duration::from_secs(it.into()));
     Ok(Answer { status, retry_after, body })
+}
+
+fn head(response: &Head) -> (u16, Option<Duration>) {
+    let retry_after = response.headers().get(header::RETRY_AFTER);
+    let retry_after = retry_after.and_then(|it| it.to_str().ok()?.trim().parse::<u32>().ok());
+    (response.status().as_u16(), retry_after.map(|it| Duration::from_secs(it.into())))
 }
 
 fn fault(what: &str, error: Error) -> ApiFault {

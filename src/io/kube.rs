@@ -19,7 +19,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::Duration;
 
-use credentials::{Credentials, Entrance};
+pub(in crate::io) use credentials::{Credentials, Entrance};
 pub use detect::detect;
 
 use crate::io::clock;

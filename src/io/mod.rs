@@ -2,6 +2,8 @@
 //! An edge decides nothing.
 
 pub mod clock;
+mod command;
+pub mod farewell;
 pub mod fence;
 pub mod host;
 pub mod http;
@@ -13,9 +15,11 @@ pub mod netlink;
 pub mod notify;
 pub mod packet;
 pub mod peers;
+pub mod probe;
 pub mod process;
 pub mod recorder;
 pub mod serve;
 pub mod sleep;
 pub mod sockopt;
+pub mod store;
 pub mod supervisor;

@@ -1,18 +1,14 @@
 //! Runs the user's command on transitions: one at a time, in order, on a thread of its own.
 
 use std::io;
-use std::os::unix::process::CommandExt;
-use std::process::{Child, Command, ExitStatus, Stdio};
+use std::process::ExitStatus;
 use std::sync::mpsc;
 use std::thread;
 use std::time::Duration;
 
-use nix::sys::signal::{SIGKILL, killpg};
-use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
-use nix::unistd::Pid;
 use smol::channel::{self, Receiver, Sender};
 
-use crate::io::clock;
+use crate::io::command;
 
 /// What the command is told: as arguments in this order, and as `EDGEVIP_…` variables.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -104,53 +100,15 @@ fn run_all(command: &str, limit: Duration, notifications: &Receiver<Notification
 /// `None`: it took too long and was killed, with all it had started.
 fn run(command: &str, limit: Duration, it: &Notification) -> io::Result<Option<ExitStatus>> {
     let (code, why) = it.fault.as_ref().map_or(("", ""), |(code, why)| (*code, why));
-    let mut shell = Command::new("/bin/sh");
-    shell.arg("-c").arg(format!("{command} \"$@\"")).args(["edgevip", it.event, &it.vip]);
+    let mut shell = command::shell(&format!("{command} \"$@\""));
+    shell.args(["edgevip", it.event, &it.vip]);
     if it.fault.is_some() {
         shell.args([code, why]);
     }
     shell
         .envs([("EDGEVIP_EVENT", it.event), ("EDGEVIP_VIP", &it.vip)])
-        .envs([("EDGEVIP_CODE", code), ("EDGEVIP_WHY", why)])
-        .env_remove("NOTIFY_SOCKET")
-        .env_remove("WATCHDOG_USEC")
-        .stdin(Stdio::null())
-        .process_group(0);
-    let mut child = shell.spawn()?;
-    let group = Pid::from_raw(child.id().cast_signed());
-    let status = wait(&mut child, limit)?;
-    if status.is_none() {
-        let _ = killpg(group, SIGKILL);
-        child.wait()?;
-    }
-    reap_orphans(group);
-    Ok(status)
-}
-
-fn wait(child: &mut Child, limit: Duration) -> io::Result<Option<ExitStatus>> {
-    let give_up_at = clock::now() + limit;
-    let mut pause = Duration::from_millis(1);
-    loop {
-        if let Some(status) = child.try_wait()? {
-            return Ok(Some(status));
-        }
-        if clock::now() >= give_up_at {
-            return Ok(None);
-        }
-        thread::sleep(pause);
-        pause = (pause * 2).min(Duration::from_millis(50));
-    }
-}
-
-/// As PID 1 of a container this process inherits what its commands leave behind.
-fn reap_orphans(group: Pid) {
-    let whom =
-        if std::process::id() == 1 { Pid::from_raw(-1) } else { Pid::from_raw(-group.as_raw()) };
-    while let Ok(it) = waitpid(whom, Some(WaitPidFlag::WNOHANG)) {
-        if it == WaitStatus::StillAlive {
-            return;
-        }
-    }
+        .envs([("EDGEVIP_CODE", code), ("EDGEVIP_WHY", why)]);
+    Ok(command::run(&mut shell, limit)?.status)
 }
 
 #[cfg(test)]
@@ -158,7 +116,11 @@ mod tests {
     use std::fs;
     use std::path::{Path, PathBuf};
 
+    use nix::sys::signal::SIGKILL;
+    use nix::unistd::Pid;
+
     use super::*;
+    use crate::io::clock;
 
     #[test]
     fn the_command_gets_words_and_variables_in_order() {

@@ -113,6 +113,31 @@ pub fn host_id() -> u64 {
     fold(text.trim())
 }
 
+/// The same as long as this host's system is installed; 0 where the host does not say.
+pub fn machine_id() -> u64 {
+    let sources = ["/etc/machine-id", "/var/lib/dbus/machine-id"];
+    let texts = sources.iter().filter_map(|it| fs::read_to_string(it).ok());
+    machine_id_in(texts).unwrap_or_else(|| {
+        log::warn!(
+            "this machine has no id in {}: a clone of it will not be noticed",
+            sources.join(" or ")
+        );
+        0
+    })
+}
+
+/// machine-id(5): 32 hexadecimal digits; empty or a word until the first boot is over.
+fn machine_id_in(mut texts: impl Iterator<Item = String>) -> Option<u64> {
+    let is_id = |it: &str| it.len() == 32 && it.bytes().all(|it| it.is_ascii_hexdigit());
+    texts.find_map(|it| Some(it.trim()).filter(|it| is_id(it)).map(fold))
+}
+
+/// Names one boot of the host; empty where the kernel does not say.
+pub(crate) fn boot_id() -> String {
+    let text = fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default();
+    text.trim().to_owned()
+}
+
 /// FNV-1a, 64 bits.
 pub(crate) fn fold(text: &str) -> u64 {
     text.bytes().fold(0xcbf2_9ce4_8422_2325, |sum, byte| {
@@ -215,5 +240,22 @@ mod tests {
         let boot_id = fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap();
         assert_eq!(host_id(), fold(boot_id.trim()));
         assert_eq!(fold("foobar"), 0x8594_4171_f739_67e8);
+        assert_eq!(super::boot_id(), boot_id.trim());
+    }
+
+    #[test]
+    fn a_machine_is_named_by_the_first_id_that_is_one() {
+        let id = "0123456789abcdef0123456789abcdef";
+        let line = format!("{id}\n");
+        let table: &[(&[&str], Option<u64>)] = &[
+            (&[&line], Some(fold(id))),
+            (&["uninitialized\n", &line], Some(fold(id))),
+            (&["", &line[1..]], None),
+            (&[], None),
+        ];
+        for (texts, expected) in table {
+            let texts = texts.iter().map(|&it| it.to_owned());
+            assert_eq!(machine_id_in(texts), *expected);
+        }
     }
 }

@@ -242,7 +242,8 @@ pub fn refusal_text(body: &[u8]) -> String {
     }
 }
 
-fn one_line(text: &str) -> String {
+/// A text as one line of bounded length.
+pub fn one_line(text: &str) -> String {
     text.trim().chars().take(300).map(|it| if it.is_control() { ' ' } else { it }).collect()
 }
 

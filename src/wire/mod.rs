@@ -7,3 +7,4 @@ pub mod metrics;
 pub mod ndp;
 pub mod quorum;
 pub mod status;
+pub mod store;

@@ -20,13 +20,13 @@ use crate::io::http::{HostPort, Route, Tunnel, Url};
 use crate::model::{ApiAccess, ApiFault, ApiFaultKind, Bytes, Token};
 
 /// What [`Credentials`] come to while no file changes.
-pub(super) struct Entrance {
+pub(in crate::io) struct Entrance {
     pub base: String,
     pub route: Route,
 }
 
 /// An [`ApiAccess`], and what its files said.
-pub(super) struct Credentials {
+pub(in crate::io) struct Credentials {
     access: ApiAccess,
     loaded: Option<(Vec<Stamp>, Arc<Entrance>)>,
 }
