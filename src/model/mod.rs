@@ -24,6 +24,6 @@ pub use quorum::{
 pub use refusal::Refusal;
 pub use status::{
     ApiStatus, LinkStatus, MemberStatus, PlaceStatus, QuorumStatus, Role, Status, VipState,
-    VipStatus,
+    VipStatus, tolerance,
 };
 pub use time::Instant;

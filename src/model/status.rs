@@ -180,3 +180,36 @@ pub struct PlaceStatus {
     /// Why it is there, in words.
     pub why: String,
 }
+
+/// How many voters a quorum may lose, in words.
+pub fn tolerance(voters: usize) -> String {
+    const WORDS: [&str; 4] = ["none", "one", "two", "three"];
+    let spare = voters.saturating_sub(1) / 2;
+    let word = WORDS.get(spare).map_or_else(|| spare.to_string(), |it| (*it).to_owned());
+    match voters {
+        0 => "none: nobody votes yet".into(),
+        1 => "none: there is one voter only; add two".into(),
+        2 => "none: with two voters neither may be lost; add a third or a witness".into(),
+        it if it % 2 == 0 => format!("{word} of {it} voters may be lost, as of {}", it - 1),
+        it => format!("{word} of {it} voters may be lost"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_majority_is_what_must_be_left() {
+        let cases = [
+            (3, "one of 3 voters may be lost"),
+            (4, "one of 4 voters may be lost, as of 3"),
+            (5, "two of 5 voters may be lost"),
+            (9, "4 of 9 voters may be lost"),
+        ];
+        for (voters, words) in cases {
+            assert_eq!(tolerance(voters), words);
+        }
+        assert!((0..3).all(|it| tolerance(it).starts_with("none: ")));
+    }
+}
