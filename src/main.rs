@@ -88,5 +88,6 @@ fn read(flags: &[Given]) -> Result<Resolved, Faults> {
         env: env.collect(),
         hostname: process::hostname(),
         read: &|path: &Path| sources::read(path),
+        is_open: &sources::is_open,
     })
 }

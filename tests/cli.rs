@@ -38,6 +38,12 @@ fn what_explain_prints_is_as_written_down() {
     )
     .unwrap();
     assert_same("explain.txt", &explain::values(&explained));
+    let Resolved { explained, .. } = resolved(
+        &env(&[("vip_peers", "n1:10.0.0.1:10000,n2:10.0.0.2:10000,w:10.0.0.3:10000:witness")]),
+        "manager --address 10.0.0.42 --keyFile /key --raftPromise=150 --leaseDuration=20",
+    )
+    .unwrap();
+    assert_same("explain-raft.txt", &explain::values(&explained));
 }
 
 #[test]
@@ -156,7 +162,7 @@ const RETIRED: &str = "vip_cidr enable_endpointslices bgp_source_if bgp_source_i
 
 /// What asks for a capability that is not built.
 const REFUSED: &str = "bgp_enable EGRESS_CLEAN egress_clean enable_upnp enableUPNP lb_enable \
-    svc_enable vip_ddns vip_localpeer vip_peers vip_remotepeers vip_routingtable vip_wireguard";
+    svc_enable vip_ddns vip_routingtable vip_wireguard";
 
 /// Every flag of kube-vip.
 const FLAGS: &str = "log instanceName nodeName healthCheckPort prometheusHTTPServer config-file \
@@ -313,7 +319,7 @@ fn every_manifest_that_kube_vip_generates_for_what_is_built_starts() {
         let mode = DNS_MODES[tried % DNS_MODES.len()];
         let all: Vec<_> = always.into_iter().chain(address).chain(mode).chain(chosen).collect();
         let resolved = resolved(&env(&all), "manager").unwrap_or_else(|it| panic!("{all:?}: {it}"));
-        assert!(resolved.warnings.len() <= 1, "{all:?}: {:?}", resolved.warnings);
+        assert!(resolved.warnings.len() <= 2, "{all:?}: {:?}", resolved.warnings);
         tried += 1;
     }
     assert_eq!(tried, 2 * (1 + 19 + 171 + 969));
@@ -341,7 +347,11 @@ fn resolved(env: &[(&str, &str)], line: &str) -> Result<Resolved, Faults> {
         flags: invocation(line)?.flags,
         env: env.iter().map(|(name, value)| ((*name).into(), (*value).into())).collect(),
         hostname: "n1".into(),
-        read: &|_: &Path| Err(io::ErrorKind::NotFound.into()),
+        read: &|path: &Path| match path == Path::new("/key") {
+            true => Ok("0123456789abcdef\n".into()),
+            false => Err(io::ErrorKind::NotFound.into()),
+        },
+        is_open: &|_: &Path| false,
     })
 }
 

@@ -1,11 +1,14 @@
 //! From the text of settings to a [`Config`], with what only several settings show.
 
+mod raft;
+
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use super::explain::explained;
 use super::sources::{Settings, Sources};
+use super::standing::Elector;
 use super::{
     Config, DnsMode, Faults, FenceSetting, KubeSettings, LeaseSettings, LogFormat, Notes, Resolved,
     VipSetting, kubeconfig, standing, values,
@@ -47,8 +50,11 @@ fn config(settings: &Settings, sources: &Sources<'_>, notes: &mut Notes) -> Conf
         "required" => FenceSetting::Required,
         _ => FenceSetting::Auto,
     };
+    let node = node(settings, &sources.hostname, notes);
+    let around = raft::Around { node: &node, vips: &vips, fence };
+    let raft = raft::raft(settings, sources, &around, notes);
     Config {
-        node: node(settings, &sources.hostname, notes),
+        node: raft::node(node, raft.as_ref(), settings, notes),
         instance: instance(settings, notes),
         vips,
         dns_mode: dns_mode(settings, notes),
@@ -62,6 +68,7 @@ fn config(settings: &Settings, sources: &Sources<'_>, notes: &mut Notes) -> Conf
         preserve: settings.is_on("vip_preserve_on_leadership_loss"),
         fence,
         lease: lease(settings, fence, sources, notes),
+        raft,
         kube: kube(settings, sources),
         label_node: settings.is_on("enable_node_labeling"),
         health_port: Some(port(settings, "health_check_port")).filter(|it| *it != 0),
@@ -280,7 +287,9 @@ fn lease(
         retry_period: time("vip_retryperiod"),
         annotations: values::map(settings.text("vip_leaseannotations")).unwrap_or_default(),
     };
-    check_times(&lease, fence, settings, notes);
+    if standing::elector(settings) == Elector::Lease {
+        check_times(&lease, fence, settings, notes);
+    }
     lease
 }
 

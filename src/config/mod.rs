@@ -3,6 +3,7 @@
 mod build;
 pub mod explain;
 pub mod kubeconfig;
+mod peers;
 pub mod settings;
 pub mod sources;
 mod standing;
@@ -11,14 +12,14 @@ mod yaml;
 
 use std::collections::BTreeMap;
 use std::fmt;
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
 
 pub use build::resolve;
 pub(crate) use values::nearest;
 
-use crate::model::{LinkName, NodeName};
+use crate::model::{LinkName, Members, NodeName};
 
 /// What comes of all sources together.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -115,8 +116,10 @@ pub struct Config {
     pub preserve: bool,
     /// Whether to use the nftables fence.
     pub fence: FenceSetting,
-    /// The election.
+    /// The election by a Kubernetes Lease, where `raft` is `None`.
     pub lease: LeaseSettings,
+    /// The election by raft.
+    pub raft: Option<RaftSettings>,
     /// How to reach the API server.
     pub kube: KubeSettings,
     /// Label the node that holds the VIPs.
@@ -209,4 +212,98 @@ pub struct KubeSettings {
     pub port: u16,
     /// `host:port` of the API server as a Pod sees it.
     pub in_cluster: Option<String>,
+}
+
+/// The election by raft among the members themselves.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct RaftSettings {
+    /// This member; the same as [`Config::node`].
+    pub me: NodeName,
+    /// Where it listens.
+    pub address: SocketAddr,
+    /// All that are listed, this one included.
+    pub members: Members,
+    /// What members know each other by; `None`: nothing.
+    pub keys: Option<RaftKeys>,
+    /// Time between heartbeats.
+    pub heartbeat: Duration,
+    /// How long a voter promises a VIP to its holder.
+    pub promise: Duration,
+    /// Time between one candidate and the next.
+    pub step: Duration,
+    /// Up to so much more, by chance.
+    pub spread: Duration,
+    /// Found a cluster without waiting for the others.
+    pub found_alone: bool,
+    /// Where to keep what must outlive a restart.
+    pub state_dir: PathBuf,
+    /// What to ask for whether this node is well.
+    pub health: Option<HealthSettings>,
+    /// What to run for it.
+    pub check: Option<CheckSettings>,
+    /// When a VIP goes back to a member that is better placed.
+    pub fail_back: FailBack,
+}
+
+/// What members know each other by.
+#[derive(Clone, Eq, PartialEq)]
+pub struct RaftKeys {
+    /// Where they were found.
+    pub file: PathBuf,
+    /// The key to write with.
+    pub current: Vec<u8>,
+    /// The key before, which is still believed.
+    pub previous: Option<Vec<u8>>,
+}
+
+impl fmt::Debug for RaftKeys {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let keys = if self.previous.is_some() { "two keys" } else { "a key" };
+        write!(f, "RaftKeys({keys} from {})", self.file.display())
+    }
+}
+
+/// What to ask for whether this node is well.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct HealthSettings {
+    /// Where to ask, by http or https.
+    pub url: String,
+    /// Whether the certificate must be good.
+    pub verify: bool,
+    /// The file with whom to trust.
+    pub ca: Option<PathBuf>,
+    /// Time between checks.
+    pub interval: Duration,
+    /// How long to wait for the answer.
+    pub timeout: Duration,
+    /// So many failures in a row count.
+    pub fall: u32,
+}
+
+/// What to run for whether this node is well.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct CheckSettings {
+    /// The command.
+    pub command: String,
+    /// Time between its runs.
+    pub interval: Duration,
+    /// How long it may take.
+    pub timeout: Duration,
+    /// So many good runs in a row make the node well.
+    pub rise: u32,
+    /// So many bad runs in a row make the node ill.
+    pub fall: u32,
+    /// How much its failure weighs against other members that are ill too.
+    pub weight: u8,
+}
+
+/// When a VIP goes back to a member that is better placed.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum FailBack {
+    /// As soon as that member is there.
+    AtOnce,
+    /// Once that member has been there for a while.
+    Delayed,
+    /// Only when it has to move anyway, or an operator says so.
+    Never,
 }

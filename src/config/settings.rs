@@ -6,7 +6,7 @@
 mod built;
 mod others;
 
-use Standing::{Asks, Built, Dead, Parameter, Retired};
+use Standing::{Asks, Built, Dead, OfLease, OfRaft, Parameter, Retired};
 
 use super::values::Kind::{self, Text};
 
@@ -38,6 +38,10 @@ pub enum Standing {
     Built,
     /// Has no effect, for this reason; said once.
     Dead(&'static str),
+    /// Works where a Kubernetes Lease elects.
+    OfLease,
+    /// Works where raft elects.
+    OfRaft,
     /// Belongs to this capability, which is not in this version: no effect, warned about.
     Parameter(&'static str),
     /// Gone, with this instead of it; warned about.
@@ -101,6 +105,14 @@ pub fn all() -> impl Iterator<Item = &'static Setting> {
 
 const fn built(env: &'static str, flags: &'static str, keys: &'static str) -> Setting {
     Setting::new(env, flags, keys)
+}
+
+const fn lease(env: &'static str, flags: &'static str, keys: &'static str) -> Setting {
+    Setting { standing: OfLease, ..Setting::new(env, flags, keys) }
+}
+
+const fn raft(env: &'static str, flags: &'static str, keys: &'static str) -> Setting {
+    Setting { standing: OfRaft, ..Setting::new(env, flags, keys) }
 }
 
 const fn asks(what: &'static str, env: &'static str, flags: &'static str) -> Setting {

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::fmt;
 use std::io::{self, Read};
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
 use serde_json::Value;
@@ -21,6 +22,8 @@ pub struct Sources<'a> {
     pub hostname: String,
     /// Reads a file; [`read`] but in tests.
     pub read: &'a dyn Fn(&Path) -> io::Result<String>,
+    /// Whether everybody on this host may read a file; [`is_open`] but in tests.
+    pub is_open: &'a dyn Fn(&Path) -> bool,
 }
 
 /// A flag as it was given.
@@ -66,6 +69,11 @@ pub fn read(path: &Path) -> io::Result<String> {
         return Err(io::Error::other(format!("more than {MAX_FILE} bytes")));
     }
     Ok(text)
+}
+
+/// Whether everybody on this host may read a file.
+pub fn is_open(path: &Path) -> bool {
+    std::fs::metadata(path).is_ok_and(|it| it.permissions().mode() & 0o004 != 0)
 }
 
 /// The command line without the flags of the table, and these.

@@ -4,14 +4,38 @@ use super::settings::{self, Setting, Standing};
 use super::sources::{Origin, Settings};
 use super::{Notes, values};
 
+/// What holds the election.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Elector {
+    /// A Kubernetes Lease.
+    Lease,
+    /// The members themselves.
+    Raft,
+}
+
+/// Which is asked for.
+pub fn elector(settings: &Settings) -> Elector {
+    let members = ["vip_localpeer", "vip_peers"].iter().any(|it| !settings.text(it).is_empty());
+    match settings.text("leaderElectionType") {
+        "raft" => Elector::Raft,
+        _ if members => Elector::Raft,
+        _ => Elector::Lease,
+    }
+}
+
 /// Refuses, warns of, or mentions what was written and has no effect.
 pub fn judge(settings: &Settings, notes: &mut Notes) {
     let mut idle = Vec::new();
     let mut dead = Vec::new();
+    let mut elsewhere = Vec::new();
+    let elector = elector(settings);
     for setting in settings::all().filter(|it| is_asked_for(it, settings)) {
         let name = setting.name();
         match setting.standing {
             Standing::Built => {}
+            Standing::OfLease if elector == Elector::Lease => {}
+            Standing::OfRaft if elector == Elector::Raft => {}
+            Standing::OfLease | Standing::OfRaft => elsewhere.push(name),
             Standing::Asks(what) => {
                 let text = settings.text(name);
                 notes.fault(
@@ -28,6 +52,15 @@ pub fn judge(settings: &Settings, notes: &mut Notes) {
     if !idle.is_empty() {
         let idle = idle.join(", ");
         notes.warnings.push(format!("without effect, for it is not in this version: {idle}"));
+    }
+    match (elsewhere.join(", "), elector) {
+        (names, _) if names.is_empty() => {}
+        (names, Elector::Lease) => {
+            notes.warnings.push(format!("without effect where a Kubernetes Lease elects: {names}"));
+        }
+        (names, Elector::Raft) => {
+            notes.infos.push(format!("without effect where raft elects: {names}"));
+        }
     }
     if !dead.is_empty() {
         notes.infos.push(format!("without effect: {}", dead.join(", ")));
@@ -47,9 +80,6 @@ fn way_out(setting: &Setting) -> &'static str {
     match setting.name() {
         "bgp_enable" | "vip_routingtable" | "vip_wireguard" => "announce by vip_arp=true",
         "vip_ddns" => "give an address that is fixed",
-        "leaderElectionType" | "vip_peers" | "vip_localpeer" => {
-            "leave it out to elect by a Kubernetes Lease"
-        }
         _ => "leave it out",
     }
 }

@@ -5,6 +5,8 @@ use std::time::Duration;
 
 use serde_json::Value;
 
+use super::peers;
+
 /// Files of more bytes than this are not read.
 pub const MAX_FILE: usize = 1 << 20;
 
@@ -13,6 +15,8 @@ pub const MAX_FILE: usize = 1 << 20;
 pub enum Kind {
     /// Yes or no, as Go spells it.
     Bool,
+    /// Milliseconds, or a number with a unit; nothing for what holds otherwise.
+    Brief,
     /// Whole seconds, or a number with a unit.
     Duration,
     /// `host:port`, the host being optional; empty for none.
@@ -23,6 +27,10 @@ pub enum Kind {
     Millis,
     /// One of these words.
     OneOf(&'static [&'static str]),
+    /// A member of a quorum.
+    Peer,
+    /// Members of a quorum.
+    Peers,
     /// Text that is not shown.
     Secret,
     /// Any text.
@@ -40,6 +48,11 @@ impl Kind {
             Self::Bool => {
                 (bool(text).is_some(), "neither true nor false; give one of these".into())
             }
+            Self::Brief => (
+                text.is_empty() || brief(text).is_some(),
+                "not a number of milliseconds; give one such as 30, or one with a unit such as 1s"
+                    .into(),
+            ),
             Self::Duration => (duration(text).is_some(), NOT_A_DURATION.into()),
             Self::Listen => (
                 listens(text),
@@ -58,6 +71,8 @@ impl Kind {
             Self::OneOf(words) => {
                 (words.contains(&text), format!("not known; give {}", words.join(" or ")))
             }
+            Self::Peer => return peers::peer(text).err().filter(|_| !text.is_empty()),
+            Self::Peers => return peers::peers(text).err(),
             Self::Secret | Self::Text => (true, String::new()),
             Self::Whole(least, most) => (
                 whole(text).is_some_and(|it| (least..=most).contains(&it)),
@@ -78,8 +93,9 @@ impl Kind {
             Self::Duration => "duration",
             Self::Listen => "host:port",
             Self::Map => "JSON object",
-            Self::Millis => "milliseconds",
+            Self::Brief | Self::Millis => "milliseconds",
             Self::OneOf(_) => "word",
+            Self::Peer | Self::Peers => "id:address:port",
             Self::Secret | Self::Text => "text",
             Self::Whole(..) | Self::WholeOrOff(..) => "number",
         }
@@ -112,6 +128,15 @@ pub fn duration(text: &str) -> Option<Duration> {
         _ => with_units(text)?,
     };
     (found.as_secs() <= i32::MAX as u64).then_some(found)
+}
+
+/// Whole milliseconds, or numbers with units.
+pub fn brief(text: &str) -> Option<Duration> {
+    match text.bytes().all(|it| it.is_ascii_digit()) {
+        true => text.parse().ok().map(Duration::from_millis),
+        false => with_units(text),
+    }
+    .filter(|it| it.as_secs() <= i32::MAX as u64)
 }
 
 fn with_units(text: &str) -> Option<Duration> {

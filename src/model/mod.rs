@@ -22,5 +22,8 @@ pub use quorum::{
     Report, StoreRecord, Wishes, is_majority,
 };
 pub use refusal::Refusal;
-pub use status::{ApiStatus, LinkStatus, Role, Status, VipState, VipStatus};
+pub use status::{
+    ApiStatus, LinkStatus, MemberStatus, PlaceStatus, QuorumStatus, Role, Status, VipState,
+    VipStatus, tolerance,
+};
 pub use time::Instant;

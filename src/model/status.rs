@@ -1,15 +1,18 @@
 //! What an operator can ask a running process.
 
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+
 use serde::{Deserialize, Serialize};
 
-use super::{Fences, LinkName, Mac, NodeName, Refusal, Vip};
+use super::{Ailment, EntryId, Fences, LinkName, Mac, MemberRole, NodeName, Refusal, Vip};
 
 /// Everything `edgevip status` shows.
 #[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
 pub struct Status {
     /// This node's name and identity.
     pub node: NodeName,
-    /// Namespace and name of the Lease.
+    /// Namespace and name of the Lease; empty where a quorum elects.
     pub lease: String,
     /// What this node is in the election.
     pub role: Role,
@@ -35,6 +38,9 @@ pub struct Status {
     pub readded: u64,
     /// Times the kernel finished opening the fence only after the leadership had ended.
     pub fence_late: u64,
+    /// The quorum as seen from here, where one elects.
+    #[serde(default)]
+    pub quorum: Option<QuorumStatus>,
 }
 
 /// What a node is in an election.
@@ -104,4 +110,106 @@ pub struct ApiStatus {
     pub fault: Option<String>,
     /// The watch on the Lease is open.
     pub watching: bool,
+}
+
+/// A quorum as one of its members sees it.
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
+pub struct QuorumStatus {
+    /// The name of this member.
+    pub me: NodeName,
+    /// Its term.
+    pub term: u64,
+    /// Who leads in that term, where known.
+    pub leader: Option<NodeName>,
+    /// Which cluster it belongs to; `None`: to none yet.
+    pub cluster: Option<u64>,
+    /// Its newest entry.
+    pub entry: EntryId,
+    /// Whether it knows that entry to be committed.
+    pub committed: bool,
+    /// Why it neither votes nor promises, where it does not.
+    pub silent_because: Option<String>,
+    /// All members, this one included.
+    pub members: Vec<MemberStatus>,
+    /// Who is to carry what.
+    pub vips: Vec<PlaceStatus>,
+    /// How many may be lost, in words.
+    pub tolerance: String,
+    /// What this member has promised, to whom, and for how many milliseconds yet.
+    pub promises: Vec<(Vip, NodeName, u64)>,
+}
+
+/// A member as another sees it.
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
+pub struct MemberStatus {
+    /// Its name.
+    pub name: NodeName,
+    /// Where it listens.
+    pub address: SocketAddr,
+    /// What it is for.
+    pub role: MemberRole,
+    /// Milliseconds since it was last heard; `None`: never, or it is this one.
+    pub heard_ms_ago: Option<u64>,
+    /// The last round trip to it and back, in microseconds.
+    pub round_trip_us: Option<u64>,
+    /// Why it should rather not carry anything.
+    pub ailments: Vec<Ailment>,
+    /// It was asked to stop.
+    pub leaving: bool,
+    /// An operator wants it to carry nothing.
+    pub drained: bool,
+    /// How many VIPs it is to carry.
+    pub holds: u32,
+    /// Datagrams from its address that were no good, by code.
+    pub bad: BTreeMap<String, u64>,
+}
+
+/// Where a VIP is to be.
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
+pub struct PlaceStatus {
+    /// Which.
+    pub vip: Vip,
+    /// Who is to carry it.
+    pub holder: Option<NodeName>,
+    /// Who gets ready to carry it next.
+    pub next: Option<NodeName>,
+    /// Which decision this is.
+    pub epoch: String,
+    /// Milliseconds for which this member may answer for it, unless promised again.
+    pub until_ms: Option<u64>,
+    /// Why it is there, in words.
+    pub why: String,
+}
+
+/// How many voters a quorum may lose, in words.
+pub fn tolerance(voters: usize) -> String {
+    const WORDS: [&str; 4] = ["none", "one", "two", "three"];
+    let spare = voters.saturating_sub(1) / 2;
+    let word = WORDS.get(spare).map_or_else(|| spare.to_string(), |it| (*it).to_owned());
+    match voters {
+        0 => "none: nobody votes yet".into(),
+        1 => "none: there is one voter only; add two".into(),
+        2 => "none: with two voters neither may be lost; add a third or a witness".into(),
+        it if it % 2 == 0 => format!("{word} of {it} voters may be lost, as of {}", it - 1),
+        it => format!("{word} of {it} voters may be lost"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_majority_is_what_must_be_left() {
+        let cases = [
+            (3, "one of 3 voters may be lost"),
+            (4, "one of 4 voters may be lost, as of 3"),
+            (5, "two of 5 voters may be lost"),
+            (9, "4 of 9 voters may be lost"),
+        ];
+        for (voters, words) in cases {
+            assert_eq!(tolerance(voters), words);
+        }
+        assert!((0..3).all(|it| tolerance(it).starts_with("none: ")));
+    }
 }

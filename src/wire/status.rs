@@ -238,6 +238,7 @@ noticed     2 claims of our VIPs by strangers
             fence_rebuilds: 0,
             readded: 0,
             fence_late: 0,
+            quorum: None,
         }
     }
 }

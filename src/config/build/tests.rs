@@ -29,6 +29,7 @@ fn the_defaults_are_those_of_kube_vip() {
             retry_period: Duration::from_secs(2),
             annotations: BTreeMap::new(),
         },
+        raft: None,
         kube: KubeSettings {
             kubeconfigs: [kubeconfig::ADMIN]
                 .iter()
@@ -90,7 +91,7 @@ fn every_kind_of_file_is_understood() {
         assert_eq!(config.lease.duration, Duration::from_secs(20), "{path}");
         assert_eq!(config.lease.annotations, BTreeMap::from([("a".into(), "b".into())]), "{path}");
         assert_eq!(config.node, NodeName("n2".into()), "{path}");
-        assert_eq!(warnings.len(), usize::from(text == yaml), "{path}: {warnings:?}");
+        assert_eq!(warnings.len(), 2 * usize::from(text == yaml), "{path}: {warnings:?}");
     }
 }
 
@@ -337,11 +338,12 @@ fn what_has_no_effect_is_said_once() {
     let Resolved { warnings, infos, explained, .. } = resolved(env, "", &[]);
     let idle = "without effect, for it is not in this version: svc_election (Services), \
                 lb_class_name (Services), bgp_as (BGP), bgp_peerpass (BGP)";
-    assert_eq!(warnings.len(), 2, "{warnings:?}");
+    assert_eq!(warnings.len(), 3, "{warnings:?}");
     assert!(warnings[0].starts_with("PACKET_AUTH_TOKEN: "), "{warnings:?}");
     assert_eq!(warnings[1], idle);
+    assert_eq!(warnings[2], "without effect where a Kubernetes Lease elects: vip_singlenode");
     assert_eq!(infos.len(), 1, "{infos:?}");
-    assert!(infos[0].contains("vip_singlenode") && !infos[0].contains("vip_startleader"));
+    assert!(infos[0].contains("vip_loseleadership"), "{infos:?}");
     assert!(!crate::config::explain::values(&explained).contains("hush"));
 }
 
@@ -385,12 +387,16 @@ fn a_setting_that_works_is_always_explained() {
 
 const GOOD: &str = "vip_arp=true;cp_enable=true;address=10.0.0.42";
 
-fn resolved(env: &str, flags: &str, files: &[(&str, &str)]) -> Resolved {
+pub(super) fn resolved(env: &str, flags: &str, files: &[(&str, &str)]) -> Resolved {
     resolve_all(&format!("vip_arp=true;cp_enable=true;{env}"), flags, files)
         .unwrap_or_else(|faults| panic!("{env} {flags}: {faults}"))
 }
 
-fn resolve_all(env: &str, flags: &str, files: &[(&str, &str)]) -> Result<Resolved, Faults> {
+pub(super) fn resolve_all(
+    env: &str,
+    flags: &str,
+    files: &[(&str, &str)],
+) -> Result<Resolved, Faults> {
     let args: Vec<_> = flags.split_whitespace().map(str::to_owned).collect();
     let line = take_flags(&args, &[]);
     assert!(line.rest.is_empty() && line.faults.is_empty(), "{line:?}");
@@ -404,5 +410,6 @@ fn resolve_all(env: &str, flags: &str, files: &[(&str, &str)]) -> Result<Resolve
         env: pairs.map(|(name, value)| (name.trim().into(), value.into())).collect(),
         hostname: "Host-1".into(),
         read: &read,
+        is_open: &|path: &Path| path.ends_with("open"),
     })
 }

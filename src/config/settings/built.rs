@@ -1,9 +1,9 @@
 //! The settings that work.
 
 use super::super::values::Kind::{
-    Bool, Duration, Listen, Map, Millis, OneOf, Text, Whole, WholeOrOff,
+    Bool, Brief, Duration, Listen, Map, Millis, OneOf, Peer, Peers, Text, Whole, WholeOrOff,
 };
-use super::{Setting, Standing, built};
+use super::{Setting, built, lease, raft};
 
 /// What works.
 pub static BUILT: &[Setting] = &[
@@ -67,57 +67,57 @@ pub static BUILT: &[Setting] = &[
         "first",
         "Which addresses of a DNS name to use: first, ipv4, ipv6 or dual.",
     ),
-    built("vip_leaderelection", "leaderElection", "enableLeaderElection").is(
+    lease("vip_leaderelection", "leaderElection", "enableLeaderElection").is(
         Bool,
         "false",
         "Hold an election; when announcing by ARP and NDP there always is one.",
     ),
-    Setting {
-        standing: Standing::Asks("election by etcd"),
-        ..built("leaderElectionType", "leaderElectionType", "")
-    }
-    .is(OneOf(&["kubernetes", "etcd"]), "kubernetes", "Where the election is held."),
-    built("vip_leasename", "leaseName", "").is(
+    built("leaderElectionType", "leaderElectionType", "").is(
+        OneOf(&["kubernetes", "raft", "etcd"]),
+        "kubernetes",
+        "Where the election is held: by a Kubernetes Lease, or by raft among the members.",
+    ),
+    lease("vip_leasename", "leaseName", "").is(
         Text,
         "plndr-cp-lock",
         "Name of the Lease, or its namespace/name.",
     ),
-    built("cp_namespace", "namespace n", "").is(
+    lease("cp_namespace", "namespace n", "").is(
         Text,
         "kube-system",
         "Namespace of the Lease, outside of a Pod.",
     ),
-    built("vip_leaseduration", "leaseDuration", "").is(
+    lease("vip_leaseduration", "leaseDuration", "").is(
         Duration,
         "15",
         "How long the Lease is good for others after its last renewal.",
     ),
-    built("vip_renewdeadline", "leaseRenewDuration", "renewDeadline").is(
+    lease("vip_renewdeadline", "leaseRenewDuration", "renewDeadline").is(
         Duration,
         "10",
         "How long a leader leads on after its last renewal.",
     ),
-    built("vip_retryperiod", "leaseRetry", "retryPeriod").is(
+    lease("vip_retryperiod", "leaseRetry", "retryPeriod").is(
         Duration,
         "2",
         "Time between attempts to renew or to get the Lease.",
     ),
-    built("vip_leaseannotations", "leaseAnnotations", "leaseAnnotations").is(
+    lease("vip_leaseannotations", "leaseAnnotations", "leaseAnnotations").is(
         Map,
         "",
         "JSON object of annotations for the Lease when it is created.",
     ),
-    built("k8s_config_file", "k8sConfigPath", "k8sConfigFile").is(
+    lease("k8s_config_file", "k8sConfigPath", "k8sConfigFile").is(
         Text,
         "/etc/kubernetes/admin.conf",
         "Kubeconfig to prefer over the usual ones.",
     ),
-    built("kubernetes_addr", "kubernetesAddr", "").is(
+    lease("kubernetes_addr", "kubernetesAddr", "").is(
         Text,
         "",
         "API server to use instead of the kubeconfig's: a URL or host:port.",
     ),
-    built("cp_detect", "autodetectcp", "detectControlPlane").is(
+    lease("cp_detect", "autodetectcp", "detectControlPlane").is(
         Bool,
         "false",
         "Find the API server by the certificate it serves on loopback.",
@@ -176,5 +176,118 @@ pub static BUILT: &[Setting] = &[
         Text,
         "",
         "File to write every input to, for edgevip replay.",
+    ),
+    raft("vip_localpeer", "localPeer", "localPeer").is(
+        Peer,
+        "",
+        "This member, as id:address:port; empty: the one of vip_peers with this node's name.",
+    ),
+    raft("vip_peers vip_remotepeers", "remotePeers", "remotePeers").is(
+        Peers,
+        "",
+        "The members, with commas; one that only votes has :witness after it.",
+    ),
+    raft("vip_startleader", "startAsLeader", "startAsLeader").is(
+        Bool,
+        "false",
+        "Found the cluster without waiting for the others.",
+    ),
+    raft("vip_singlenode", "singleNode", "singleNode").is(
+        Bool,
+        "false",
+        "This member is the only one.",
+    ),
+    raft("vip_keyfile", "keyFile", "keyFile").is(
+        Text,
+        "",
+        "File with the key that all members share; a second line is the key before it.",
+    ),
+    raft("vip_raft_insecure", "raftInsecure", "").is(
+        Bool,
+        "false",
+        "Run without a key: whoever reaches the members can take the VIP.",
+    ),
+    raft("vip_raft_profile", "raftProfile", "").is(
+        OneOf(&["fast", "default", "calm", "slow"]),
+        "default",
+        "How quickly members suspect each other; slow is for Wi-Fi.",
+    ),
+    raft("vip_raft_heartbeat", "raftHeartbeat", "").is(
+        Brief,
+        "",
+        "Milliseconds between heartbeats; empty: the profile's.",
+    ),
+    raft("vip_raft_promise", "raftPromise", "").is(
+        Brief,
+        "",
+        "Milliseconds for which a VIP is promised to its holder; empty: the profile's.",
+    ),
+    raft("vip_raft_step", "raftStep", "").is(
+        Brief,
+        "",
+        "Milliseconds between one candidate and the next; empty: the profile's.",
+    ),
+    raft("edgevip_state_dir", "state-dir", "").is(
+        Text,
+        "",
+        "Folder for what must outlive a restart; empty: systemd's, else /var/lib/edgevip.",
+    ),
+    raft("edgevip_fail_back", "failBack", "").is(
+        OneOf(&["never", "delayed", "at-once"]),
+        "never",
+        "When a VIP goes back to a member that is better placed.",
+    ),
+    raft("control_plane_health_check_address", "controlPlaneHealthCheckAddress", "")
+        .key("controlPlaneHealthCheck.address")
+        .is(
+            Text,
+            "",
+            "URL that is 200 where this node is well; off: do not ask; empty: /livez here.",
+        ),
+    raft("control_plane_health_check_period_seconds", "controlPlaneHealthCheckPeriodSeconds", "")
+        .key("controlPlaneHealthCheck.periodSeconds")
+        .is(Duration, "500ms", "Time between checks."),
+    raft("control_plane_health_check_timeout_seconds", "controlPlaneHealthCheckTimeoutSeconds", "")
+        .key("controlPlaneHealthCheck.timeoutSeconds")
+        .is(Duration, "500ms", "How long to wait for the answer; 0: as long as the period."),
+    raft(
+        "control_plane_health_check_failure_threshold",
+        "controlPlaneHealthCheckFailureThreshold",
+        "",
+    )
+    .key("controlPlaneHealthCheck.failureThreshold")
+    .is(Whole(i32::MIN as i64, i32::MAX as i64), "3", "So many failures in a row count."),
+    raft("control_plane_health_check_ca_path", "controlPlaneHealthCheckCAPath", "")
+        .key("controlPlaneHealthCheck.caPath")
+        .is(Text, "", "Whom to trust; empty: whoever answers."),
+    raft("edgevip_check_command", "check-command", "").is(
+        Text,
+        "",
+        "Command that exits with 0 where this node is well.",
+    ),
+    raft("edgevip_check_interval", "check-interval", "").is(
+        Duration,
+        "1s",
+        "Time between its runs.",
+    ),
+    raft("edgevip_check_timeout", "check-timeout", "").is(
+        Duration,
+        "0s",
+        "How long it may take; 0: as long as the interval.",
+    ),
+    raft("edgevip_check_rise", "check-rise", "").is(
+        Whole(1, 1000),
+        "2",
+        "So many good runs in a row make the node well.",
+    ),
+    raft("edgevip_check_fall", "check-fall", "").is(
+        Whole(1, 1000),
+        "2",
+        "So many bad runs in a row make the node ill.",
+    ),
+    raft("edgevip_check_weight", "check-weight", "").is(
+        Whole(1, 254),
+        "10",
+        "Where all are ill, those whose failures weigh less carry.",
     ),
 ];

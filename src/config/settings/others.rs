@@ -7,14 +7,11 @@ const SERVICES: &str = "Services";
 const BGP: &str = "BGP";
 const ROUTES: &str = "routing-table mode";
 const BALANCER: &str = "load balancing";
-const HEALTH: &str = "health checks of BGP and routing-table mode";
-const RAFT: &str = "election by raft";
 const ETCD: &str = "election by etcd";
 const DHCP: &str = "addresses by DHCP";
 const EGRESS: &str = "egress";
 const METAL: &str = "the provider's API is gone; write the BGP peers themselves";
 const OLD_BALANCER: &str = "the balancer in user space is gone";
-const DISPLAYED: &str = "it never had an effect but to be displayed";
 
 /// What asks for, or belongs to, a capability that is not in this version.
 pub static NOT_BUILT: &[Setting] = &[
@@ -54,9 +51,7 @@ pub static NOT_BUILT: &[Setting] = &[
         "false",
         "Clean egress rules at start.",
     ),
-    asks(RAFT, "vip_peers vip_remotepeers", "remotePeers").is(Text, "", "Other members."),
-    asks(RAFT, "vip_localpeer", "localPeer").is(Text, "", "This member."),
-    part(RAFT, "vip_addpeerstolb", "addPeersToLB").is(Bool, "false", "Members as backends."),
+    part(BALANCER, "vip_addpeerstolb", "addPeersToLB").is(Bool, "false", "Members as backends."),
     part(DHCP, "dhcp_mode", "dhcpMode").key("dhcpDualStackMode").is(
         Text,
         "ipv4",
@@ -143,33 +138,6 @@ pub static NOT_BUILT: &[Setting] = &[
         "0",
         "Seconds between checks.",
     ),
-    part(HEALTH, "control_plane_health_check_address", "controlPlaneHealthCheckAddress")
-        .key("controlPlaneHealthCheck.address")
-        .is(Text, "", "URL to get."),
-    part(
-        HEALTH,
-        "control_plane_health_check_period_seconds",
-        "controlPlaneHealthCheckPeriodSeconds",
-    )
-    .key("controlPlaneHealthCheck.periodSeconds")
-    .is(Whole(i32::MIN as i64, i32::MAX as i64), "5", "Seconds between checks."),
-    part(
-        HEALTH,
-        "control_plane_health_check_timeout_seconds",
-        "controlPlaneHealthCheckTimeoutSeconds",
-    )
-    .key("controlPlaneHealthCheck.timeoutSeconds")
-    .is(Whole(i32::MIN as i64, i32::MAX as i64), "3", "Seconds to wait."),
-    part(
-        HEALTH,
-        "control_plane_health_check_failure_threshold",
-        "controlPlaneHealthCheckFailureThreshold",
-    )
-    .key("controlPlaneHealthCheck.failureThreshold")
-    .is(Whole(i32::MIN as i64, i32::MAX as i64), "3", "Failures that count."),
-    part(HEALTH, "control_plane_health_check_ca_path", "controlPlaneHealthCheckCAPath")
-        .key("controlPlaneHealthCheck.caPath")
-        .is(Text, "", "Whom to trust."),
     part(BGP, "bgp_routerid", "bgpRouterID").key("bgpConfig.routerID").is(Text, "", "Router ID."),
     part(BGP, "bgp_routerinterface", "").is(Text, "", "Router ID from this link."),
     part(BGP, "bgp_as", "localAS").key("bgpConfig.AS").is(
@@ -284,8 +252,6 @@ pub static NO_EFFECT: &[Setting] = &[
         "loseLeadershiptTimeoutSeconds loseLeadershipTimeoutSeconds",
     )
     .is(Text, "30", "Leave it only after this time."),
-    dead(DISPLAYED, "vip_singlenode", "singleNode").is(Text, "false", "Raft without peers."),
-    dead(DISPLAYED, "vip_startleader", "startAsLeader").is(Text, "false", "Start as leader."),
     dead("it never had an effect", "vip_configmap", "configMap c").is(Text, "plndr", "ConfigMap."),
     dead("it never had an effect", "iptables_backend", "").key("iptablesBackend").is(
         Text,

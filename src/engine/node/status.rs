@@ -49,6 +49,7 @@ impl Node {
             fence_rebuilds: self.announcer.fence_rebuilds,
             readded: self.announcer.readded_in_all,
             fence_late: self.announcer.fence_late,
+            quorum: None,
         }
     }
 
