@@ -615,7 +615,11 @@ impl World {
         let thread = &mut self.procs[proc].thread;
         match &job {
             KernelJob::HoldAddress { vip, .. } if !answer.is_good() => thread.spoiled.push(*vip),
-            KernelJob::Answer { vips, .. } if !answer.is_good() => thread.spoiled.extend(vips),
+            KernelJob::Answer { vips, .. } | KernelJob::Silence { vips, .. }
+                if !answer.is_good() =>
+            {
+                thread.spoiled.extend(vips);
+            }
             _ => {}
         }
         // A frame that went out is not worth waking anybody for.
