@@ -124,6 +124,10 @@ impl Post {
         for seen in lives {
             peer.sent += 1;
             let mut message = message.clone();
+            if seen.map(|it| it.life) != peer.known.map(|it| it.life) {
+                // They are for a hold of the life that is known, and ids begin anew.
+                message.answers.clear();
+            }
             message.stamp = micros(cx.now);
             message.echo = seen
                 .and_then(|it: Seen| it.stamp)
