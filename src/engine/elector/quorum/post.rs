@@ -18,6 +18,9 @@ use crate::model::{Envelope, Instant, Life, Member, Members, Message, NodeName};
 
 /// A life that has not shown itself by then is not waited for.
 const PATIENCE: Duration = Duration::from_secs(1);
+/// A life that has still to show itself is answered at once so often, and with the beat after
+/// that: else two that are each shown a former life of the other would not stop answering.
+const GREETINGS: u8 = 4;
 /// Others that have the key, but are no members, are remembered for status.
 const STRANGERS: usize = 16;
 
@@ -51,6 +54,7 @@ struct Seen {
     count: u64,
     /// Its last stamp, and when that came.
     stamp: Option<(u64, Instant)>,
+    greeted: u8,
 }
 
 /// What came of a datagram.
@@ -193,11 +197,12 @@ impl Peer {
                     self.heard_at = Some(now);
                     Received::Believed { message, life, fresh: false }
                 }
-                None => Received::Introduced,
+                // It has heard this life, so it was not meant for it.
+                None => Received::Refused("other-life"),
             };
         }
         if self.challenged.is_none_or(|it| it.life != envelope.life) {
-            let seen = Seen { life: envelope.life, since: now, count: 0, stamp: None };
+            let seen = Seen { life: envelope.life, since: now, count: 0, stamp: None, greeted: 0 };
             self.challenged = Some(seen);
         }
         let Some(seen) = &mut self.challenged else {
@@ -206,6 +211,7 @@ impl Peer {
         if !seen.note(now, &envelope) {
             return Received::Refused("replayed");
         }
+        seen.greeted = seen.greeted.saturating_add(1);
         let (seen, echo) = (*seen, envelope.message.as_ref().and_then(|it| it.echo));
         let proven = echo.is_some_and(|(stamp, _)| stamp > micros(seen.since))
             || sabotaged(Sabotage::ReplayBelieved);
@@ -216,6 +222,7 @@ impl Peer {
                 self.heard_at = Some(now);
                 Received::Believed { message, life: seen.life, fresh: true }
             }
+            None if seen.greeted > GREETINGS => Received::Refused("unproven"),
             None => Received::Introduced,
         }
     }
