@@ -265,7 +265,7 @@ impl Book {
         vip: Vip,
         until: Instant,
     ) -> Result<(), String> {
-        let alone = self.alone.get(&me.0).map(|it| (clock.boot(now) + *it * 21 / 25, 0, false));
+        let alone = self.alone_until(me, clock.boot(now)).map(|it| (it, 0, false));
         let Some((right, id, own)) = self.right(me, now, vip).max(alone) else {
             return Err(format!("S2: answers for {vip} until {until:?} without a right to"));
         };
@@ -293,6 +293,11 @@ impl Book {
 
     pub fn ever(&self, host: usize, vip: Vip) -> Instant {
         self.ever.get(&(host, vip)).copied().unwrap_or(Instant::from_nanos(0))
+    }
+
+    /// Until when it may answer, if it is the only member of its cluster.
+    pub fn alone_until(&self, me: Life, local: Instant) -> Option<Instant> {
+        self.alone.get(&me.0).map(|it| local + *it * 21 / 25)
     }
 
     /// The term of the last that led, and who.

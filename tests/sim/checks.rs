@@ -210,6 +210,7 @@ impl World {
                     }
                     KernelJob::SendFrame { frame, until, .. } => {
                         let right = cluster.book.entitled_until(me, now, Vip(frame.ip()));
+                        let right = right.max(cluster.book.alone_until(me, local));
                         let claims = !matches!(frame, Frame::Probe { .. });
                         if claims && right.is_none_or(|it| *until > it || it <= local) {
                             return Err(format!("S3: announces until {until:?}, not {right:?}"));
@@ -406,7 +407,10 @@ impl World {
         let me = self.life_of(proc);
         let entitled = |vip: Vip| match &self.cluster {
             None => self.procs[proc].truth.entitled_at(now),
-            Some(it) => it.book.entitled_until(me, self.now, vip).is_some_and(|it| now < it),
+            Some(it) => {
+                let right = it.book.entitled_until(me, self.now, vip);
+                right.max(it.book.alone_until(me, now)).is_some_and(|it| now < it)
+            }
         };
         if self.vips.iter().any(|it| self.answers(host, *it) && !entitled(*it)) {
             self.fail(format!("S2: node-{proc} has come to rest answering without a right to"));
