@@ -187,18 +187,21 @@ impl Peer {
         }
         let hears_us = envelope.echo == Some(ours);
         if let Some(known) = self.known.as_mut().filter(|it| it.life == envelope.life) {
+            // It has heard this life, so it was not meant for it; what was may come after it.
+            if !hears_us {
+                return Received::Refused("other-life");
+            }
             if !known.note(now, &envelope) {
                 return Received::Refused("replayed");
             }
             let (life, echo) = (known.life, envelope.message.as_ref().and_then(|it| it.echo));
-            return match envelope.message.filter(|_| hears_us) {
+            return match envelope.message {
                 Some(message) => {
                     self.note_round_trip(now, echo);
                     self.heard_at = Some(now);
                     Received::Believed { message, life, fresh: false }
                 }
-                // It has heard this life, so it was not meant for it.
-                None => Received::Refused("other-life"),
+                None => Received::Refused("hello"),
             };
         }
         if self.challenged.is_none_or(|it| it.life != envelope.life) {
