@@ -9,6 +9,7 @@ use crate::engine::sabotage::{Sabotage, sabotaged};
 use crate::engine::{Action, Cx};
 use crate::model::{
     ClusterCall, Entry, EntryId, Instant, Member, MemberRole, Members, NodeName, RequestId, Wishes,
+    is_majority,
 };
 
 /// So many may wait.
@@ -222,6 +223,7 @@ impl Raft {
                     return Err(format!("{name} is the last voter"));
                 }
                 members.remove(name);
+                self.may_shrink(entry, name, &members)?;
                 wishes.drained.remove(name);
                 wishes.placed.retain(|_, it| it != name);
                 format!("{name} is no member any more")
@@ -235,6 +237,19 @@ impl Raft {
             }
         };
         Ok(Change::Entry { members, wishes, sentence })
+    }
+
+    /// A change that the voters who are left cannot commit could never be undone: nobody
+    /// would lead, and who has lost its store would not be caught up.
+    fn may_shrink(&self, entry: &Entry, gone: &NodeName, left: &Members) -> Result<(), String> {
+        let voters = left.iter().filter(|(_, it)| it.role.votes()).map(|(name, _)| name.clone());
+        let able = self.such(|it| it.newest == entry.id && it.knows == Knows::Cluster);
+        match is_majority(&voters.collect(), &able) || !entry.voters().contains(gone) {
+            true => Ok(()),
+            false => Err(format!(
+                "{gone} cannot be removed now: of the voters that are left, too few have caught up"
+            )),
+        }
     }
 
     fn may_add(
