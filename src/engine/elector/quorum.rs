@@ -227,7 +227,13 @@ impl Quorum {
         }
         self.heir = self.has_heir(cx.now);
         self.examine(cx.now, around);
-        self.lead(cx, around);
+        if self.lead(cx, around) {
+            // Where nothing is to be got ready, this member is ready at once for what it has
+            // just decided to carry next.
+            self.note_waiting(cx.now);
+            self.examine(cx.now, around);
+            self.lead(cx, around);
+        }
         self.hold(cx.now, around);
         self.note_waiting(cx.now);
         self.answer_kept(cx.now);

@@ -38,8 +38,8 @@ impl Quorum {
         self.report = report;
     }
 
-    /// The leader's part: who carries what.
-    pub(super) fn lead(&mut self, cx: &mut Cx<'_>, around: &Surroundings<'_>) {
+    /// The leader's part: who carries what. Whether anything was decided anew.
+    pub(super) fn lead(&mut self, cx: &mut Cx<'_>, around: &Surroundings<'_>) -> bool {
         let leads = self.raft.leads();
         self.note_own(cx.now);
         if leads && !self.leads {
@@ -58,7 +58,7 @@ impl Quorum {
         }
         self.leads = leads;
         let Some(entry) = self.raft.entry().filter(|_| leads) else {
-            return;
+            return false;
         };
         let view = PlacerView {
             wanted: around.wanted,
@@ -69,7 +69,8 @@ impl Quorum {
             handing_over: self.raft.is_handing_over(),
         };
         self.placer.decide(cx.now, &view);
-        if !self.assigned.values().eq(self.placer.assignment()) {
+        let decided = !self.assigned.values().eq(self.placer.assignment());
+        if decided {
             let assignment: Vec<_> = self.placer.assignment().cloned().collect();
             self.learn(&assignment);
             self.news = true;
@@ -78,6 +79,7 @@ impl Quorum {
         if settled && !self.raft.is_handing_over() && self.heir {
             self.raft.transfer(cx);
         }
+        decided
     }
 
     fn note_own(&mut self, now: Instant) {
