@@ -133,6 +133,11 @@ impl Quorum {
             if (around.silent)(vip) || sabotaged(Sabotage::ReleasedBeforeQuiet) {
                 self.holder.silent(now, vip);
                 self.news = true;
+                // This member's own promise as well.
+                let released = self.holder.released().find(|it| it.vip == vip);
+                if let Some(it) = released {
+                    self.voter.on_released(&self.me, self.life, &it);
+                }
             }
         }
     }
