@@ -51,6 +51,8 @@ use crate::model::{
 
 /// A VIP that is to be answered for next is there, silent, for at most so long.
 const READY_FOR: Duration = Duration::from_secs(1);
+/// What a leader decides may make it ready for more: once, and that it is so no more.
+const ROUNDS: usize = 3;
 /// How much longer than its right to answer an address may be there, behind a fence.
 const OUTLIVES: Duration = Duration::from_secs(2);
 
@@ -227,12 +229,12 @@ impl Quorum {
         }
         self.heir = self.has_heir(cx.now);
         self.examine(cx.now, around);
-        if self.lead(cx, around) {
-            // Where nothing is to be got ready, this member is ready at once for what it has
-            // just decided to carry next.
+        for _ in 0..ROUNDS {
+            if !self.lead(cx, around) {
+                break;
+            }
             self.note_waiting(cx.now);
             self.examine(cx.now, around);
-            self.lead(cx, around);
         }
         self.hold(cx.now, around);
         self.note_waiting(cx.now);
