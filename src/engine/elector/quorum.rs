@@ -187,7 +187,10 @@ impl Quorum {
     }
 
     pub fn on_stored(&mut self, cx: &mut Cx<'_>, number: u64, failure: Option<String>) {
+        let before = self.raft.newest();
         self.raft.on_stored(cx, number, failure);
+        // What is held has to be asked for anew: of these voters, and by this configuration.
+        self.news |= self.raft.newest() != before && self.holder.epochs().next().is_some();
     }
 
     pub fn on_probed(&mut self, now: Instant, probe: Probe, failure: Option<String>) {
