@@ -240,6 +240,7 @@ impl Quorum {
             self.examine(cx.now, around);
         }
         self.hold(cx.now, around);
+        self.hand_over(cx, around);
         self.note_waiting(cx.now);
         self.answer_kept(cx.now);
         self.speak(cx);

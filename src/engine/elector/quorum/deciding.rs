@@ -75,11 +75,16 @@ impl Quorum {
             self.learn(&assignment);
             self.news = true;
         }
-        let settled = around.stopping && self.placer.is_settled_without(&self.me);
-        if settled && !self.raft.is_handing_over() && self.heir {
+        decided
+    }
+
+    /// A leader that stops, and has nothing any more, has another lead.
+    pub(super) fn hand_over(&mut self, cx: &mut Cx<'_>, around: &Surroundings<'_>) {
+        let leaves = self.leads && around.stopping && self.heir;
+        let holds = self.holder.epochs().next().is_some();
+        if leaves && !holds && !self.placer.reckons_with(&self.me) {
             self.raft.transfer(cx);
         }
-        decided
     }
 
     fn note_own(&mut self, now: Instant) {
