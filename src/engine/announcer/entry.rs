@@ -181,6 +181,11 @@ impl Entry {
         self.succeeded = false;
     }
 
+    /// Announces anew.
+    pub fn defend(&mut self, now: Instant) {
+        self.burst = Some((now, 0));
+    }
+
     /// Asks the link whether the address is free, where that is to be asked at all.
     /// Returns whether it is ours to use.
     pub fn claim(
