@@ -28,6 +28,7 @@ mod raft;
 #[cfg(test)]
 mod rules;
 mod speaking;
+mod telling;
 mod voter;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -45,7 +46,7 @@ use voter::Voter;
 use super::super::placement::Standing;
 use super::super::{Cx, Deadline};
 use crate::model::{
-    Assigned, ClusterCall, Envelope, Farewell, HoldAnswer, Instant, Life, NodeName, Probe, Refusal,
+    Assigned, ClusterCall, Envelope, Farewell, HoldAnswer, Instant, Life, Members, NodeName, Probe, Refusal,
     Report, RequestId, Vip,
 };
 
@@ -59,6 +60,7 @@ pub(crate) struct Quorum {
     me: NodeName,
     life: Life,
     timing: QuorumTiming,
+    listed: Members,
     post: Post,
     raft: Raft,
     voter: Voter,
@@ -140,6 +142,7 @@ impl Quorum {
             me,
             life: config.life,
             timing,
+            listed: config.listed.clone(),
             post,
             raft,
             members: BTreeMap::new(),
