@@ -5,6 +5,7 @@
 
 mod api;
 mod check;
+mod orders;
 mod replay;
 mod telling;
 
@@ -40,19 +41,22 @@ use api::Api;
 
 /// What the watch may say before it waits for the loop.
 const INBOX: usize = 256;
+/// Orders of operators that wait to be looked at.
+const ORDERS: usize = 4;
 /// How often to look whether the process that has the lock is gone.
 const LOCK_EVERY: Duration = Duration::from_secs(1);
 /// How long the user's command and the recording may take at the end.
 const LAST_WORDS: Duration = Duration::from_millis(500);
-/// Without the fence, a kernel may let go of an address this late (fencing, section 2).
-const LIFETIME_SLACK: Duration = Duration::from_millis(1_300);
 
 /// Runs a node until it is told to stop. `reload` reads the configuration again.
 pub fn run(config: Config, reload: impl Fn() -> Result<Config, String>) -> Result<(), String> {
+    if config.raft.is_some() {
+        return Err("this build understands election by raft and does not run it yet".into());
+    }
     let (watched, from_watch) = smol::channel::bounded(INBOX);
     let (answers, from_asked) = smol::channel::unbounded();
     let (kernel, fences, monitors) = start_kernel(&config, answers.clone())?;
-    refuse_without_fence(&config, &fences)?;
+    check::refuse_without_fence(&config, &fences)?;
     let seed = entropy();
     let author = Author { host: host_id(), life: entropy() };
     let engine_config = engine_config(&config, author, fences);
@@ -245,7 +249,9 @@ impl Shell {
             spawn(executor, async move { serve::serve_http(door, &address, answer).await });
         }
         let paths = serve::socket_paths(instance(&self.config));
-        spawn(executor, async move { serve::serve_unix(&paths, answer).await });
+        let (orders, given) = smol::channel::bounded(ORDERS);
+        spawn(executor, orders::refuse(given));
+        spawn(executor, async move { serve::serve_unix(&paths, answer, orders).await });
     }
 
     /// A configuration that is bad keeps the one that is good.
@@ -341,40 +347,6 @@ fn start_kernel(
     };
     KernelThread::start(options, Arc::new(deliver))
         .map_err(|it| format!("cannot reach the kernel: {it}"))
-}
-
-/// Some promises cannot be kept without the nftables fence.
-fn refuse_without_fence(config: &Config, fences: &Fences) -> Result<(), String> {
-    let missing = config.vips.iter().find_map(|vip| match vip {
-        VipSetting::Address(ip) if ip.is_ipv4() => fences.v4.as_ref().err(),
-        VipSetting::Address(_) => fences.v6.as_ref().err(),
-        VipSetting::Name(_) => fences.v4.as_ref().err().or(fences.v6.as_ref().err()),
-    });
-    let Some(why) = missing else {
-        return Ok(());
-    };
-    if config.fence == FenceSetting::Required {
-        return Err(format!("edgevip_fence=required, but there is no fence: {why}"));
-    }
-    if config.preserve {
-        return Err(format!(
-            "vip_preserve_on_leadership_loss=true needs the nftables fence, or two nodes would \
-             answer; there is none: {why}"
-        ));
-    }
-    let slack = config.lease.duration.saturating_sub(config.lease.renew_deadline);
-    if slack < LIFETIME_SLACK {
-        return Err(format!(
-            "vip_leaseduration must be at least 1300ms longer than vip_renewdeadline where there \
-             is no nftables fence ({why}), since the kernel lets go of addresses that late; it is \
-             {slack:?} longer"
-        ));
-    }
-    log::warn!(
-        "no nftables fence ({why}): a planned move has a gap, and the address of a dead daemon \
-         may linger for 1.25 s"
-    );
-    Ok(())
 }
 
 fn engine_config(config: &Config, author: Author, fences: Fences) -> engine::Config {
