@@ -1,7 +1,5 @@
-//! The edges of a quorum: the socket, the disk, the probes, and operators who wait.
+//! The edges of a quorum: the socket, the disk, the probes.
 
-use std::collections::BTreeMap;
-use std::io;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::rc::Rc;
@@ -11,46 +9,41 @@ use smol::channel::Sender;
 
 use crate::config::{FailBack, RaftSettings};
 use crate::engine::{self, Input, ProbeRule, QuorumConfig, QuorumTiming};
+use crate::io::farewell;
 use crate::io::peers::Peers;
 use crate::io::probe::{CheckCommand, HealthTarget, ProbeTargets, Prober};
-use crate::io::process::entropy;
-use crate::io::serve::Order;
-use crate::io::store::{Store, StoreThread, machine_id};
-use crate::io::farewell;
-use crate::model::{Envelope, Farewell, Life, Probe, RequestId, StoreRecord};
+use crate::io::process::{entropy, machine_id};
+use crate::io::store::{Store, StoreThread};
+use crate::model::{Envelope, Farewell, Life, Probe, StoreRecord};
 use crate::wire::quorum::Keys;
-
-type Waiting = Sender<Result<String, String>>;
 
 pub(super) struct Members {
     peers: Rc<Peers>,
     store: StoreThread,
     prober: Prober,
     farewell: Vec<PathBuf>,
-    waiting: BTreeMap<RequestId, Waiting>,
-    asked: u32,
 }
 
 impl Members {
     /// Opens all there is to open; what stands on disk goes to the engine.
     pub fn start(
         raft: &RaftSettings,
-        instance: &str,
-        named: Option<&str>,
+        instance: Option<&str>,
         answers: &Sender<Input>,
     ) -> Result<(Self, QuorumConfig), String> {
         let keys = match &raft.keys {
             None => Keys::insecure(),
-            Some(it) => Keys::new(it.current.clone(), it.previous.clone())
+            Some(it) => Keys::new(&it.current, it.previous.as_deref())
                 .map_err(|why| format!("vip_keyfile={}: {why}", it.file.display()))?,
         };
         let peers = Peers::open(raft.address, keys).map_err(|it| it.to_string())?;
-        let store = Store::new(&raft.state_dir, named, machine_id());
+        let store = Store::new(&raft.state_dir, instance, machine_id());
         let stored = store.load().map_err(|it| it.to_string());
         if let Err(why) = &stored {
             log::error!("this member stays out of the vote: {why}");
         }
-        let farewell = farewell::farewell_paths(instance);
+        // Beside the store: it speaks of the same member, and survives what clears /run.
+        let farewell = vec![store.file().with_extension("farewell")];
         let deliver = answers.clone();
         let told = move |number, failure| {
             let _ = deliver.try_send(Input::Stored { number, failure });
@@ -88,8 +81,6 @@ impl Members {
             store,
             prober: Prober::start(targets(raft), Arc::new(probed)),
             farewell,
-            waiting: BTreeMap::new(),
-            asked: 0,
         };
         Ok((members, config))
     }
@@ -135,26 +126,6 @@ impl Members {
         if let Err(why) = farewell::leave(&self.farewell, farewell) {
             log::warn!("the next start has to wait for what was promised: {why}");
         }
-    }
-
-    /// An operator asks.
-    pub fn order(&mut self, order: Order) -> Input {
-        self.asked += 1;
-        let request = RequestId(self.asked);
-        self.waiting.insert(request, order.reply);
-        Input::Order { request, call: order.call }
-    }
-
-    /// The answer to [`Members::order`]. Who asked may be gone.
-    pub fn answer(&mut self, request: RequestId, outcome: Result<String, String>) {
-        if let Some(reply) = self.waiting.remove(&request) {
-            let _ = reply.try_send(outcome);
-        }
-    }
-
-    /// Datagrams that were no good, by where they came from.
-    pub fn bad(&self) -> Vec<(std::net::IpAddr, &'static str, u64)> {
-        self.peers.bad()
     }
 }
 

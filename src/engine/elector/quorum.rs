@@ -46,8 +46,8 @@ use voter::Voter;
 use super::super::placement::Standing;
 use super::super::{Cx, Deadline};
 use crate::model::{
-    Assigned, ClusterCall, Envelope, Farewell, HoldAnswer, Instant, Life, Members, NodeName, Probe, Refusal,
-    Report, RequestId, Vip,
+    Assigned, ClusterCall, Envelope, Farewell, HoldAnswer, Instant, Life, Members, NodeName, Probe,
+    Refusal, Report, RequestId, Vip,
 };
 
 /// A VIP that is to be answered for next is there, silent, for at most so long.

@@ -4,9 +4,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use super::Quorum;
-use crate::model::{
-    Instant, Member, MemberStatus, NodeName, PlaceStatus, QuorumStatus, tolerance,
-};
+use crate::model::{Instant, Member, MemberStatus, NodeName, PlaceStatus, QuorumStatus, tolerance};
 
 impl Quorum {
     /// How this member sees it all.
