@@ -21,6 +21,7 @@ mod hash;
 mod moves;
 mod roster;
 mod ruling;
+mod seat;
 mod spread;
 #[cfg(test)]
 mod tests;
@@ -32,6 +33,7 @@ use std::time::Duration;
 use moves::Moves;
 use roster::{Roster, Row, Standing};
 use ruling::{Case, Ruling};
+use seat::{Epochs, Seat};
 use spread::{Ideal, Loads, in_order};
 pub(crate) use why::Why;
 
@@ -84,70 +86,6 @@ pub(crate) struct Candidate {
     pub released: BTreeMap<Vip, Epoch>,
     /// What it asks to hold.
     pub holds: BTreeMap<Vip, Epoch>,
-}
-
-/// The epochs of one leadership.
-#[derive(Clone, Copy, Debug, Default)]
-struct Epochs {
-    term: u64,
-    count: u32,
-}
-
-impl Epochs {
-    /// None is left after four billion, and nothing can be decided before another term.
-    fn raise(&mut self) -> Option<Epoch> {
-        self.count = self.count.checked_add(1)?;
-        Some(Epoch { term: self.term, count: self.count })
-    }
-}
-
-/// A VIP, and how it came to be where it is.
-#[derive(Debug)]
-struct Seat {
-    assigned: Assigned,
-    placed: Why,
-    /// What keeps it there, or is under way.
-    present: Option<Why>,
-    preparing: Option<Preparing>,
-    planned_at: Option<Instant>,
-    /// The last operator's wish that was granted.
-    granted: Option<NodeName>,
-}
-
-/// Somebody is to get ready for a VIP.
-#[derive(Debug)]
-struct Preparing {
-    since: Instant,
-    passed_over: Vec<NodeName>,
-}
-
-impl Seat {
-    fn new(assigned: Assigned) -> Self {
-        let placed = if assigned.holder.is_some() { Why::Stays } else { Why::Nobody };
-        Self { assigned, placed, present: None, preparing: None, planned_at: None, granted: None }
-    }
-
-    fn empty(vip: Vip) -> Self {
-        Self::new(Assigned { vip, epoch: Epoch::default(), holder: None, next: None })
-    }
-
-    /// Who carries it, or is about to.
-    fn heir(&self) -> Option<&NodeName> {
-        self.assigned.next.as_ref().or(self.assigned.holder.as_ref())
-    }
-
-    /// Whether nothing is to be done for this.
-    fn follows(&self, ruling: &Ruling) -> bool {
-        match ruling {
-            Ruling::Stay(present) => self.assigned.next.is_none() && self.present == *present,
-            Ruling::Prepare(_) | Ruling::Replace { .. } => false,
-        }
-    }
-
-    fn call_off(&mut self) {
-        self.assigned.next = None;
-        self.preparing = None;
-    }
 }
 
 impl Placer {

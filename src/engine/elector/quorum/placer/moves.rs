@@ -1,9 +1,10 @@
 use std::time::Duration;
 
+use super::Why;
 use super::roster::{Roster, Row};
 use super::ruling::{Case, Cause, Ruling};
+use super::seat::{Epochs, Preparing, Seat};
 use super::spread::{Loads, choose};
-use super::{Epochs, Preparing, Seat, Why};
 use crate::engine::sabotage::{Sabotage, sabotaged};
 use crate::model::{Epoch, Instant};
 
@@ -51,8 +52,9 @@ impl Moves<'_> {
             row.may_take(case.vip) && row.is_ready(case.vip, epoch)
         });
         let found = || self.roster.holding(case.vip).filter(|_| seat.assigned.holder.is_none());
-        let target =
-            ready.or_else(found).or_else(|| self.choose(case, false, |it| it.may_take(case.vip)));
+        let target = ready
+            .or_else(found)
+            .or_else(|| choose(self.roster, &self.loads, case, false, |it| it.may_take(case.vip)));
         if let Some(index) = target {
             let name = self.roster.rows[index].name;
             let placed = match why {
@@ -111,10 +113,14 @@ impl Moves<'_> {
             }
         }
         let fresh = |it: &Row<'_>| permitted(it) && !preparing.passed_over.contains(it.name);
-        let mut chosen = self.choose(case, true, fresh);
+        let mut chosen = choose(self.roster, &self.loads, case, true, fresh);
         if chosen.is_none() {
             preparing.passed_over.clear();
-            chosen = self.choose(case, true, permitted);
+            chosen = choose(self.roster, &self.loads, case, true, permitted);
+        }
+        if cause == Cause::Leaving && self.now >= preparing.since + READY_WITHIN {
+            self.give(seat, chosen, cause.why(holder.name));
+            return;
         }
         if cause != Cause::Leaving {
             preparing.since = self.now;
@@ -151,26 +157,11 @@ impl Moves<'_> {
         seat.call_off();
     }
 
-    fn choose(
-        &self,
-        case: Case<'_>,
-        steady: bool,
-        may: impl Fn(&Row<'_>) -> bool,
-    ) -> Option<usize> {
-        choose(self.roster, &self.loads, case.vip, case.wish, steady, may)
-    }
-
     fn heir(&self, seat: &Seat) -> Option<usize> {
         self.roster.find(seat.heir()?)
     }
 
     fn wake(&mut self, at: Option<Instant>) {
         self.wake_at = self.wake_at.into_iter().chain(at).min();
-    }
-}
-
-impl Preparing {
-    fn new(now: Instant) -> Self {
-        Self { since: now, passed_over: Vec::new() }
     }
 }

@@ -100,7 +100,11 @@ impl Raft {
         let (term, binding) = (ask.term, ask.binding);
         peer.answer = Some(RaftCall::Vote { term, binding, granted, promises });
         peer.ask = (outcome == Err(NoVote::LeaderHeard)).then_some(ask);
-        self.urgent.insert(from.clone());
+        // Two candidates that refuse each other would never fall silent.
+        let news = peer.answered.replace((term, binding)) != Some((term, binding));
+        if granted || news {
+            self.urgent.insert(from.clone());
+        }
     }
 
     /// Candidates notice at slightly different times that the leader is silent: who asked
@@ -211,7 +215,7 @@ impl Raft {
             return None;
         }
         let Patience { from, wait, chance } = self.patience;
-        let alone = self.ledger.newest().is_some_and(|it| it.voters().len() == 1);
+        let alone = self.ledger.newest().is_some_and(|it| it.voters().iter().eq([&self.me]));
         let wait = if alone { Duration::ZERO } else { wait };
         Some(from + wait + self.timing.step * self.rank + chance)
     }
@@ -296,9 +300,13 @@ impl Raft {
     /// The term it could stand in, if it may stand.
     pub(super) fn stand_in(&self) -> Option<u64> {
         let term = self.highest().checked_add(1)?;
-        let votes = |it: &super::Entry| it.members.get(&self.me).is_some_and(|it| it.role.votes());
-        let able = self.ledger.newest().is_some_and(votes) && self.ledger.voting().is_ok();
-        (able && !self.retired && term <= self.ledger.reserved()).then_some(term)
+        let able = self.entry().is_some_and(|it| {
+            // Who is being removed may be the only one that knows: it is needed until then.
+            let leaving = it.before.as_ref().is_some_and(|it| it.contains(&self.me));
+            it.voters().contains(&self.me) || (leaving && !self.is_committed())
+        });
+        let able = able && self.ledger.voting().is_ok() && !self.retired;
+        (able && term <= self.ledger.reserved()).then_some(term)
     }
 
     /// Who is to lead before whom: the least first.

@@ -100,7 +100,7 @@ impl Raft {
         self.commit(cx);
         self.end_handing(cx);
         self.give_up_proposals(cx);
-        if self.must_append() {
+        if self.must_append(cx.now) {
             self.append_again();
         } else if self.is_idle() {
             self.next_proposal(cx);
@@ -199,7 +199,7 @@ impl Raft {
     }
 
     /// Whether the newest entry has to be appended once more, in this leader's term.
-    fn must_append(&self) -> bool {
+    fn must_append(&self, now: Instant) -> bool {
         let Some(head) = self.ledger.head().filter(|it| it.id.term < self.term) else {
             return false;
         };
@@ -207,7 +207,7 @@ impl Raft {
         head.id != self.committed
             || head.longest < self.timing.promise
             || peers.map(|it| it.newest).any(|it| it > head.id)
-            || self.is_change_of_voters_waiting()
+            || self.is_change_of_voters_waiting(now)
     }
 
     fn append_again(&mut self) {

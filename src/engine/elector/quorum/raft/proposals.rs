@@ -1,14 +1,14 @@
 //! What operators ask for: one at a time, each a new entry.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 use std::time::Duration;
 
-use super::peers::Knows;
 use super::{Raft, Role};
 use crate::engine::sabotage::{Sabotage, sabotaged};
 use crate::engine::{Action, Cx};
 use crate::model::{
     ClusterCall, Entry, EntryId, Instant, Member, MemberRole, Members, NodeName, RequestId, Wishes,
+    is_majority,
 };
 
 /// So many may wait.
@@ -105,11 +105,11 @@ impl Raft {
         applying.chain(self.proposals.iter().map(|it| it.give_up_at)).min()
     }
 
-    pub(super) fn is_change_of_voters_waiting(&self) -> bool {
+    pub(super) fn is_change_of_voters_waiting(&self, now: Instant) -> bool {
         let Some((entry, next)) = self.ledger.newest().zip(self.proposals.front()) else {
             return false;
         };
-        match self.change(entry, &next.call) {
+        match self.change(now, entry, &next.call) {
             Ok(Change::Entry { members, .. }) => changes_voters(entry, &members),
             Ok(Change::Nothing(_)) | Err(_) => false,
         }
@@ -124,7 +124,7 @@ impl Raft {
             if self.is_handing_over() {
                 return;
             }
-            let change = self.change(entry, &next.call);
+            let change = self.change(cx.now, entry, &next.call);
             let before = entry.voters();
             let mut entry = entry.clone();
             let outcome = match change {
@@ -167,7 +167,12 @@ impl Raft {
         change_at.is_some()
     }
 
-    pub(super) fn change(&self, entry: &Entry, call: &ClusterCall) -> Result<Change, String> {
+    pub(super) fn change(
+        &self,
+        now: Instant,
+        entry: &Entry,
+        call: &ClusterCall,
+    ) -> Result<Change, String> {
         let mut members = entry.members.clone();
         let mut wishes = entry.wishes.clone();
         let sentence = match call {
@@ -209,8 +214,9 @@ impl Raft {
                     let role = member.role.word();
                     return Err(format!("{name} is a {role}; only a learner can be promoted"));
                 }
-                let peer = self.peers.get(name);
-                if !peer.is_some_and(|it| it.knows == Knows::Cluster && it.newest == entry.id) {
+                let caught_up =
+                    self.such(|it| it.newest == entry.id && it.was_heard(now, self.timing.promise));
+                if !caught_up.contains(name) {
                     return Err(format!("{name} has not caught up; is it running?"));
                 }
                 members.insert(name.clone(), Member { role: MemberRole::Voter, ..member });
@@ -234,7 +240,26 @@ impl Raft {
                 format!("{name} may carry again")
             }
         };
+        if changes_voters(entry, &members) {
+            self.can_agree(now, &members)?;
+        }
         Ok(Change::Entry { members, wishes, sentence })
+    }
+
+    /// A cluster whose voters cannot agree is stuck for good: this very change included.
+    fn can_agree(&self, now: Instant, members: &Members) -> Result<(), String> {
+        let present = self.present(now);
+        let voters: BTreeSet<NodeName> = voters(members).cloned().collect();
+        if is_majority(&voters, &present) {
+            return Ok(());
+        }
+        let silent: Vec<&str> = voters.difference(&present).map(|it| it.0.as_str()).collect();
+        Err(format!(
+            "then {} of {} voters would be out of reach or without a store, which is no majority: {}",
+            silent.len(),
+            voters.len(),
+            silent.join(", ")
+        ))
     }
 
     fn may_add(
@@ -264,8 +289,11 @@ fn known(entry: &Entry, name: &NodeName) -> Result<Member, String> {
 }
 
 fn changes_voters(entry: &Entry, members: &Members) -> bool {
-    let voters = members.iter().filter(|(_, it)| it.role.votes()).map(|(name, _)| name);
-    !entry.voters().iter().eq(voters)
+    !voters(&entry.members).eq(voters(members))
+}
+
+fn voters(members: &Members) -> impl Iterator<Item = &NodeName> {
+    members.iter().filter(|(_, it)| it.role.votes()).map(|(name, _)| name)
 }
 
 fn answer(cx: &mut Cx<'_>, request: RequestId, outcome: Result<String, String>) {
