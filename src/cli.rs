@@ -6,6 +6,7 @@ use argh::{EarlyExit, FromArgs};
 
 use crate::config::sources::{Given, take_flags};
 use crate::config::{Fault, Faults, explain, nearest};
+use crate::lab::{self, options};
 
 /// A command line, understood.
 #[derive(Debug, Eq, PartialEq)]
@@ -25,6 +26,8 @@ pub enum Command {
     Explain,
     /// Print this.
     Help(String),
+    /// Play with three nodes on this machine.
+    Lab(lab::Options),
     /// Carry VIPs.
     Manager,
     /// Feed a recording to the engine.
@@ -42,7 +45,7 @@ pub enum Command {
 
 /// Understands the arguments, without the name of the program.
 pub fn parse(args: &[String]) -> Result<Invocation, Faults> {
-    let line = take_flags(args, &["help", "h", "json", "instance"]);
+    let line = take_flags(args, &OWN);
     if let Some(known) = line.rest.first().filter(|it| ELSEWHERE.contains(&it.as_str())) {
         let fault =
             Fault::bare(known.as_str(), "a command of kube-vip that is not in this version");
@@ -65,7 +68,11 @@ pub fn version() -> String {
 }
 
 const ELSEWHERE: [&str; 6] = ["completion", "kubeadm", "manifest", "sample", "service", "start"];
-const COMMANDS: [&str; 7] = ["check", "explain", "help", "manager", "replay", "status", "version"];
+const COMMANDS: [&str; 8] =
+    ["check", "explain", "help", "lab", "manager", "replay", "status", "version"];
+/// The switches of commands, which are no settings.
+const OWN: [&str; 10] =
+    ["help", "h", "json", "instance", "rounds", "events", "profile", "vips", "script", "logs"];
 
 #[derive(FromArgs)]
 /// Virtual IPs for Kubernetes and small clusters at the edge.
@@ -80,6 +87,7 @@ struct Arguments {
 enum Subcommand {
     Check(Check),
     Explain(Explain),
+    Lab(Lab),
     Manager(Manager),
     Replay(Replay),
     Status(Status),
@@ -114,6 +122,39 @@ struct Status {
 }
 
 #[derive(FromArgs)]
+/// three nodes on this machine to play with: who has the VIP, and each failover in ms
+#[argh(
+    subcommand,
+    name = "lab",
+    help_triggers("-h", "--help"),
+    note = "Needs no root where user namespaces are allowed, and no network. Without a terminal \
+            it plays one round."
+)]
+struct Lab {
+    /// play so many rounds without keys, and print how long clients got no answer
+    #[argh(option, from_str_fn(options::rounds))]
+    rounds: Option<u32>,
+    /// what happens in a round: kill,stop,cut,carrier,drain,term
+    #[argh(option, from_str_fn(options::events))]
+    events: Option<Vec<options::Event>>,
+    /// print one object a line and event
+    #[argh(switch)]
+    json: bool,
+    /// fast, default, calm or slow
+    #[argh(option, from_str_fn(options::profile))]
+    profile: Option<String>,
+    /// so many VIPs
+    #[argh(option, default = "1", from_str_fn(options::vips))]
+    vips: u8,
+    /// play a file of lines such as: after 2s kill holder
+    #[argh(option)]
+    script: Option<PathBuf>,
+    /// keep the logs of the nodes in this folder
+    #[argh(option)]
+    logs: Option<PathBuf>,
+}
+
+#[derive(FromArgs)]
 /// run a recording through the engine again
 #[argh(subcommand, name = "replay", help_triggers("-h", "--help"))]
 struct Replay {
@@ -144,7 +185,7 @@ fn command(rest: &[String]) -> Result<Command, Fault> {
         }
         _ => {}
     }
-    let takes_settings = !matches!(words.first(), Some(&("replay" | "version")));
+    let takes_settings = !matches!(words.first(), Some(&("lab" | "replay" | "version")));
     match Arguments::from_args(&["edgevip"], &words) {
         Ok(arguments) => Ok(arguments.command.into()),
         Err(EarlyExit { output, status: Ok(()) }) if takes_settings => {
@@ -163,6 +204,10 @@ impl From<Subcommand> for Command {
         match it {
             Subcommand::Check(Check {}) => Self::Check,
             Subcommand::Explain(Explain {}) => Self::Explain,
+            Subcommand::Lab(Lab { rounds, events, json, profile, vips, script, logs }) => {
+                let events = events.unwrap_or_else(|| lab::Options::default().events);
+                Self::Lab(lab::Options { rounds, events, json, profile, vips, script, logs })
+            }
             Subcommand::Manager(Manager {}) => Self::Manager,
             Subcommand::Replay(Replay { file }) => Self::Replay(file),
             Subcommand::Status(Status { json, instance }) => Self::Status { json, instance },

@@ -7,6 +7,7 @@ use edgevip::cli::{self, Command, Invocation};
 use edgevip::config::sources::{self, Given, Sources};
 use edgevip::config::{Config, Faults, LogFormat, Resolved, explain, resolve};
 use edgevip::io::{logger, process, serve};
+use edgevip::lab::{self, Program};
 use edgevip::{shell, wire};
 
 /// A setting, a file or this host is not as it must be; nothing was begun.
@@ -16,7 +17,7 @@ fn main() -> ExitCode {
     let args: Vec<_> = std::env::args_os().skip(1).collect();
     let args: Vec<_> = args.iter().map(|it| it.to_string_lossy().into_owned()).collect();
     match cli::parse(&args).map_err(|it| it.to_string()).and_then(run) {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(code) => code,
         Err(why) => {
             eprintln!("edgevip: {}", why.trim_end());
             ExitCode::from(MISUSED)
@@ -24,7 +25,7 @@ fn main() -> ExitCode {
     }
 }
 
-fn run(invocation: Invocation) -> Result<(), String> {
+fn run(invocation: Invocation) -> Result<ExitCode, String> {
     let flags = invocation.flags;
     match invocation.command {
         Command::Check => {
@@ -37,12 +38,16 @@ fn run(invocation: Invocation) -> Result<(), String> {
             print!("{}", shell::explain_access(&resolved.config));
         }
         Command::Help(text) => print!("{text}"),
+        Command::Lab(options) => {
+            let program = Program::edgevip(options.vips, options.profile.as_deref());
+            return lab::run(&options, program).map(ExitCode::from);
+        }
         Command::Manager => manage(flags)?,
         Command::Replay(path) => shell::replay(&path)?,
         Command::Status { json, instance } => show_status(json, instance.as_deref())?,
         Command::Version => print!("{}", cli::version()),
     }
-    Ok(())
+    Ok(ExitCode::SUCCESS)
 }
 
 fn manage(flags: Vec<Given>) -> Result<(), String> {
