@@ -9,6 +9,7 @@ use edgevip::cli::{Command, Invocation, parse, version};
 use edgevip::config::settings::{self, Standing};
 use edgevip::config::sources::{Given, Sources};
 use edgevip::config::{Faults, Resolved, explain, resolve};
+use edgevip::lab::options::{Event, Options};
 
 #[test]
 fn help_is_as_written_down() {
@@ -23,6 +24,7 @@ fn help_is_as_written_down() {
     assert_same("help.txt", &text(""));
     assert_same("help-status.txt", &text("help status"));
     assert_same("help-replay.txt", &text("help replay"));
+    assert_same("help-lab.txt", &text("help lab"));
 }
 
 #[test]
@@ -57,6 +59,19 @@ fn each_command_is_understood() {
         ("status --instance a --json", status(true, Some("a"))),
         ("status --instance=a", status(false, Some("a"))),
         ("replay /f", Command::Replay("/f".into())),
+        ("lab", Command::Lab(Options::default())),
+        (
+            "lab --rounds=3 --events kill,drain --json --profile fast --vips 2 --logs /l",
+            Command::Lab(Options {
+                rounds: Some(3),
+                events: vec![Event::Kill, Event::Drain],
+                json: true,
+                profile: Some("fast".into()),
+                vips: 2,
+                script: None,
+                logs: Some("/l".into()),
+            }),
+        ),
     ];
     for (line, expected) in cases {
         assert_eq!(command(line), expected, "{line}");

@@ -113,7 +113,9 @@ fn furnish() -> Result<(), String> {
 }
 
 /// Waits for the end of the process inside, and hands on what should end it.
+/// The second such signal ends it at once.
 fn wait(inside: Pid, signals: &SigSet) -> u8 {
+    let mut asked = false;
     loop {
         match waitpid(inside, Some(WaitPidFlag::WNOHANG)) {
             Ok(WaitStatus::Exited(_, code)) => return code as u8,
@@ -127,7 +129,10 @@ fn wait(inside: Pid, signals: &SigSet) -> u8 {
         }
         match signals.wait() {
             Ok(Signal::SIGCHLD) | Err(_) => {}
-            Ok(signal) => _ = kill(inside, signal),
+            Ok(signal) => {
+                _ = kill(inside, if asked { Signal::SIGKILL } else { signal });
+                asked = true;
+            }
         }
     }
 }

@@ -17,7 +17,7 @@ pub mod stage;
 mod table;
 pub mod watch;
 
-use std::io::{self, IsTerminal, Read};
+use std::io::{self, IsTerminal};
 use std::os::fd::AsFd;
 use std::time::Duration;
 
@@ -25,6 +25,7 @@ pub use daemon::Program;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::signal::Signal;
 use nix::sys::signalfd::{SfdFlags, SignalFd};
+use nix::unistd::read;
 pub use options::Options;
 
 use crate::io::clock;
@@ -115,8 +116,9 @@ fn wait(bell: &SignalFd, keys: bool) -> Option<u8> {
     if !struck {
         return None;
     }
-    // A terminal that is gone reads as its end.
-    match stdin.lock().read(&mut key) {
+    // Past std's buffer, in which keys would wait unseen. A terminal that is gone reads as
+    // its end.
+    match read(&stdin, &mut key) {
         Ok(1) => Some(key[0]),
         Ok(_) | Err(_) => Some(ENOUGH),
     }

@@ -31,12 +31,11 @@ pub enum Screen {
 }
 
 const REDRAW: Duration = Duration::from_millis(100);
-const COLUMNS: usize = 78;
+const COLUMNS: usize = 79;
 /// One cell of the strip.
 const CELL: Duration = Duration::from_millis(40);
 const MOST_FAILOVERS: usize = 9;
-const KEYS: &str =
-    "1 2 3 choose | k kill  s stop  c cut  l carrier  d drain  t term | h heal  q quit";
+const KEYS: &str = "1-3 node   k kill  s stop  c cut  l carrier  d drain  t term   h heal  q quit";
 
 impl Screen {
     /// A live screen if there is a terminal.
@@ -163,7 +162,7 @@ fn strip(stage: &Stage, now: Instant) -> String {
         Some(_) => "\x1b[33m:\x1b[0m",
         None => " ",
     };
-    let strip = vip.gap.strip(now - UNDER_WAY, COLUMNS as u32 - 4, CELL);
+    let strip = vip.gap.strip(now - UNDER_WAY, COLUMNS as u32 - 6, CELL);
     strip.into_iter().map(mark).collect()
 }
 
@@ -173,5 +172,5 @@ fn clock(stage: &Stage, at: Instant) -> String {
 }
 
 fn short(line: &str) -> String {
-    line.chars().take(COLUMNS + 2).collect()
+    line.chars().take(COLUMNS).collect()
 }

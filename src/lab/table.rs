@@ -17,7 +17,7 @@ pub struct Line {
     from: &'static str,
     to: Option<&'static str>,
     gap_ms: f64,
-    two_holders_ms: f64,
+    two_holders_ms: u128,
     #[serde(skip_serializing_if = "Option::is_none")]
     healed_gap_ms: Option<f64>,
 }
@@ -30,7 +30,8 @@ impl Line {
             from: NAMES[it.from],
             to: it.to.map(|it| NAMES[it]),
             gap_ms: millis(it.gap),
-            two_holders_ms: millis(it.two),
+            // A part of one is one: only never is nothing.
+            two_holders_ms: it.two.as_micros().div_ceil(1_000),
             healed_gap_ms: healed.map(millis),
         }
     }
@@ -65,7 +66,11 @@ pub fn distribution(failovers: &[Failover]) -> String {
             millis(gaps.get(rank).copied().unwrap_or_default())
         };
         let two = all.iter().map(|it| it.two).max().unwrap_or_default();
-        let two = if two.is_zero() { "never".into() } else { format!("{:.0} ms", millis(two)) };
+        let two = if two.is_zero() {
+            "never".into()
+        } else {
+            format!("{} ms", two.as_micros().div_ceil(1_000))
+        };
         _ = writeln!(
             text,
             "{:<8} {:>6} {:>8.1} {:>8.1} {:>8.1} {:>8.1}  {two}",
@@ -94,8 +99,7 @@ mod tests {
     #[test]
     fn a_round_is_one_object() {
         let line = Line::new(&failover(93_140), None).json();
-        let expected =
-            r#"{"event":"kill","from":"n1","to":"n3","gap_ms":93.1,"two_holders_ms":0.0}"#;
+        let expected = r#"{"event":"kill","from":"n1","to":"n3","gap_ms":93.1,"two_holders_ms":0}"#;
         assert_eq!(line, expected);
     }
 

@@ -29,6 +29,7 @@ use std::process::Command;
 use std::time::Duration;
 
 use edgevip::io::clock;
+#[allow(unused_imports, reason = "each includer uses its own part")]
 pub use edgevip::lab::{packet, socket};
 
 use api::Api;

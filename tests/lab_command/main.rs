@@ -2,11 +2,14 @@
 //!
 //! Namespaces are a process's own, so each story is one: this program starts itself.
 
+#![allow(clippy::unwrap_used, reason = "what fails here is a test that fails")]
+
 mod stand_in;
 
-use std::io::{BufRead, BufReader};
-use std::os::unix::process::ExitStatusExt;
+use std::io::{BufRead, BufReader, Read, Write};
+use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::process::{Command, ExitCode, Output, Stdio, exit};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 use std::{env, fs, thread};
 
@@ -17,15 +20,20 @@ use edgevip::lab::gap::Gap;
 use edgevip::lab::net::{NODES, Net, address};
 use edgevip::lab::watch::Watch;
 use edgevip::lab::{Options, Program, options, run};
+use nix::errno::Errno;
+use nix::fcntl::{FcntlArg, FdFlag, fcntl};
+use nix::pty::openpty;
 use nix::sys::signal::{Signal, kill};
+use nix::sys::termios::tcgetattr;
 use nix::unistd::Pid;
 
-const STORIES: [(&str, fn()); 7] = [
+const STORIES: [(&str, fn()); 8] = [
     ("a known silence is measured within 5 ms", a_known_silence),
     ("two holders are seen for as long as there are two", two_holders),
     ("a cut keeps the carrier and an unplugged cable does not", carriers),
     ("rounds are played and told of, one object a line", rounds),
     ("a script is played", a_script),
+    ("the screen fits, keys work, and the terminal is left as it was", screen),
     ("nothing is left, however it ends", nothing_is_left),
     ("bad arguments end with 2 and what would be right", bad_arguments),
 ];
@@ -80,6 +88,7 @@ fn play(words: &[&str]) {
             options.rounds = Some(rounds.parse().unwrap());
             options.events = options::events(events).unwrap();
         }
+        ["live"] => options.json = false,
         ["script", path] => options.script = Some(path.into()),
         _ => panic!("{words:?}"),
     }
@@ -175,7 +184,7 @@ fn rounds() {
         let gap = line["gap_ms"].as_f64().unwrap();
         let hold = stand_in::PAUSE.as_millis() as f64;
         assert!((hold - 5.0..hold + 60.0).contains(&gap), "{text}");
-        assert_eq!(line["two_holders_ms"], 0.0, "{text}");
+        assert_eq!(line["two_holders_ms"], 0, "{text}");
     }
 }
 
@@ -194,6 +203,83 @@ fn a_script() {
     assert_eq!((&lines[0]["event"], &lines[1]["event"]), (&"kill".into(), &"stop".into()));
     // A stopped stand-in goes on serving.
     assert_eq!(lines[1]["from"], lines[1]["to"], "{text}");
+}
+
+fn screen() {
+    for end in ["q", "\x03"] {
+        let pty = openpty(None, None).unwrap();
+        // Else the laboratory would itself keep its terminal open.
+        fcntl(&pty.master, FcntlArg::F_SETFD(FdFlag::FD_CLOEXEC)).unwrap();
+        let before = tcgetattr(&pty.slave).unwrap();
+        let mut command = this(&["play", "live"]);
+        let end_of = || Stdio::from(pty.slave.try_clone().unwrap());
+        command.stdin(end_of()).stdout(end_of()).stderr(end_of());
+        // SAFETY: only system calls between fork and exec.
+        unsafe {
+            command.pre_exec(|| {
+                nix::unistd::setsid()?;
+                Errno::result(libc::ioctl(0, libc::TIOCSCTTY, 0))?;
+                Ok(())
+            });
+        }
+        let mut child = command.spawn().unwrap();
+        let mut terminal = fs::File::from(pty.master);
+        let shown = Arc::<Mutex<String>>::default();
+        let (reader, to) = (terminal.try_clone().unwrap(), Arc::clone(&shown));
+        thread::spawn(move || read_all(reader, &to));
+        let last = || {
+            let shown = shown.lock().unwrap();
+            let frames: Vec<_> = shown.split("\x1b[H").collect();
+            frames[frames.len().saturating_sub(2)].to_owned()
+        };
+        let holder =
+            || (1..=NODES).find(|it| line(&last(), &format!(" n{it} ")).contains("10.99."));
+        eventually("somebody holds it", || holder().is_some());
+        let first = holder().unwrap();
+        write!(terminal, "{first}k").unwrap();
+        eventually("another holds it", || last().contains(&format!("kill n{first} -> n")));
+        let frame = last();
+        assert!(frame.contains("two holders: never"), "{frame}");
+        assert!(frame.lines().count() <= 24, "{frame}");
+        for line in frame.lines() {
+            assert!(plain(line).chars().count() <= 80, "{line}");
+        }
+        assert_ne!(tcgetattr(&pty.slave).unwrap(), before);
+        write!(terminal, "{end}").unwrap();
+        assert_eq!(child.wait().unwrap().code(), Some(0));
+        assert_eq!(tcgetattr(&pty.slave).unwrap(), before);
+        let all = shown.lock().unwrap().clone();
+        assert!(all.rfind("\x1b[?25h") > all.rfind("\x1b[?25l"), "{all}");
+        assert!(all.contains("gap, ms"), "{all}");
+    }
+}
+
+fn read_all(mut from: fs::File, to: &Mutex<String>) {
+    let mut buffer = [0; 8192];
+    while let Ok(length @ 1..) = from.read(&mut buffer) {
+        to.lock().unwrap().push_str(&String::from_utf8_lossy(&buffer[..length]));
+    }
+}
+
+/// The line with this in it.
+fn line(frame: &str, part: &str) -> String {
+    frame.lines().find(|it| it.contains(part)).unwrap_or_default().to_owned()
+}
+
+/// Without what a terminal does not show.
+fn plain(line: &str) -> String {
+    let mut parts = line.split('\x1b');
+    let first = parts.next().unwrap().to_owned();
+    let rest = parts.map(|it| it.split_once(|it: char| it.is_alphabetic()).unwrap().1);
+    first + &rest.collect::<String>()
+}
+
+fn eventually(what: &str, so: impl Fn() -> bool) {
+    let end = clock::now() + Duration::from_secs(20);
+    while !so() {
+        assert!(clock::now() < end, "never: {what}");
+        pause(20);
+    }
 }
 
 fn nothing_is_left() {
