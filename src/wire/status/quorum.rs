@@ -172,6 +172,8 @@ votes       yes
 promises    10.0.0.42 to node-1 for another 96 ms
 entry       12 of term 6, committed
 cluster     00000000000000ff
+ill         https://127.0.0.1:6443/livez: refused
+stranger    n9 at 10.0.0.9:10000 has the key and is no member
 IPv4 fence  on
 IPv6 fence  off: no nftables in this kernel
 terms       2
