@@ -51,8 +51,8 @@ impl Program {
             .map_err(|it| format!("{KEY}: {it}"))
     }
 
-    /// The command of that word, for a node.
-    fn command(&self, word: &str, node: usize) -> Result<Command, String> {
+    /// The command of these words, for a node.
+    fn command(&self, words: &[&str], node: usize) -> Result<Command, String> {
         let name = NAMES[node];
         let member = |it: usize| format!("{}:{}:10000", NAMES[it], node_address(it));
         let others = (0..NAMES.len()).filter(|it| *it != node).map(member);
@@ -63,7 +63,7 @@ impl Program {
         let mut command = Command::new(&self.path);
         command
             .args(&self.prefix)
-            .arg(word)
+            .args(words)
             .env_clear()
             .envs(self.settings.iter().cloned())
             .envs([
@@ -94,7 +94,7 @@ pub struct Daemon {
 impl Daemon {
     /// Starts it on the node; what it says goes to the end of the log.
     pub fn start(program: &Program, host: &Host, node: usize, log: &File) -> Result<Self, String> {
-        let child = spawn(program, host, node, "manager", log)?;
+        let child = spawn(program, host, node, &["manager"], log)?;
         let log = log.try_clone().map_err(|it| it.to_string())?;
         Ok(Self { node, log, child })
     }
@@ -135,15 +135,15 @@ pub fn log(folder: Option<&Path>, node: usize) -> Result<File, String> {
     file.map_err(|it| format!("{}: {it}", path.display()))
 }
 
-/// Starts the command of that word for a node; what it says goes to the end of the log.
+/// Starts the command of these words for a node; what it says goes to the end of the log.
 pub fn spawn(
     program: &Program,
     host: &Host,
     node: usize,
-    word: &str,
+    words: &[&str],
     log: &File,
 ) -> Result<Child, String> {
-    let mut command = program.command(word, node)?;
+    let mut command = program.command(words, node)?;
     let [out, err] = [log.try_clone(), log.try_clone()].map(|it| it.map_err(|it| it.to_string()));
     command.stdout(out?).stderr(err?);
     let child = host.inside(|| {

@@ -6,7 +6,9 @@
 
 mod daemon;
 pub mod enclosure;
+pub mod failover;
 pub mod gap;
+mod members;
 pub mod net;
 pub mod options;
 pub mod packet;

@@ -3,9 +3,10 @@
 use std::collections::VecDeque;
 use std::time::Duration;
 
+use super::failover::{Failover, Noticed};
 use super::net::NODES;
 use super::options::{Event, Options, Order, Step, Whom, script};
-use super::stage::{Failover, LONG, Stage};
+use super::stage::{LONG, Stage, UNDER_WAY};
 use super::table::Line;
 use crate::io::process::entropy;
 use crate::model::Instant;
@@ -195,11 +196,12 @@ fn round(
                 *phase = Phase::Waiting(now + SPREAD.mul_f64(entropy() as f64 / u64::MAX as f64));
                 return Ok(Flow::On);
             };
-            let (gap, _) = stage.seen(undone, now);
-            (_, failover.two) = stage.seen(failover.at, now);
+            // Two may have answered when the one that was away came back.
+            failover.noticed.two = stage.noticed(failover.at, now).two;
             if let Some(last) = stage.failovers.last_mut() {
-                last.two = failover.two;
+                last.noticed.two = failover.noticed.two;
             }
+            let Noticed { gap, .. } = stage.noticed(undone, now - UNDER_WAY);
             Ok(Flow::Over(Line::new(&failover, Some(gap))))
         }
         Phase::Waiting(until) => {

@@ -11,11 +11,13 @@ use std::time::Duration;
 use nix::sys::signal::Signal;
 
 use super::daemon::{Daemon, Program, last_line, log, spawn};
+use super::failover::{Failover, Noticed};
 use super::gap::Gap;
+use super::members::{is_connected, leader};
 use super::net::{NAMES, NODES, Net};
 use super::options::{Event, Whom};
 use super::watch::{By, Watch};
-use crate::io::{clock, serve};
+use crate::io::clock;
 use crate::model::Instant;
 
 /// Longer than any takeover.
@@ -49,6 +51,7 @@ pub struct Stage {
     /// What has changed, for people, until it is taken.
     pub news: VecDeque<(Instant, String)>,
     judged: Instant,
+    orders: Vec<(usize, Child)>,
     pending: Option<Pending>,
     net: Net,
     program: Program,
@@ -62,7 +65,6 @@ pub struct Node {
     /// How its daemon ended that was not made to.
     pub ended: Option<String>,
     daemon: Option<Daemon>,
-    orders: Vec<Child>,
     log: File,
 }
 
@@ -76,25 +78,6 @@ pub struct Witnessed {
     /// Who answers it.
     pub by: By,
     watch: Watch,
-}
-
-/// What came of an event.
-#[derive(Clone, Debug)]
-pub struct Failover {
-    /// What happened.
-    pub event: Event,
-    /// When.
-    pub at: Instant,
-    /// To which node.
-    pub from: usize,
-    /// Whether that had a VIP.
-    pub held: bool,
-    /// Which node has answered since.
-    pub to: Option<usize>,
-    /// How long the client got no answer, at worst.
-    pub gap: Duration,
-    /// How long two nodes answered.
-    pub two: Duration,
 }
 
 #[derive(Clone, Debug)]
@@ -120,13 +103,7 @@ impl Stage {
             Witnessed { ip, gap, by: By::default(), watch: Watch::begin(ip, KEEP, go()) }
         };
         let vips = vips.into_iter().map(witnessed).collect();
-        let node = |log| Node {
-            troubles: BTreeMap::new(),
-            ended: None,
-            daemon: None,
-            orders: Vec::new(),
-            log,
-        };
+        let node = |log| Node { troubles: BTreeMap::new(), ended: None, daemon: None, log };
         let began = clock::now();
         let mut stage = Self {
             nodes: logs.into_iter().map(node).collect(),
@@ -136,6 +113,7 @@ impl Stage {
             began,
             news: VecDeque::new(),
             judged: began,
+            orders: Vec::new(),
             pending: None,
             net,
             program,
@@ -149,6 +127,7 @@ impl Stage {
         for node in 0..NODES {
             self.look_after(node, now)?;
         }
+        self.obey(now);
         self.look(now);
         if let Some(pending) = self.pending.clone()
             && let Some(to) = self.heir(&pending, now)
@@ -227,11 +206,11 @@ impl Stage {
         self.is_over()
             && self.nodes.iter().all(well)
             && self.calm(&all, SETTLED, now).is_some()
-            && NAMES.iter().all(|it| is_connected(it))
+            && (0..NODES).all(is_connected)
     }
 
-    /// For how long the client of any VIP got no answer, at worst, and two answered.
-    pub fn seen(&self, since: Instant, until: Instant) -> (Duration, Duration) {
+    /// What the clients of all VIPs noticed, between these moments.
+    pub fn noticed(&self, since: Instant, until: Instant) -> Noticed {
         let all: Vec<_> = (0..self.vips.len()).collect();
         self.measured(&all, since, until)
     }
@@ -251,7 +230,6 @@ impl Stage {
 
     fn look_after(&mut self, node: usize, now: Instant) -> Result<(), String> {
         let it = &mut self.nodes[node];
-        it.orders.retain_mut(|it| matches!(it.try_wait(), Ok(None)));
         if let Some(daemon) = &mut it.daemon
             && let Some(status) = daemon.ended()
         {
@@ -338,18 +316,21 @@ impl Stage {
 
     fn close(&mut self, pending: &Pending, to: Option<usize>, now: Instant) {
         let Pending { event, at, from, ref held, .. } = *pending;
-        let (gap, two) = self.measured(held, at, now - UNDER_WAY);
-        let failover = Failover { event, at, from, held: !held.is_empty(), to, gap, two };
+        let noticed = self.measured(held, at, now - UNDER_WAY);
+        let failover = Failover { event, at, from, held: !held.is_empty(), to, noticed };
         self.say(now, failover.text());
         self.failovers.push(failover);
         self.pending = None;
     }
 
-    fn measured(&self, vips: &[usize], since: Instant, until: Instant) -> (Duration, Duration) {
-        let all = || vips.iter().map(|it| &self.vips[*it]);
-        let gap = all().map(|it| it.gap.seen(since, until).longest).max();
-        let two = all().map(|it| it.watch.two(since, until)).max();
-        (gap.unwrap_or_default(), two.unwrap_or_default())
+    fn measured(&self, vips: &[usize], since: Instant, until: Instant) -> Noticed {
+        let mut all = Noticed::default();
+        for it in vips.iter().map(|it| &self.vips[*it]) {
+            all.gap = all.gap.max(it.gap.seen(since, until).longest);
+            all.unresolved = all.unresolved.max(it.watch.silence(since, until));
+            all.two = all.two.max(it.watch.two(since, until));
+        }
+        all
     }
 
     fn undo(&mut self, node: usize, event: Event, now: Instant) -> Result<(), String> {
@@ -408,10 +389,32 @@ impl Stage {
         }
     }
 
+    /// Orders are the leader's to take.
     fn order(&mut self, node: usize, word: &str) -> Result<(), String> {
-        let it = &mut self.nodes[node];
-        it.orders.push(spawn(&self.program, &self.net.nodes[node], node, word, &it.log)?);
+        let asked =
+            (0..NODES).filter(|it| self.nodes[*it].troubles.keys().all(|it| *it == Event::Drain));
+        let to = asked.into_iter().find_map(leader).unwrap_or(node);
+        let log = &self.nodes[to].log;
+        let child = spawn(&self.program, &self.net.nodes[to], to, &[word, NAMES[node]], log)?;
+        self.orders.push((to, child));
         Ok(())
+    }
+
+    /// Hears what came of orders.
+    fn obey(&mut self, now: Instant) {
+        let mut refused = Vec::new();
+        self.orders.retain_mut(|(to, child)| match child.try_wait() {
+            Ok(Some(status)) if !status.success() => {
+                refused.push(*to);
+                false
+            }
+            Ok(Some(_)) | Err(_) => false,
+            Ok(None) => true,
+        });
+        for to in refused {
+            let why = last_line(&self.nodes[to].log);
+            self.say(now, format!("{} refuses: {why}", NAMES[to]));
+        }
     }
 
     fn say(&mut self, now: Instant, text: String) {
@@ -419,21 +422,6 @@ impl Stage {
             self.news.pop_front();
         }
         self.news.push_back((now, text));
-    }
-}
-
-impl Failover {
-    /// In words.
-    pub fn text(&self) -> String {
-        let (event, from) = (self.event.name(), NAMES[self.from]);
-        let to = match self.to {
-            _ if !self.held => "had no VIP".into(),
-            Some(to) if to == self.from => "kept it".into(),
-            Some(to) => format!("-> {}", NAMES[to]),
-            None => "-> nobody".into(),
-        };
-        let (gap, two) = (millis(self.gap), millis(self.two));
-        format!("{event} {from} {to}: no answer for {gap:.1} ms, two holders for {two:.0} ms")
     }
 }
 
@@ -447,24 +435,10 @@ pub fn answering(by: &By) -> impl Iterator<Item = &'static str> {
     NAMES.into_iter().chain(["a stranger"]).zip(*by).filter_map(|(name, it)| it.then_some(name))
 }
 
-/// For people and for machines.
-pub fn millis(it: Duration) -> f64 {
-    (it.as_secs_f64() * 10_000.0).round() / 10.0
-}
-
 fn holder(by: &By) -> Option<usize> {
     by.iter().take(NODES).position(|it| *it)
 }
 
 fn holder_is(by: &By, node: usize) -> bool {
     by.get(node) == Some(&true)
-}
-
-/// Whether a member has found all others. One that does not say is believed.
-fn is_connected(name: &str) -> bool {
-    let path = format!("/run/edgevip/{name}.sock");
-    let Ok(answer) = serve::ask_socket(name, &[path.into()]) else { return true };
-    let status: serde_json::Value = serde_json::from_str(&answer).unwrap_or_default();
-    let found = status.pointer("/quorum/connected").and_then(serde_json::Value::as_u64);
-    found.is_none_or(|it| it + 1 >= NODES as u64)
 }

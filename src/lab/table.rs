@@ -6,9 +6,9 @@ use std::time::Duration;
 
 use serde::Serialize;
 
+use super::failover::{Failover, Noticed, millis, whole_millis};
 use super::net::NAMES;
 use super::options::Event;
-use super::stage::{Failover, millis};
 
 /// What machines read of a round.
 #[derive(Debug, Serialize)]
@@ -17,7 +17,8 @@ pub struct Line {
     from: &'static str,
     to: Option<&'static str>,
     gap_ms: f64,
-    two_holders_ms: u128,
+    new_client_gap_ms: f64,
+    two_holders_ms: u64,
     #[serde(skip_serializing_if = "Option::is_none")]
     healed_gap_ms: Option<f64>,
 }
@@ -29,9 +30,9 @@ impl Line {
             event: it.event.name(),
             from: NAMES[it.from],
             to: it.to.map(|it| NAMES[it]),
-            gap_ms: millis(it.gap),
-            // A part of one is one: only never is nothing.
-            two_holders_ms: it.two.as_micros().div_ceil(1_000),
+            gap_ms: millis(it.noticed.gap),
+            new_client_gap_ms: millis(it.noticed.unresolved),
+            two_holders_ms: whole_millis(it.noticed.two),
             healed_gap_ms: healed.map(millis),
         }
     }
@@ -41,6 +42,11 @@ impl Line {
         serde_json::to_string(self).expect("plain values with string keys")
     }
 }
+
+/// In ms. New clients are those that do not know yet who has the VIP.
+const HEAD: &str = "\
+gap, ms rounds     min     p50     p99     max   new: p50      max  two holders
+";
 
 /// The distribution of gaps, a line an event; nothing if nothing has happened.
 pub fn distribution(failovers: &[Failover]) -> String {
@@ -52,37 +58,34 @@ pub fn distribution(failovers: &[Failover]) -> String {
     if rows.is_empty() {
         return text;
     }
-    _ = writeln!(
-        text,
-        "{:<8} {:>6} {:>8} {:>8} {:>8} {:>8}  two holders",
-        "gap, ms", "rounds", "min", "p50", "p99", "max"
-    );
+    text.push_str(HEAD);
     for (event, all) in rows {
-        let mut gaps: Vec<_> = all.iter().map(|it| it.gap).collect();
-        gaps.sort();
-        // The nearest rank.
-        let at = |percent: usize| {
-            let rank = (percent * gaps.len()).div_ceil(100).max(1) - 1;
-            millis(gaps.get(rank).copied().unwrap_or_default())
+        let of = |figure: fn(&Noticed) -> Duration| {
+            let mut figures: Vec<_> = all.iter().map(|it| figure(&it.noticed)).collect();
+            figures.sort();
+            figures
         };
-        let two = all.iter().map(|it| it.two).max().unwrap_or_default();
-        let two = if two.is_zero() {
-            "never".into()
-        } else {
-            format!("{} ms", two.as_micros().div_ceil(1_000))
+        let (gaps, new) = (of(|it| it.gap), of(|it| it.unresolved));
+        let [min, p50, p99, max] = [0, 50, 99, 100].map(|it| rank(&gaps, it));
+        let [new_p50, new_max] = [50, 100].map(|it| rank(&new, it));
+        let two = match of(|it| it.two).last() {
+            Some(two) if !two.is_zero() => format!("{} ms", whole_millis(*two)),
+            Some(_) | None => "never".into(),
         };
+        let (event, rounds) = (event.name(), gaps.len());
         _ = writeln!(
             text,
-            "{:<8} {:>6} {:>8.1} {:>8.1} {:>8.1} {:>8.1}  {two}",
-            event.name(),
-            gaps.len(),
-            at(0),
-            at(50),
-            at(99),
-            at(100)
+            "{event:<8}{rounds:>6}{min:>8.1}{p50:>8.1}{p99:>8.1}{max:>8.1}\
+             {new_p50:>10.1}{new_max:>9.1}  {two}"
         );
     }
     text
+}
+
+/// The value that so many percent do not exceed, by the nearest rank.
+fn rank(sorted: &[Duration], percent: usize) -> f64 {
+    let at = (percent * sorted.len()).div_ceil(100).max(1) - 1;
+    millis(sorted.get(at).copied().unwrap_or_default())
 }
 
 #[cfg(test)]
@@ -92,14 +95,15 @@ mod tests {
 
     fn failover(gap: u64) -> Failover {
         let (event, at) = (Event::Kill, Instant::from_nanos(0));
-        let (gap, two) = (Duration::from_micros(gap), Duration::ZERO);
-        Failover { event, at, from: 0, held: true, to: Some(2), gap, two }
+        let gap = Duration::from_micros(gap);
+        let noticed = Noticed { gap, unresolved: gap * 2, ..Noticed::default() };
+        Failover { event, at, from: 0, held: true, to: Some(2), noticed }
     }
 
     #[test]
     fn a_round_is_one_object() {
         let line = Line::new(&failover(93_140), None).json();
-        let expected = r#"{"event":"kill","from":"n1","to":"n3","gap_ms":93.1,"two_holders_ms":0}"#;
+        let expected = r#"{"event":"kill","from":"n1","to":"n3","gap_ms":93.1,"new_client_gap_ms":186.3,"two_holders_ms":0}"#;
         assert_eq!(line, expected);
     }
 
@@ -108,7 +112,10 @@ mod tests {
         let all: Vec<_> = (1..=200).rev().map(|it| failover(it * 1_000)).collect();
         let text = distribution(&all);
         let row: Vec<_> = text.lines().nth(1).unwrap().split_whitespace().collect();
-        assert_eq!(row, ["kill", "200", "1.0", "100.0", "198.0", "200.0", "never"]);
+        assert_eq!(
+            row,
+            ["kill", "200", "1.0", "100.0", "198.0", "200.0", "200.0", "400.0", "never"]
+        );
         assert_eq!(distribution(&[]), "");
     }
 }

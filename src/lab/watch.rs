@@ -78,6 +78,24 @@ impl Watch {
         last.map_or([false; NODES + 1], |it| it.by)
     }
 
+    /// For how long, between these moments, nobody answered, at worst.
+    pub fn silence(&self, since: Instant, until: Instant) -> Duration {
+        let record = self.record();
+        let (from, to) = (record.after(since), record.after(until).min(record.settled()));
+        let (mut longest, mut began) = (Duration::ZERO, None);
+        for it in record.asked.range(from..to.max(from)) {
+            if !it.by.contains(&true) {
+                began.get_or_insert(it.at);
+            }
+            let silent = began.map_or(Duration::ZERO, |began| it.at.saturating_since(began));
+            longest = longest.max(silent);
+            if it.by.contains(&true) {
+                began = None;
+            }
+        }
+        longest
+    }
+
     /// For how long, between these moments, more than one answered.
     pub fn two(&self, since: Instant, until: Instant) -> Duration {
         let record = self.record();
