@@ -134,7 +134,7 @@ impl Quorum {
             Some(it) => Instant::from_nanos(it.promised_until).min(now + longest),
             None => now + longest,
         };
-        let mut post = Post::new(me.clone(), config.life);
+        let mut post = Post::new(me.clone(), config.life, timing.promise);
         let raft = Raft::new(me.clone(), config, now, rng);
         post.serve(raft.entry().map_or(&config.listed, |it| &it.members));
         Self {
