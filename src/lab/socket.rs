@@ -1,6 +1,7 @@
 //! Raw sockets with a deadline, for the witnesses of a laboratory.
 
 use std::io;
+use std::mem::zeroed;
 use std::mem::{size_of, zeroed};
 use std::net::{IpAddr, Ipv6Addr};
 use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd};
@@ -107,7 +108,7 @@ impl Socket {
 pub fn hurry() {
     // SAFETY: zeros are a value of it, with musl's further fields, and it outlives the call.
     unsafe {
-        let mut it = std::mem::zeroed::<libc::sched_param>();
+        let mut it = zeroed::<libc::sched_param>();
         it.sched_priority = 10;
         // Not allowed without privileges, and then the figures are merely coarser.
         libc::sched_setscheduler(0, libc::SCHED_RR, &raw const it);
