@@ -1,7 +1,6 @@
 //! Raw sockets with a deadline, for the witnesses of a laboratory.
 
 use std::io;
-use std::mem::zeroed;
 use std::mem::{size_of, zeroed};
 use std::net::{IpAddr, Ipv6Addr};
 use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd};
