@@ -181,6 +181,7 @@ impl Quorum {
             Received::Believed { message, life, fresh } => {
                 if fresh {
                     self.voter.on_new_life(&from, life);
+                    self.answers.remove(&from);
                     self.members.remove(&from);
                 }
                 self.on_message(cx, &from, life, *message);

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use super::placer::PlacerView;
-use super::{Candidate, Quorum, Surroundings};
+use super::{Candidate, Quorum, READY_FOR, Surroundings};
 use crate::engine::Cx;
 use crate::engine::sabotage::{Sabotage, sabotaged};
 use crate::model::{Assigned, Instant, NodeName, Report, Vip};
@@ -15,7 +15,8 @@ impl Quorum {
             it.holder.as_ref() == Some(&self.me) || it.next.as_ref() == Some(&self.me)
         };
         let ready = self.assigned.values().filter(|it| it.next.as_ref() == Some(&self.me));
-        let ready = ready.filter(|it| self.waiting.contains_key(&it.vip) && (around.ready)(it.vip));
+        let waits = |vip| self.waiting.get(&vip).is_some_and(|since| now < *since + READY_FOR);
+        let ready = ready.filter(|it| waits(it.vip) && (around.ready)(it.vip));
         let unable = |vip: Vip| around.unable.contains(&vip) || !around.wanted.contains(&vip);
         let report = Report {
             ailments: self.fitness.ailments(now, around.carrier),

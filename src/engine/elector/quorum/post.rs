@@ -18,6 +18,9 @@ use crate::model::{Envelope, Instant, Life, Member, Members, Message, NodeName};
 
 /// A life that has not shown itself by then is not waited for.
 const PATIENCE: Duration = Duration::from_secs(1);
+/// A life that has still to show itself is answered at once so often, and with the beat after
+/// that: else two that are each shown a former life of the other would not stop answering.
+const GREETINGS: u8 = 4;
 /// Others that have the key, but are no members, are remembered for status.
 const STRANGERS: usize = 16;
 
@@ -53,6 +56,7 @@ struct Seen {
     count: u64,
     /// Its last stamp, and when that came.
     stamp: Option<(u64, Instant)>,
+    greeted: u8,
 }
 
 /// What came of a datagram.
@@ -126,6 +130,10 @@ impl Post {
         for seen in lives {
             peer.sent += 1;
             let mut message = message.clone();
+            if seen.map(|it| it.life) != peer.known.map(|it| it.life) {
+                // They are for a hold of the life that is known, and ids begin anew.
+                message.answers.clear();
+            }
             message.stamp = micros(cx.now);
             message.echo = seen
                 .and_then(|it: Seen| it.stamp)
@@ -181,22 +189,26 @@ impl Peer {
         }
         let hears_us = envelope.echo == Some(ours);
         if let Some(known) = self.known.as_mut().filter(|it| it.life == envelope.life) {
+            // It has heard this life, so it was not meant for it; what was may come after it.
+            if !hears_us {
+                return Received::Refused("other-life");
+            }
             if !known.note(now, &envelope) {
                 return Received::Refused("replayed");
             }
             let (life, echo) = (known.life, envelope.message.as_ref().and_then(|it| it.echo));
-            return match envelope.message.filter(|_| hears_us) {
+            return match envelope.message {
                 Some(_) if round_trip(now, echo) > Some(latest) => Received::Refused("late"),
                 Some(message) => {
                     self.note_round_trip(now, echo);
                     self.heard_at = Some(now);
                     Received::Believed { message, life, fresh: false }
                 }
-                None => Received::Introduced,
+                None => Received::Refused("hello"),
             };
         }
         if self.challenged.is_none_or(|it| it.life != envelope.life) {
-            let seen = Seen { life: envelope.life, since: now, count: 0, stamp: None };
+            let seen = Seen { life: envelope.life, since: now, count: 0, stamp: None, greeted: 0 };
             self.challenged = Some(seen);
         }
         let Some(seen) = &mut self.challenged else {
@@ -205,6 +217,7 @@ impl Peer {
         if !seen.note(now, &envelope) {
             return Received::Refused("replayed");
         }
+        seen.greeted = seen.greeted.saturating_add(1);
         let (seen, echo) = (*seen, envelope.message.as_ref().and_then(|it| it.echo));
         let proven = echo.is_some_and(|(stamp, _)| stamp > micros(seen.since))
             || sabotaged(Sabotage::ReplayBelieved);
@@ -215,6 +228,7 @@ impl Peer {
                 self.heard_at = Some(now);
                 Received::Believed { message, life: seen.life, fresh: true }
             }
+            None if seen.greeted > GREETINGS => Received::Refused("unproven"),
             None => Received::Introduced,
         }
     }
