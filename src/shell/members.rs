@@ -107,6 +107,11 @@ impl Members {
         }
     }
 
+    /// The socket, for what it has counted.
+    pub fn peers(&self) -> Rc<Peers> {
+        self.peers.clone()
+    }
+
     /// A datagram that cannot be sent is one that is lost.
     pub fn send(&self, to: SocketAddr, envelope: &Envelope) {
         if let Err(why) = self.peers.send(to, envelope) {

@@ -285,8 +285,15 @@ impl Shell {
 
     fn serve(&self, executor: &LocalExecutor<'_>, orders: Sender<Order>) {
         let node = Rc::clone(&self.node);
+        let peers = match &self.others {
+            Others::Lease(_) => None,
+            Others::Quorum(members) => Some(members.peers()),
+        };
         let answer: serve::Answer = Rc::new(move |ask| {
-            let status = node.borrow().status(clock::now());
+            let mut status = node.borrow().status(clock::now());
+            if let (Some(peers), Some(quorum)) = (&peers, &mut status.quorum) {
+                telling::add_bad(quorum, peers.bad());
+            }
             telling::answer(ask, &status)
         });
         let health = self.config.health_port.map(|it| (Door::Health, format!(":{it}")));

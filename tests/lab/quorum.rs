@@ -166,7 +166,17 @@ impl<'a> Quorum<'a> {
     pub fn settle_with(&mut self, nodes: &[&str]) -> (Watch, Roles) {
         let watch = Watch::begin(self.watched());
         self.start_all(nodes);
-        let roles = self.settled();
+        self.at_rest(watch, self.settled())
+    }
+
+    /// As [`Quorum::settle`], for other times.
+    pub fn settle_within(&mut self, within: Duration) -> (Watch, Roles) {
+        let watch = Watch::begin(self.watched());
+        self.start_all(&NODES);
+        self.at_rest(watch, self.settled_within(within))
+    }
+
+    fn at_rest(&self, watch: Watch, roles: Roles) -> (Watch, Roles) {
         watch.only(&roles.holder, LONG);
         gap::reachable(self.watched(), LONG);
         (watch, roles)
@@ -175,13 +185,18 @@ impl<'a> Quorum<'a> {
     /// Waits until all that run hear each other, have one leader, and take part, and exactly
     /// one answers for each VIP.
     pub fn settled(&self) -> Roles {
+        self.settled_within(LONG)
+    }
+
+    /// As [`Quorum::settled`], for other times.
+    pub fn settled_within(&self, within: Duration) -> Roles {
         let names = self.daemons.names();
         let mut last = Err(String::new());
-        wait_for(LONG, || {
+        wait_for(within, || {
             last = self.look(&names);
             last.is_ok()
         });
-        last.unwrap_or_else(|why| panic!("not settled within {LONG:?}: {why}"))
+        last.unwrap_or_else(|why| panic!("not settled within {within:?}: {why}"))
     }
 
     /// Waits until this member carries the VIP that scenarios look at, all else at rest.
@@ -196,6 +211,8 @@ impl<'a> Quorum<'a> {
     }
 
     fn look(&self, names: &[String]) -> Result<Roles, String> {
+        let beat = self.settings.get("vip_raft_heartbeat").and_then(|it| it.parse::<u64>().ok());
+        let late = 300 + 2 * beat.unwrap_or(30);
         let mut leaders = BTreeSet::new();
         let mut answering: BTreeMap<String, Vec<&str>> = BTreeMap::new();
         for name in names {
@@ -207,11 +224,14 @@ impl<'a> Quorum<'a> {
             let Some(leader) = quorum["leader"].as_str() else {
                 return Err(format!("{name} knows of no leader"));
             };
+            if !names.iter().any(|it| it == leader) {
+                return Err(format!("{name} follows {leader}, which does not run"));
+            }
             leaders.insert(leader.to_string());
             let members = quorum["members"].as_array().into_iter().flatten();
-            let others =
-                members.filter(|it| names.iter().any(|other| it["name"] == **other && other != name));
-            let deaf = |it: &&Value| it["heard_ms_ago"].as_u64().is_none_or(|ago| ago > 1_000);
+            let others = members
+                .filter(|it| names.iter().any(|other| it["name"] == **other && other != name));
+            let deaf = |it: &&Value| it["heard_ms_ago"].as_u64().is_none_or(|ago| ago > late);
             if let Some(silent) = others.clone().find(deaf) {
                 return Err(format!("{name} does not hear {}", silent["name"]));
             }

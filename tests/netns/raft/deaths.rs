@@ -1,17 +1,16 @@
 //! A member of a quorum dies, hangs or is asked to stop.
 
-
 use edgevip::io::clock;
 use nix::sys::signal::Signal;
 
-use super::{LONG, SOON, moved};
+use super::{LONG, SOON, moved, nothing_lost};
 use crate::RaftScenario;
 use crate::lab::gap::Gap;
 use crate::lab::millis;
 use crate::lab::net::{NODES, has_address};
 use crate::lab::quorum::Quorum;
 use crate::lab::watch::Watch;
-use crate::outcome::{Lost, Outcome, SLACK, never_two, silent_since};
+use crate::outcome::{Outcome, SLACK, never_two, silent_since};
 
 pub const SCENARIOS: &[RaftScenario] = &[
     ("raft_first_start", first_start),
@@ -56,10 +55,11 @@ fn killed(quorum: &mut Quorum<'_>, watch: &Watch, holder: &str) -> String {
     soon(&outcome, watch);
     quorum.settled();
     quorum.start(holder);
-    quorum.settled_on(&outcome.heir);
+    let now = quorum.settled();
     never_two(watch, outcome.since);
-    silent_since(watch, holder, outcome.since);
-    outcome.to_string()
+    let back =
+        if now.holder == *holder { ", and back, for an operator wants it there" } else { "" };
+    format!("{outcome}{back}")
 }
 
 fn kill_leader(quorum: &mut Quorum<'_>) -> String {
@@ -134,6 +134,7 @@ fn cold_start(quorum: &mut Quorum<'_>) -> String {
     let since = clock::now();
     quorum.start_all(&NODES);
     let roles = quorum.settled();
+    watch.only(&roles.holder, LONG);
     let first = watch.first(since).expect("somebody answers");
     never_two(&watch, since);
     format!("{} answers after {} ms", roles.holder, millis(first.saturating_since(since)))
@@ -147,9 +148,7 @@ fn two_of_three_dead(quorum: &mut Quorum<'_>) -> String {
     watch.nobody(SOON);
     let spans = watch.spans(second);
     let quiet = spans.iter().find(|it| it.by.is_empty()).expect("nobody answers").from;
-    quorum.status_is(&roles.holder, "has no majority", |it| {
-        it["vips"][0]["code"] == "no-majority"
-    });
+    quorum.status_is(&roles.holder, "has no majority", |it| it["vips"][0]["code"] == "no-majority");
     let back = clock::now();
     quorum.start(others[0]);
     watch.someone(LONG);
@@ -166,11 +165,3 @@ fn two_of_three_dead(quorum: &mut Quorum<'_>) -> String {
 fn soon(outcome: &Outcome, watch: &Watch) {
     assert!(outcome.seen.longest <= SOON, "{outcome}\n{}", watch.story(outcome.since));
 }
-
-fn nothing_lost(gap: Gap, watch: &Watch, since: edgevip::model::Instant) -> String {
-    let seen = gap.end();
-    assert_eq!(seen.lost, 0, "{}\n{}", Lost(seen), watch.story(since));
-    never_two(watch, since);
-    Lost(seen).to_string()
-}
-

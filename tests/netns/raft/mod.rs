@@ -1,17 +1,31 @@
 //! edgevips that elect by a quorum of their own. The API server does not run.
 
 mod deaths;
+mod network;
+mod orders;
+mod placement;
+mod stores;
 
 use std::time::Duration;
 
+use edgevip::model::Instant;
+
 use crate::RaftScenario;
+use crate::lab::gap::Gap;
 use crate::lab::quorum::Quorum;
 use crate::lab::watch::Watch;
-use crate::outcome::{Outcome, taken_over};
+use crate::outcome::{Lost, Outcome, never_two, taken_over};
 
 /// Every scenario of a quorum.
 pub fn scenarios() -> Vec<RaftScenario> {
-    [deaths::SCENARIOS].concat()
+    let all = [
+        deaths::SCENARIOS,
+        network::SCENARIOS,
+        orders::SCENARIOS,
+        placement::SCENARIOS,
+        stores::SCENARIOS,
+    ];
+    all.concat()
 }
 
 /// What a move takes on a machine that is busy with something else; 0.12 s otherwise.
@@ -26,5 +40,14 @@ fn moved(
     holder: &str,
     event: impl FnOnce(&mut Quorum<'_>),
 ) -> Outcome {
-    taken_over(quorum.watched(), watch, holder, LONG, || event(quorum))
+    let vip = quorum.watched();
+    taken_over(vip, watch, holder, LONG * 2, || event(quorum))
+}
+
+/// Fails if the client lost anything, or if two answered since then.
+fn nothing_lost(gap: Gap, watch: &Watch, since: Instant) -> String {
+    let seen = gap.end();
+    assert_eq!(seen.lost, 0, "{}\n{}", Lost(seen), watch.story(since));
+    never_two(watch, since);
+    Lost(seen).to_string()
 }
