@@ -324,6 +324,19 @@ impl<'a> Quorum<'a> {
         assert!(status.success(), "{node} ends with {status}");
     }
 
+    /// Asks a member to stop, and starts it again.
+    pub fn renew(&mut self, node: &str) {
+        self.stop(node);
+        self.start(node);
+        self.settled();
+    }
+
+    /// For how long a VIP is promised.
+    pub fn promise(&self) -> Duration {
+        let given = self.settings.get("vip_raft_promise").and_then(|it| it.parse().ok());
+        Duration::from_millis(given.unwrap_or(120))
+    }
+
     /// The VIP to look at: the one of IPv4 where the settings have it.
     pub fn watched(&self) -> IpAddr {
         let v4 = self.settings.get("address").is_some_and(|it| it.contains(&self.vip.to_string()));

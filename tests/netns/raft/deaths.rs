@@ -106,6 +106,7 @@ fn stopped(quorum: &mut Quorum<'_>, watch: &Watch, holder: &str) -> String {
     assert!(status.success(), "{holder} ends with {status}");
     assert!(!has_address(holder, &quorum.vip.to_string()), "{holder} leaves its address");
     assert_eq!(outcome.seen.lost, 0, "{outcome}\n{}", watch.story(outcome.since));
+    assert!(outcome.took < quorum.promise() / 2, "the heir waits for the promise: {outcome}");
     quorum.settled();
     never_two(watch, outcome.since);
     format!("{outcome}, ended after {took} ms at most")
@@ -115,9 +116,7 @@ fn rolling_restart(quorum: &mut Quorum<'_>) -> String {
     let (watch, _) = quorum.patient().settle();
     let (gap, since) = (Gap::begin(quorum.vip), clock::now());
     for node in NODES {
-        quorum.stop(node);
-        quorum.start(node);
-        quorum.settled();
+        quorum.renew(node);
     }
     nothing_lost(gap, &watch, since)
 }

@@ -127,19 +127,23 @@ fn lossy(quorum: &mut Quorum<'_>) -> String {
 
 fn wrong_key(quorum: &mut Quorum<'_>) -> String {
     let other = quorum.key_file("other", "a key that somebody has made up");
-    quorum.set_on("n3", "vip_keyfile", &other);
-    let (watch, _) = quorum.settle_with(&["n1", "n2"]);
+    let (watch, roles) = quorum.patient().settle();
+    if roles.holder == "n3" {
+        quorum.hold_on("n1");
+    }
     let (gap, since) = (Gap::begin(quorum.vip), clock::now());
-    quorum.start("n3");
+    quorum.stop("n3");
+    // Were it heard, it would be believed.
+    quorum.wait(Duration::from_millis(300));
+    quorum.set_on("n3", "vip_keyfile", &other).start("n3");
     let bad = |by: &str, of: &str| quorum.seen_by(by, of)["bad"]["key"].as_u64().unwrap_or(0);
     let counted = wait_for(LONG, || bad("n1", "n3") > 5 && bad("n2", "n3") > 5);
     assert!(counted, "{} {}", quorum.seen_by("n1", "n3"), quorum.seen_by("n2", "n3"));
-    for (by, of) in [("n1", "n3"), ("n2", "n3"), ("n3", "n1"), ("n3", "n2")] {
-        assert_eq!(quorum.seen_by(by, of)["heard_ms_ago"], Value::Null, "{by} hears {of}");
+    for of in ["n1", "n2"] {
+        assert_eq!(quorum.seen_by("n3", of)["heard_ms_ago"], Value::Null, "n3 hears {of}");
+        let ago = quorum.seen_by(of, "n3")["heard_ms_ago"].as_u64();
+        assert!(ago.is_none_or(|it| it > 300), "{of} hears n3");
     }
-    let status = quorum.status("n3").unwrap_or_default();
-    let why = status["quorum"]["silent_because"].as_str().unwrap_or_default();
-    assert!(why.contains("belongs to no cluster"), "{status}");
     nothing_lost(gap, &watch, since)
 }
 
@@ -196,6 +200,8 @@ fn captured(node: &str) -> Vec<Vec<u8>> {
                 && frame.get(36..38) == Some(&PORT.to_be_bytes());
             if udp && to_us {
                 let mut frame = frame.to_vec();
+                // It is only made when a real card sends it; none is as good as a right one.
+                frame[40..42].fill(0);
                 frame[6..12].copy_from_slice(&[2, 0, 0, 0x77, 0, host("stranger").number]);
                 frames.push(frame);
             }

@@ -59,9 +59,7 @@ fn rolling_upgrade(quorum: &mut Quorum<'_>) -> String {
     let (gap, since) = (Gap::begin(quorum.vip), clock::now());
     quorum.program = newer;
     for node in NODES {
-        quorum.stop(node);
-        quorum.start(node);
-        quorum.settled();
+        quorum.renew(node);
     }
     nothing_lost(gap, &watch, since)
 }
