@@ -147,6 +147,9 @@ impl<'a> Quorum<'a> {
             ("vip_nodename".into(), node.into()),
             ("edgevip_state_dir".into(), self.state(node).display().to_string()),
         ]);
+        if let Ok(folder) = env::var("edgevip_record") {
+            settings.insert("edgevip_record".into(), format!("{folder}/{node}.record"));
+        }
         settings.extend(self.own.get(node).cloned().unwrap_or_default());
         let program = self.program.clone();
         self.daemons.launch(node, node, &program, &settings);
