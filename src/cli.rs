@@ -7,6 +7,7 @@ use argh::{EarlyExit, FromArgs};
 
 use crate::config::sources::{Given, take_flags};
 use crate::config::{Fault, Faults, explain, nearest};
+use crate::lab::{self, options};
 
 /// A command line, understood.
 #[derive(Debug, Eq, PartialEq)]
@@ -26,6 +27,8 @@ pub enum Command {
     Explain,
     /// Print this.
     Help(String),
+    /// Play with three nodes on this machine.
+    Lab(lab::Options),
     /// Carry VIPs.
     Manager,
     /// Ask a running process who belongs to its quorum.
@@ -86,7 +89,7 @@ pub enum Order {
 
 /// Understands the arguments, without the name of the program.
 pub fn parse(args: &[String]) -> Result<Invocation, Faults> {
-    let line = take_flags(args, &["help", "h", "json", "instance", "witness"]);
+    let line = take_flags(args, &OWN);
     if let Some(known) = line.rest.first().filter(|it| ELSEWHERE.contains(&it.as_str())) {
         let fault =
             Fault::bare(known.as_str(), "a command of kube-vip that is not in this version");
@@ -109,13 +112,19 @@ pub fn version() -> String {
 }
 
 const ELSEWHERE: [&str; 6] = ["completion", "kubeadm", "manifest", "sample", "service", "start"];
-const COMMANDS: [&str; 11] = [
-    "check", "drain", "explain", "help", "manager", "members", "move", "replay", "status",
+const COMMANDS: [&str; 12] = [
+    "check", "drain", "explain", "help", "lab", "manager", "members", "move", "replay", "status",
     "undrain", "version",
 ];
 
 /// Commands to whose help the settings do not belong.
-const WITHOUT_SETTINGS: [&str; 6] = ["drain", "members", "move", "replay", "undrain", "version"];
+const WITHOUT_SETTINGS: [&str; 7] =
+    ["drain", "lab", "members", "move", "replay", "undrain", "version"];
+/// The switches of commands, which are no settings.
+const OWN: [&str; 11] = [
+    "help", "h", "json", "instance", "witness", "rounds", "events", "profile", "vips", "script",
+    "logs",
+];
 
 #[derive(FromArgs)]
 /// Virtual IPs for Kubernetes and small clusters at the edge.
@@ -131,6 +140,7 @@ enum Subcommand {
     Check(Check),
     Drain(Drain),
     Explain(Explain),
+    Lab(Lab),
     Manager(Manager),
     Members(Members),
     Move(Move),
@@ -271,6 +281,39 @@ struct Move {
 }
 
 #[derive(FromArgs)]
+/// three nodes on this machine to play with: who has the VIP, and each failover in ms
+#[argh(
+    subcommand,
+    name = "lab",
+    help_triggers("-h", "--help"),
+    note = "Needs no root where user namespaces are allowed, and no network. Without a terminal \
+            it plays one round."
+)]
+struct Lab {
+    /// play so many rounds without keys, and print how long clients got no answer
+    #[argh(option, from_str_fn(options::rounds))]
+    rounds: Option<u32>,
+    /// what happens in a round: kill,stop,cut,carrier,drain,term
+    #[argh(option, from_str_fn(options::events))]
+    events: Option<Vec<options::Event>>,
+    /// print one object a line and event
+    #[argh(switch)]
+    json: bool,
+    /// fast, default, calm or slow
+    #[argh(option, from_str_fn(options::profile))]
+    profile: Option<String>,
+    /// so many VIPs
+    #[argh(option, default = "1", from_str_fn(options::vips))]
+    vips: u8,
+    /// play a file of lines such as: after 2s kill holder
+    #[argh(option)]
+    script: Option<PathBuf>,
+    /// keep the logs of the nodes in this folder
+    #[argh(option)]
+    logs: Option<PathBuf>,
+}
+
+#[derive(FromArgs)]
 /// run a recording through the engine again
 #[argh(subcommand, name = "replay", help_triggers("-h", "--help"))]
 struct Replay {
@@ -322,6 +365,10 @@ impl From<Subcommand> for Command {
             Subcommand::Explain(Explain {}) => Self::Explain,
             Subcommand::Drain(Drain { node, instance }) => {
                 Self::Order { order: Order::Drain(node), instance }
+            }
+            Subcommand::Lab(Lab { rounds, events, json, profile, vips, script, logs }) => {
+                let events = events.unwrap_or_else(|| lab::Options::default().events);
+                Self::Lab(lab::Options { rounds, events, json, profile, vips, script, logs })
             }
             Subcommand::Manager(Manager {}) => Self::Manager,
             Subcommand::Members(Members { json, instance, change: None }) => {

@@ -7,6 +7,7 @@ use edgevip::cli::{self, Command, Invocation, Order};
 use edgevip::config::sources::{self, Given, Sources};
 use edgevip::config::{Config, Faults, LogFormat, Resolved, explain, resolve};
 use edgevip::io::{logger, process, serve};
+use edgevip::lab::{self, Program};
 use edgevip::model::{ClusterCall, NodeName, Status, Vip};
 use edgevip::{shell, wire};
 
@@ -31,7 +32,7 @@ fn main() -> ExitCode {
     let args: Vec<_> = std::env::args_os().skip(1).collect();
     let args: Vec<_> = args.iter().map(|it| it.to_string_lossy().into_owned()).collect();
     match cli::parse(&args).map_err(|it| it.to_string().into()).and_then(run) {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(code) => code,
         Err(Failure { why, code }) => {
             eprintln!("edgevip: {}", why.trim_end());
             ExitCode::from(code)
@@ -39,7 +40,7 @@ fn main() -> ExitCode {
     }
 }
 
-fn run(invocation: Invocation) -> Result<(), Failure> {
+fn run(invocation: Invocation) -> Result<ExitCode, Failure> {
     let flags = invocation.flags;
     match invocation.command {
         Command::Check => {
@@ -52,6 +53,10 @@ fn run(invocation: Invocation) -> Result<(), Failure> {
             print!("{}", shell::explain_access(&resolved.config));
         }
         Command::Help(text) => print!("{text}"),
+        Command::Lab(options) => {
+            let program = Program::edgevip(options.vips, options.profile.as_deref());
+            return Ok(lab::run(&options, program).map(ExitCode::from)?);
+        }
         Command::Manager => manage(flags)?,
         Command::Members { json, instance } => {
             show_members(json, instance.as_deref()).map_err(failed)?;
@@ -63,7 +68,7 @@ fn run(invocation: Invocation) -> Result<(), Failure> {
         Command::Status { json, instance } => show_status(json, instance.as_deref())?,
         Command::Version => print!("{}", cli::version()),
     }
-    Ok(())
+    Ok(ExitCode::SUCCESS)
 }
 
 fn manage(flags: Vec<Given>) -> Result<(), String> {

@@ -9,6 +9,7 @@ use edgevip::cli::{Command, Invocation, Order, parse, version};
 use edgevip::config::settings::{self, Standing};
 use edgevip::config::sources::{Given, Sources};
 use edgevip::config::{Faults, Resolved, explain, resolve};
+use edgevip::lab::options::{Event, Options};
 
 #[test]
 fn help_is_as_written_down() {
@@ -25,6 +26,7 @@ fn help_is_as_written_down() {
     assert_same("help-replay.txt", &text("help replay"));
     assert_same("help-members.txt", &text("help members"));
     assert_eq!(text("help drain"), text("drain --help"));
+    assert_same("help-lab.txt", &text("help lab"));
 }
 
 #[test]
@@ -85,6 +87,19 @@ fn each_command_is_understood() {
         ("drain n --instance a", ordered(Order::Drain(text("n")), Some("a"))),
         ("undrain n", ordered(Order::Undrain(text("n")), None)),
         ("move fd00::42 n", ordered(moved, None)),
+        ("lab", Command::Lab(Options::default())),
+        (
+            "lab --rounds=3 --events kill,drain --json --profile fast --vips 2 --logs /l",
+            Command::Lab(Options {
+                rounds: Some(3),
+                events: vec![Event::Kill, Event::Drain],
+                json: true,
+                profile: Some("fast".into()),
+                vips: 2,
+                script: None,
+                logs: Some("/l".into()),
+            }),
+        ),
     ];
     for (line, expected) in cases {
         assert_eq!(command(line), expected, "{line}");

@@ -1,6 +1,7 @@
 //! The edges of a quorum: the socket, the disk, the probes.
 
-use std::net::SocketAddr;
+use std::io;
+use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -14,7 +15,7 @@ use crate::io::peers::Peers;
 use crate::io::probe::{CheckCommand, HealthTarget, ProbeTargets, Prober};
 use crate::io::process::{entropy, machine_id};
 use crate::io::store::{Store, StoreThread};
-use crate::model::{Envelope, Farewell, Life, Probe, StoreRecord};
+use crate::model::{Envelope, Farewell, Life, Probe, QuorumStatus, StoreRecord};
 use crate::wire::quorum::Keys;
 
 pub(super) struct Members {
@@ -85,29 +86,17 @@ impl Members {
         Ok((members, config))
     }
 
-    /// Hands on what members say, for as long as it is let.
-    pub fn listen(&self, inbox: Sender<Input>) -> impl Future<Output = ()> + use<> {
-        let peers = self.peers.clone();
-        async move {
-            loop {
-                let input = match peers.next().await {
-                    Ok((address, ttl, envelope)) => {
-                        Input::Peer { address, ttl, envelope: Box::new(envelope) }
-                    }
-                    Err(why) => {
-                        log::error!("cannot hear members: {why}");
-                        smol::Timer::after(super::LOCK_EVERY).await;
-                        continue;
-                    }
-                };
-                if inbox.send(input).await.is_err() {
-                    return;
-                }
-            }
-        }
+    /// What a member says, if one does.
+    pub fn hear(&self) -> io::Result<Option<Input>> {
+        let heard = self.peers.take()?;
+        Ok(heard.map(|(address, ttl, envelope)| Input::Peer {
+            address,
+            ttl,
+            envelope: Box::new(envelope),
+        }))
     }
 
-    /// The socket, for what it has counted.
+    /// The socket that members are heard by.
     pub fn peers(&self) -> Rc<Peers> {
         self.peers.clone()
     }
@@ -130,6 +119,15 @@ impl Members {
     pub fn leave(&self, farewell: &Farewell) {
         if let Err(why) = farewell::leave(&self.farewell, farewell) {
             log::warn!("the next start has to wait for what was promised: {why}");
+        }
+    }
+}
+
+/// Datagrams that were no good are counted where they came from.
+pub(super) fn add_bad(quorum: &mut QuorumStatus, bad: &[(IpAddr, &'static str, u64)]) {
+    for it in &mut quorum.members {
+        for (_, code, count) in bad.iter().filter(|(from, ..)| *from == it.address.ip()) {
+            *it.bad.entry((*code).to_owned()).or_default() += count;
         }
     }
 }

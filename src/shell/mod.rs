@@ -13,7 +13,9 @@ mod telling;
 
 use std::cell::RefCell;
 use std::io;
+use std::os::fd::AsFd;
 use std::rc::Rc;
+use std::task::Poll;
 use std::time::Duration;
 
 use smol::LocalExecutor;
@@ -58,7 +60,7 @@ pub fn run(config: Config, reload: impl Fn() -> Result<Config, String>) -> Resul
     let seed = entropy();
     let author = Author { host: host_id(), life: entropy() };
     let (others, quorum) = match &config.raft {
-        None => (Others::Lease(Api::start(config.clone(), answers.clone(), watched.clone())), None),
+        None => (Others::Lease(Api::start(config.clone(), answers.clone(), watched)), None),
         Some(raft) => {
             let named = config.instance.as_deref();
             let (members, quorum) = Members::start(raft, named, &answers)?;
@@ -85,9 +87,14 @@ pub fn run(config: Config, reload: impl Fn() -> Result<Config, String>) -> Resul
     let alarm = Alarm::new().map_err(|it| format!("no timer of the boot clock: {it}"))?;
     // The reactor's own thread polls. Were it to share that with this one, each would wake
     // ten times to see whether the other does.
-    let edges = Edges { answers, watched, orders, monitors };
+    let peers = match &shell.others {
+        Others::Lease(_) => None,
+        Others::Quorum(members) => Some(members.peers()),
+    };
+    let edges = Edges { answers, orders, monitors };
     let life = shell.live(&executor, &alarm, inbox, edges, reload);
-    alarm.drive(executor.run(life)).map_err(|it| format!("cannot go on: {it}"))
+    let ear = peers.as_ref().map(|it| it.as_fd());
+    alarm.drive(executor.run(life), ear).flatten().map_err(|it| format!("cannot go on: {it}"))
 }
 
 struct Shell {
@@ -111,12 +118,11 @@ enum Others {
 /// Where tasks of the executor put their mail.
 struct Edges {
     answers: Sender<Input>,
-    watched: Sender<Input>,
     orders: Sender<Order>,
     monitors: Monitors,
 }
 
-/// The mail. A server on a watch, or a member, may say what it likes, so that waits for room. The rest is
+/// The mail. A server may say on a watch what it likes, so that waits for room. The rest is
 /// answers, as many as there were questions at most, and what one read of a socket gave.
 struct Inbox {
     from_watch: Receiver<Input>,
@@ -146,9 +152,6 @@ impl Shell {
         spawn(executor, edges.monitors.run());
         spawn(executor, start::hold_lock(namespace, name, edges.answers));
         spawn(executor, logger::tell_repeats());
-        if let Others::Quorum(members) = &self.others {
-            spawn(executor, members.listen(edges.watched));
-        }
         self.serve(executor, edges.orders);
         let signals = Signals::listen()?;
         let mut gauge = SleepGauge::new();
@@ -220,8 +223,14 @@ impl Shell {
                 Err(_) => std::future::pending().await,
             }
         };
+        // The loop's own thread waits for what members say, and polls this when they do.
+        let heard = std::future::poll_fn(|_| match self.others.hear() {
+            Ok(Some(input)) => Poll::Ready(Ok(Wake::Input(input))),
+            Ok(None) => Poll::Pending,
+            Err(why) => Poll::Ready(Err(why)),
+        });
         let asked = mail(&inbox.from_asked).or(order);
-        let wake = signal.or(mail(&inbox.from_watch)).or(asked).or(tick).await;
+        let wake = signal.or(mail(&inbox.from_watch)).or(asked).or(heard).or(tick).await;
         if let Some(it) = &self.supervisor {
             it.alive();
         }
@@ -291,8 +300,8 @@ impl Shell {
         };
         let answer: serve::Answer = Rc::new(move |ask| {
             let mut status = node.borrow().status(clock::now());
-            if let (Some(peers), Some(quorum)) = (&peers, &mut status.quorum) {
-                telling::add_bad(quorum, peers.bad());
+            if let (Some(quorum), Some(peers)) = (&mut status.quorum, &peers) {
+                members::add_bad(quorum, &peers.bad());
             }
             telling::answer(ask, &status)
         });
@@ -375,6 +384,14 @@ impl Shell {
 }
 
 impl Others {
+    /// What a member says, if one does.
+    fn hear(&self) -> io::Result<Option<Input>> {
+        match self {
+            Self::Lease(_) => Ok(None),
+            Self::Quorum(members) => members.hear(),
+        }
+    }
+
     /// What is for those that this node elects with.
     fn perform(&mut self, action: Action) {
         match (self, action) {

@@ -1,7 +1,5 @@
 //! What the engine has to say, for the log, for the user's command, for whoever asks.
 
-use std::net::IpAddr;
-
 use crate::config::Config;
 use crate::engine::Notice;
 use crate::io::host;
@@ -112,16 +110,6 @@ pub(super) fn answer(ask: Ask, status: &Status) -> (u16, String) {
     }
 }
 
-/// What the socket did not believe goes to the member at whose address it came from.
-pub(super) fn add_bad(quorum: &mut QuorumStatus, bad: Vec<(IpAddr, &'static str, u64)>) {
-    for (from, code, count) in bad {
-        let member = quorum.members.iter_mut().find(|it| it.address.ip() == from);
-        if let Some(member) = member {
-            *member.bad.entry(code.to_owned()).or_default() += count;
-        }
-    }
-}
-
 /// Ready is: what the kernel has is what it should have, and this node could lead.
 fn unready(status: &Status) -> Option<String> {
     if status.role == Role::Standby || status.role == Role::Stopping {
@@ -226,15 +214,6 @@ mod tests {
     use super::*;
     use crate::model::NodeName;
     use crate::wire::status::tests::{example, example_of_quorum};
-
-    #[test]
-    fn what_the_socket_did_not_believe_is_put_to_who_lives_there() {
-        let mut quorum = example_of_quorum().quorum.unwrap();
-        let from = |last| IpAddr::from([10, 0, 0, last]);
-        add_bad(&mut quorum, vec![(from(2), "key", 2), (from(3), "key", 4), (from(9), "key", 8)]);
-        let bad = |at: usize| quorum.members[at].bad.get("key").copied();
-        assert_eq!([bad(0), bad(1), bad(2)], [None, Some(2), Some(7)]);
-    }
 
     #[test]
     fn where_a_quorum_elects_ready_is_to_carry_what_is_ones_own() {

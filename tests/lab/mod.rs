@@ -17,11 +17,9 @@ pub mod gap;
 pub mod keepalived;
 pub mod liar;
 pub mod net;
-pub mod packet;
 pub mod quorum;
 pub mod relay;
 pub mod sandbox;
-pub mod socket;
 pub mod supervisor;
 pub mod watch;
 
@@ -33,6 +31,8 @@ use std::process::Command;
 use std::time::Duration;
 
 use edgevip::io::clock;
+#[allow(unused_imports, reason = "each includer uses its own part")]
+pub use edgevip::lab::{packet, socket};
 
 use api::Api;
 use net::{ALL_NODES, Lan, host};

@@ -19,6 +19,7 @@
 mod config;
 mod deciding;
 mod fitness;
+mod forwarding;
 mod hearing;
 mod holder;
 mod ledger;
@@ -37,6 +38,7 @@ use std::time::Duration;
 
 pub use config::{FailBack, ProbeRule, QuorumConfig, QuorumTiming};
 use fitness::Fitness;
+use forwarding::Forwarding;
 use holder::Holder;
 use placer::{Candidate, Placer};
 use post::{Post, Received};
@@ -46,8 +48,8 @@ use voter::Voter;
 use super::super::placement::Standing;
 use super::super::{Cx, Deadline};
 use crate::model::{
-    Assigned, ClusterCall, Envelope, Farewell, HoldAnswer, Instant, Life, Members, NodeName, Probe,
-    Refusal, Report, RequestId, Vip,
+    Assigned, Envelope, Farewell, HoldAnswer, Instant, Life, Members, NodeName, Probe, Refusal,
+    Report, Vip,
 };
 
 /// A VIP that is to be answered for next is there, silent, for at most so long.
@@ -67,6 +69,7 @@ pub(crate) struct Quorum {
     holder: Holder,
     placer: Placer,
     fitness: Fitness,
+    forwarding: Forwarding,
     /// What each member said last, this one included.
     members: BTreeMap<NodeName, Candidate>,
     /// Who carries what, as last heard or decided.
@@ -139,6 +142,7 @@ impl Quorum {
             placer: Placer::new(timing, config.fail_back),
             voter: Voter::new(starting_until),
             holder: Holder::default(),
+            forwarding: Forwarding::default(),
             me,
             life: config.life,
             timing,
@@ -194,10 +198,6 @@ impl Quorum {
         self.fitness.on_probed(now, probe, failure);
     }
 
-    pub fn on_order(&mut self, cx: &mut Cx<'_>, request: RequestId, call: ClusterCall) {
-        self.raft.propose(cx, request, call);
-    }
-
     /// The process got to a timer so much later than it should.
     pub fn on_lateness(&mut self, now: Instant, late: Duration) {
         self.lateness = late;
@@ -233,6 +233,7 @@ impl Quorum {
         self.hold(cx.now, around);
         self.note_waiting(cx.now);
         self.answer_kept(cx.now);
+        self.sort_answers(cx);
         self.speak(cx);
     }
 

@@ -31,16 +31,21 @@ pub(super) fn headline(role: Role, quorum: &QuorumStatus) -> String {
     }
 }
 
-pub(super) fn facts(quorum: &QuorumStatus) -> [(&'static str, String); 5] {
+pub(super) fn facts(quorum: &QuorumStatus) -> Vec<(&'static str, String)> {
     let committed = if quorum.committed { "committed" } else { "not known to be committed" };
     let entry = quorum.entry;
-    [
+    let mut facts = vec![
         ("quorum", quorum.tolerance.clone()),
         ("votes", votes(quorum)),
         ("promises", promises(&quorum.promises)),
         ("entry", format!("{} of term {}, {committed}", entry.index, entry.term)),
         ("cluster", quorum.cluster.map_or("none yet".into(), |it| format!("{it:016x}"))),
-    ]
+    ];
+    facts.extend(quorum.ill_because.iter().map(|it| ("ill", one_line(it))));
+    facts.extend(quorum.strangers.iter().map(|(name, from)| {
+        ("stranger", one_line(&format!("{name} at {from} has the key and is no member")))
+    }));
+    facts
 }
 
 /// Who is to carry the VIP, in which decision, for how long yet.
@@ -167,6 +172,8 @@ votes       yes
 promises    10.0.0.42 to node-1 for another 96 ms
 entry       12 of term 6, committed
 cluster     00000000000000ff
+ill         https://127.0.0.1:6443/livez: refused
+stranger    n9 at 10.0.0.9:10000 has the key and is no member
 IPv4 fence  on
 IPv6 fence  off: no nftables in this kernel
 terms       2
@@ -231,6 +238,7 @@ noticed     2 claims of our VIPs by strangers
                 epoch: epoch.into(),
                 until_ms: (holder == "node-1").then_some(96),
                 why: why.into(),
+                code: None,
             };
         let quorum = QuorumStatus {
             me: name("node-1"),
@@ -240,6 +248,8 @@ noticed     2 claims of our VIPs by strangers
             entry: EntryId { term: 6, index: 12 },
             committed: true,
             silent_because: None,
+            ill_because: vec!["https://127.0.0.1:6443/livez: refused".into()],
+            strangers: BTreeMap::from([("n9".into(), "10.0.0.9:10000".into())]),
             members: vec![
                 MemberStatus {
                     ailments: vec![Ailment::Health],

@@ -15,8 +15,6 @@
 //! where an operator wants it, then to one that has its share not yet, then to the place
 //! that its hash gives it. The leader's share is rounded down, that of the others up.
 
-#![allow(dead_code)]
-
 mod hash;
 mod moves;
 mod roster;
@@ -34,7 +32,7 @@ use moves::Moves;
 use roster::{Roster, Row, Standing};
 use ruling::{Case, Ruling};
 use seat::{Epochs, Seat};
-use spread::{Ideal, Loads, in_order};
+use spread::{Ideal, Loads};
 pub(crate) use why::Why;
 
 use super::{FailBack, QuorumTiming};
@@ -146,18 +144,9 @@ impl Placer {
     /// Another leads, or nobody does.
     pub fn end(&mut self) {
         self.leads = false;
+        self.holding.clear();
         self.ideal = None;
         self.wake_at = None;
-    }
-
-    /// A voter knows a higher epoch of another holder than this one of the assignment's.
-    pub fn on_refused(&mut self, vip: Vip, epoch: Epoch) {
-        let seat = self.seats.get_mut(&vip).filter(|it| it.assigned.epoch == epoch);
-        if let Some(seat) = seat.filter(|_| self.leads)
-            && let Some(epoch) = self.epochs.raise()
-        {
-            seat.assigned.epoch = epoch;
-        }
     }
 
     /// Decides what is to be decided, if this member leads.
@@ -218,11 +207,6 @@ impl Placer {
             holder.as_ref() == Some(name) || next.as_ref() == Some(name)
         };
         !self.holding.contains(name) && !self.seats.values().any(concerns)
-    }
-
-    /// Whether no epoch of the term is left: another term is needed.
-    pub fn is_spent(&self) -> bool {
-        self.epochs.count == u32::MAX
     }
 
     /// How long a member is not heard before it counts as dead.
@@ -303,12 +287,15 @@ fn rule<'a>(
     roster: &Roster<'_>,
 ) -> Vec<(Case<'a>, Ruling)> {
     let placed = &view.entry.wishes.placed;
-    let cases = in_order(view.wanted, placed).filter_map(|vip| {
-        let ideal = ideal.and_then(|it| it.place(vip));
-        let case = Case { vip, wish: placed.get(&vip), ideal };
-        let seat = seats.get(&vip)?;
+    let all_wanted = seats.len() == view.wanted.len();
+    let wanted = seats.iter().filter(|(vip, _)| all_wanted || view.wanted.contains(vip));
+    let changes = wanted.filter_map(|(vip, seat)| {
+        let ideal = ideal.and_then(|it| it.place(*vip));
+        let case = Case { vip: *vip, wish: placed.get(vip), ideal };
         let ruling = case.rule(roster, seat);
         (!seat.follows(&ruling)).then_some((case, ruling))
     });
-    cases.collect()
+    let mut changes: Vec<_> = changes.collect();
+    changes.sort_by_key(|(case, _)| case.wish.is_none());
+    changes
 }

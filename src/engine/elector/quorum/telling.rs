@@ -26,6 +26,8 @@ impl Quorum {
             members: self.members_status(now),
             vips: self.places(now),
             tolerance: tolerance(voters),
+            ill_because: self.fitness.why().map(str::to_owned).collect(),
+            strangers: self.strangers(),
             promises: promises.collect(),
         }
     }
@@ -66,6 +68,15 @@ impl Quorum {
             .collect()
     }
 
+    fn strangers(&self) -> BTreeMap<String, String> {
+        let unknown = self.post.strangers().iter();
+        let unknown = unknown.map(|(name, from)| (name.to_string(), from.to_string()));
+        let foreign = self.raft.strangers().iter();
+        let foreign =
+            foreign.map(|(name, cluster)| (name.to_string(), format!("cluster {cluster:016x}")));
+        unknown.chain(foreign).collect()
+    }
+
     fn bad(&self, name: &NodeName) -> BTreeMap<String, u64> {
         self.post.refused(name).into_iter().map(|(code, count)| (code.to_owned(), count)).collect()
     }
@@ -79,6 +90,7 @@ impl Quorum {
                 next: it.next.clone(),
                 epoch: it.epoch.to_string(),
                 until_ms: until.map(|it| ms(it.saturating_since(now))),
+                code: self.placer.why(it.vip).map(|it| it.code().to_owned()),
                 why: match (self.placer.why(it.vip), self.raft.leader()) {
                     (Some(why), _) => why.to_string(),
                     (None, Some(leader)) => format!("{leader} knows"),

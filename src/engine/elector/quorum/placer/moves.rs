@@ -6,7 +6,7 @@ use super::ruling::{Case, Cause, Ruling};
 use super::seat::{Epochs, Preparing, Seat};
 use super::spread::{Loads, choose};
 use crate::engine::sabotage::{Sabotage, sabotaged};
-use crate::model::{Epoch, Instant};
+use crate::model::Instant;
 
 /// Another is asked once the next holder has not been ready for so long.
 const READY_WITHIN: Duration = Duration::from_secs(1);
@@ -37,14 +37,14 @@ impl Moves<'_> {
                 seat.present = present;
             }
             Ruling::Prepare(cause) => self.prepare(case, cause, seat),
-            Ruling::Replace { why, or_keep } => self.replace(case, why, or_keep, seat),
+            Ruling::Replace(why) => self.replace(case, why, seat),
         }
         if let Some(index) = self.heir(seat) {
             self.loads.add(index);
         }
     }
 
-    fn replace(&mut self, case: Case<'_>, why: Why, or_keep: bool, seat: &mut Seat) {
+    fn replace(&mut self, case: Case<'_>, why: Why, seat: &mut Seat) {
         let epoch = seat.assigned.epoch;
         let next = seat.assigned.next.as_ref().and_then(|it| self.roster.find(it));
         let ready = next.filter(|it| {
@@ -55,22 +55,13 @@ impl Moves<'_> {
         let target = ready
             .or_else(found)
             .or_else(|| choose(self.roster, &self.loads, case, false, |it| it.may_take(case.vip)));
-        if let Some(index) = target {
-            let name = self.roster.rows[index].name;
-            let placed = match why {
-                Why::Lightest if found() == target => Why::Stays,
-                Why::Lightest if case.wish == Some(name) => Why::Asked,
-                why => why,
-            };
-            self.give(seat, Some(index), placed);
-            return;
-        }
-        seat.call_off();
-        let is_new = epoch == Epoch::default();
-        if is_new || !or_keep {
-            self.give(seat, None, why);
-        }
-        seat.present = Some(Why::Nobody);
+        let placed = match (target.map(|it| self.roster.rows[it].name), why) {
+            (None, _) => Why::Nobody,
+            (Some(_), Why::Lightest) if found() == target => Why::Stays,
+            (Some(name), Why::Lightest) if case.wish == Some(name) => Why::Asked,
+            (Some(_), why) => why,
+        };
+        self.give(seat, target, placed);
     }
 
     fn prepare(&mut self, case: Case<'_>, cause: Cause, seat: &mut Seat) {

@@ -56,7 +56,7 @@ impl Seat {
     pub fn follows(&self, ruling: &Ruling) -> bool {
         match ruling {
             Ruling::Stay(present) => self.assigned.next.is_none() && self.present == *present,
-            Ruling::Prepare(_) | Ruling::Replace { .. } => false,
+            Ruling::Prepare(_) | Ruling::Replace(_) => false,
         }
     }
 

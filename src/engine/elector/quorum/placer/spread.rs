@@ -63,7 +63,7 @@ pub(super) fn choose(
 }
 
 /// First those that somebody asked to be somewhere: the others make up for them.
-pub(super) fn in_order<'a>(
+fn in_order<'a>(
     wanted: &'a BTreeSet<Vip>,
     placed: &'a BTreeMap<Vip, NodeName>,
 ) -> impl Iterator<Item = Vip> + 'a {

@@ -1,10 +1,135 @@
+mod rules;
 mod storm;
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
 use super::super::{FailBack, QuorumConfig, QuorumTiming};
-use crate::model::{Life, Member, MemberRole, Members, NodeName, StoreRecord, Vip};
+use super::Raft;
+use crate::engine::{Action, Cx, NextIds, Rng};
+use crate::model::{
+    Entry, EntryId, Instant, Life, Member, MemberRole, Members, Message, NodeName, Report,
+    RequestId, StoreRecord, Vip, Wishes,
+};
+
+const T0: Instant = Instant::from_nanos(1_000_000_000_000);
+const CLUSTER: u64 = 77;
+
+/// One member, whose disk is quick.
+struct Bench {
+    raft: Raft,
+    now: Instant,
+    rng: Rng,
+    next: NextIds,
+    answers: Vec<(RequestId, Result<String, String>)>,
+    /// Writes are answered at once.
+    writes: bool,
+}
+
+impl Bench {
+    /// n1, with these members and this on its disk.
+    fn new(members: Members, stored: Option<StoreRecord>) -> Self {
+        Self::of(&quorum_config(members, stored))
+    }
+
+    fn of(config: &QuorumConfig) -> Self {
+        let mut rng = Rng::from_seed(1);
+        let raft = Raft::new(name(1), config, T0, &mut rng);
+        let (next, answers) = (NextIds::default(), Vec::new());
+        let mut bench = Self { raft, now: T0, rng, next, answers, writes: true };
+        bench.tick();
+        bench
+    }
+
+    /// A member of so many voters, with the entry of this name on disk, committed, and no
+    /// earlier life.
+    fn with(count: u8, id: EntryId) -> Self {
+        let entry = entry(id, listed(count));
+        let record = StoreRecord { floor: 0, entry: Some(entry), committed: id };
+        Self::new(listed(count), Some(record))
+    }
+
+    /// The leader of so many, in the term after the one of this entry.
+    fn leading(count: u8, id: EntryId) -> Self {
+        let mut bench = Self::with(count, id);
+        bench.advance(200);
+        bench.elect(count);
+        bench
+    }
+
+    /// All vote for it.
+    fn elect(&mut self, count: u8) {
+        for number in 2..=count {
+            let vote = |bench: &Self, binding| crate::model::RaftCall::Vote {
+                term: bench.standing_in(),
+                binding,
+                granted: true,
+                promises: Vec::new(),
+            };
+            let calls = vec![vote(self, false), vote(self, true)];
+            let said = Message { raft: calls, ..self.said() };
+            self.hear(number, said);
+        }
+        assert!(self.raft.leads(), "{:?}", self.raft.role);
+    }
+
+    /// Something that a peer with the same entry says, who has not heard of a leader.
+    fn said(&self) -> Message {
+        Message {
+            newest: self.raft.newest(),
+            term: self.raft.entry().map_or(0, |it| it.id.term),
+            ..message()
+        }
+    }
+
+    /// All say that they have what this member has, in its term.
+    fn acknowledge(&mut self, count: u8) {
+        for number in 2..=count {
+            let said = Message { term: self.raft.term(), ..self.said() };
+            self.hear(number, said);
+        }
+    }
+
+    fn hear(&mut self, from: u8, message: Message) {
+        self.turn(|raft, cx| raft.on_message(cx, &name(from), &message, &[]));
+    }
+
+    fn tick(&mut self) {
+        self.turn(|raft, cx| raft.tick(cx, &[]));
+    }
+
+    fn advance(&mut self, millis: u64) {
+        self.now = self.now + Duration::from_millis(millis);
+        self.tick();
+    }
+
+    fn turn(&mut self, call: impl FnOnce(&mut Raft, &mut Cx<'_>)) {
+        self.any_turn(Box::new(call));
+    }
+
+    fn any_turn(&mut self, call: Box<dyn FnOnce(&mut Raft, &mut Cx<'_>) + '_>) {
+        let mut out = Vec::new();
+        let (now, rng, next) = (self.now, &mut self.rng, &mut self.next);
+        call(&mut self.raft, &mut Cx { now, rng, out: &mut out, next });
+        for action in out {
+            match action {
+                Action::Answer { request, outcome } => self.answers.push((request, outcome)),
+                Action::Store { number, .. } if self.writes => {
+                    self.turn(|raft, cx| raft.on_stored(cx, number, None));
+                }
+                Action::Store { .. } => {}
+                other => panic!("{other:?}"),
+            }
+        }
+    }
+
+    fn standing_in(&self) -> u64 {
+        match &self.raft.role {
+            super::Role::Candidate { term, .. } => *term,
+            super::Role::Follower { .. } | super::Role::Leader { .. } => self.raft.term(),
+        }
+    }
+}
 
 fn name(number: u8) -> NodeName {
     NodeName(format!("n{number}"))
@@ -19,12 +144,42 @@ fn vip(number: u32) -> Vip {
     Vip(IpAddr::V4(Ipv4Addr::from(0x0a01_0000 + number)))
 }
 
+fn id(term: u64, index: u64) -> EntryId {
+    EntryId { term, index }
+}
+
 /// So many voters.
 fn listed(count: u8) -> Members {
-    let names = (1..=count).map(name);
-    names
-        .map(|it| (it.clone(), Member { address: address(&it), role: MemberRole::Voter }))
-        .collect()
+    (1..=count).map(name).map(|it| (it.clone(), member(&it, MemberRole::Voter))).collect()
+}
+
+fn member(name: &NodeName, role: MemberRole) -> Member {
+    Member { address: address(name), role }
+}
+
+fn entry(id: EntryId, members: Members) -> Entry {
+    let longest = Duration::from_millis(120);
+    Entry { id, cluster: CLUSTER, members, before: None, longest, wishes: Wishes::default() }
+}
+
+/// What a member of the cluster says that has nothing to say.
+fn message() -> Message {
+    Message {
+        term: 0,
+        leader: None,
+        cluster: Some(CLUSTER),
+        newest: EntryId::default(),
+        committed: EntryId::default(),
+        floor: 0,
+        stamp: 0,
+        echo: None,
+        raft: Vec::new(),
+        assignment: None,
+        hold: None,
+        answers: Vec::new(),
+        released: Vec::new(),
+        report: Report::default(),
+    }
 }
 
 fn quorum_config(listed: Members, stored: Option<StoreRecord>) -> QuorumConfig {

@@ -443,7 +443,9 @@ impl World {
                 crate::model::RaftCall::Append(_) => 1,
                 crate::model::RaftCall::AskVote { .. } => 2,
                 crate::model::RaftCall::Vote { .. } => 3,
-                crate::model::RaftCall::StandNow => 4,
+                crate::model::RaftCall::StandNow
+                | crate::model::RaftCall::Forward { .. }
+                | crate::model::RaftCall::Forwarded { .. } => 4,
             };
             self.sent[kind] += 1;
         }

@@ -1,4 +1,4 @@
-//! Raw sockets with a deadline, for the witnesses.
+//! Raw sockets with a deadline, for the witnesses of a laboratory.
 
 use std::io;
 use std::mem::{size_of, zeroed};
@@ -6,11 +6,13 @@ use std::net::{IpAddr, Ipv6Addr};
 use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd};
 use std::time::Duration;
 
-use edgevip::io::clock;
-use edgevip::model::Instant;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
+use crate::io::clock;
+use crate::model::Instant;
+
 /// A socket that sees or sends whole packets.
+#[derive(Debug)]
 pub struct Socket(OwnedFd);
 
 impl Socket {
