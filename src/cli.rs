@@ -1,11 +1,13 @@
 //! The command line: what to do, and the flags of settings that may stand anywhere in it.
 
+use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 
 use argh::{EarlyExit, FromArgs};
 
 use crate::config::sources::{Given, take_flags};
 use crate::config::{Fault, Faults, explain, nearest};
+use crate::lab::{self, options};
 
 /// A command line, understood.
 #[derive(Debug, Eq, PartialEq)]
@@ -25,8 +27,24 @@ pub enum Command {
     Explain,
     /// Print this.
     Help(String),
+    /// Play with three nodes on this machine.
+    Lab(lab::Options),
     /// Carry VIPs.
     Manager,
+    /// Ask a running process who belongs to its quorum.
+    Members {
+        /// As JSON rather than for people.
+        json: bool,
+        /// Of this instance.
+        instance: Option<String>,
+    },
+    /// Ask a running process to change something for all members.
+    Order {
+        /// What to change.
+        order: Order,
+        /// Of this instance.
+        instance: Option<String>,
+    },
     /// Feed a recording to the engine.
     Replay(PathBuf),
     /// Ask a running process how it is.
@@ -40,9 +58,38 @@ pub enum Command {
     Version,
 }
 
+/// What an operator may change.
+#[derive(Debug, Eq, PartialEq)]
+pub enum Order {
+    /// A new member.
+    Add {
+        /// Its name.
+        name: String,
+        /// Where it listens.
+        address: SocketAddr,
+        /// It votes and carries nothing.
+        witness: bool,
+    },
+    /// This member, or the one that is asked, is to carry nothing.
+    Drain(Option<String>),
+    /// The VIP is to be there.
+    Move {
+        /// Which.
+        vip: IpAddr,
+        /// On which member.
+        node: String,
+    },
+    /// This member gets a vote.
+    Promote(String),
+    /// This member belongs no more.
+    Remove(String),
+    /// This member, or the one that is asked, may carry again.
+    Undrain(Option<String>),
+}
+
 /// Understands the arguments, without the name of the program.
 pub fn parse(args: &[String]) -> Result<Invocation, Faults> {
-    let line = take_flags(args, &["help", "h", "json", "instance"]);
+    let line = take_flags(args, &OWN);
     if let Some(known) = line.rest.first().filter(|it| ELSEWHERE.contains(&it.as_str())) {
         let fault =
             Fault::bare(known.as_str(), "a command of kube-vip that is not in this version");
@@ -65,7 +112,19 @@ pub fn version() -> String {
 }
 
 const ELSEWHERE: [&str; 6] = ["completion", "kubeadm", "manifest", "sample", "service", "start"];
-const COMMANDS: [&str; 7] = ["check", "explain", "help", "manager", "replay", "status", "version"];
+const COMMANDS: [&str; 12] = [
+    "check", "drain", "explain", "help", "lab", "manager", "members", "move", "replay", "status",
+    "undrain", "version",
+];
+
+/// Commands to whose help the settings do not belong.
+const WITHOUT_SETTINGS: [&str; 7] =
+    ["drain", "lab", "members", "move", "replay", "undrain", "version"];
+/// The switches of commands, which are no settings.
+const OWN: [&str; 11] = [
+    "help", "h", "json", "instance", "witness", "rounds", "events", "profile", "vips", "script",
+    "logs",
+];
 
 #[derive(FromArgs)]
 /// Virtual IPs for Kubernetes and small clusters at the edge.
@@ -79,10 +138,15 @@ struct Arguments {
 #[argh(subcommand)]
 enum Subcommand {
     Check(Check),
+    Drain(Drain),
     Explain(Explain),
+    Lab(Lab),
     Manager(Manager),
+    Members(Members),
+    Move(Move),
     Replay(Replay),
     Status(Status),
+    Undrain(Undrain),
     Version(Version),
 }
 
@@ -111,6 +175,142 @@ struct Status {
     /// ask this instance
     #[argh(option)]
     instance: Option<String>,
+}
+
+#[derive(FromArgs)]
+/// show who belongs to the quorum, or change that
+#[argh(subcommand, name = "members", help_triggers("-h", "--help"))]
+struct Members {
+    /// print JSON
+    #[argh(switch)]
+    json: bool,
+    /// ask this instance
+    #[argh(option)]
+    instance: Option<String>,
+    #[argh(subcommand)]
+    change: Option<Change>,
+}
+
+#[derive(FromArgs)]
+#[argh(subcommand)]
+enum Change {
+    Add(Add),
+    Promote(Promote),
+    Remove(Remove),
+}
+
+#[derive(FromArgs)]
+/// take in a new member, which learns before it may vote
+#[argh(subcommand, name = "add", help_triggers("-h", "--help"))]
+struct Add {
+    /// its name
+    #[argh(positional)]
+    name: String,
+    /// where it listens: 10.0.0.4:10000 or [fd00::4]:10000
+    #[argh(positional)]
+    address: SocketAddr,
+    /// it votes and carries nothing
+    #[argh(switch)]
+    witness: bool,
+    /// ask this instance
+    #[argh(option)]
+    instance: Option<String>,
+}
+
+#[derive(FromArgs)]
+/// give a member that has learnt a vote
+#[argh(subcommand, name = "promote", help_triggers("-h", "--help"))]
+struct Promote {
+    /// its name
+    #[argh(positional)]
+    name: String,
+    /// ask this instance
+    #[argh(option)]
+    instance: Option<String>,
+}
+
+#[derive(FromArgs)]
+/// let a member belong no more
+#[argh(subcommand, name = "remove", help_triggers("-h", "--help"))]
+struct Remove {
+    /// its name
+    #[argh(positional)]
+    name: String,
+    /// ask this instance
+    #[argh(option)]
+    instance: Option<String>,
+}
+
+#[derive(FromArgs)]
+/// have a member carry nothing, without a gap
+#[argh(subcommand, name = "drain", help_triggers("-h", "--help"))]
+struct Drain {
+    /// its name; without it, the node of this daemon
+    #[argh(positional)]
+    node: Option<String>,
+    /// ask this instance
+    #[argh(option)]
+    instance: Option<String>,
+}
+
+#[derive(FromArgs)]
+/// let a member carry again
+#[argh(subcommand, name = "undrain", help_triggers("-h", "--help"))]
+struct Undrain {
+    /// its name; without it, the node of this daemon
+    #[argh(positional)]
+    node: Option<String>,
+    /// ask this instance
+    #[argh(option)]
+    instance: Option<String>,
+}
+
+#[derive(FromArgs)]
+/// move a VIP to a member, without a gap
+#[argh(subcommand, name = "move", help_triggers("-h", "--help"))]
+struct Move {
+    /// which VIP
+    #[argh(positional)]
+    vip: IpAddr,
+    /// the name of the member
+    #[argh(positional)]
+    node: String,
+    /// ask this instance
+    #[argh(option)]
+    instance: Option<String>,
+}
+
+#[derive(FromArgs)]
+/// three nodes on this machine to play with: who has the VIP, and each failover in ms
+#[argh(
+    subcommand,
+    name = "lab",
+    help_triggers("-h", "--help"),
+    note = "Needs no root where user namespaces are allowed, and no network. Without a terminal \
+            it plays one round."
+)]
+struct Lab {
+    /// play so many rounds without keys, and print how long clients got no answer
+    #[argh(option, from_str_fn(options::rounds))]
+    rounds: Option<u32>,
+    /// what happens in a round: kill,stop,cut,carrier,drain,term
+    #[argh(option, from_str_fn(options::events))]
+    events: Option<Vec<options::Event>>,
+    /// print one object a line and event
+    #[argh(switch)]
+    json: bool,
+    /// fast, default, calm or slow
+    #[argh(option, from_str_fn(options::profile))]
+    profile: Option<String>,
+    /// so many VIPs
+    #[argh(option, default = "1", from_str_fn(options::vips))]
+    vips: u8,
+    /// play a file of lines such as: after 2s kill holder
+    #[argh(option)]
+    script: Option<PathBuf>,
+    /// keep the logs of the nodes in this folder
+    #[argh(option)]
+    logs: Option<PathBuf>,
 }
 
 #[derive(FromArgs)]
@@ -144,7 +344,7 @@ fn command(rest: &[String]) -> Result<Command, Fault> {
         }
         _ => {}
     }
-    let takes_settings = !matches!(words.first(), Some(&("replay" | "version")));
+    let takes_settings = !words.first().is_some_and(|it| WITHOUT_SETTINGS.contains(it));
     match Arguments::from_args(&["edgevip"], &words) {
         Ok(arguments) => Ok(arguments.command.into()),
         Err(EarlyExit { output, status: Ok(()) }) if takes_settings => {
@@ -163,9 +363,35 @@ impl From<Subcommand> for Command {
         match it {
             Subcommand::Check(Check {}) => Self::Check,
             Subcommand::Explain(Explain {}) => Self::Explain,
+            Subcommand::Drain(Drain { node, instance }) => {
+                Self::Order { order: Order::Drain(node), instance }
+            }
+            Subcommand::Lab(Lab { rounds, events, json, profile, vips, script, logs }) => {
+                let events = events.unwrap_or_else(|| lab::Options::default().events);
+                Self::Lab(lab::Options { rounds, events, json, profile, vips, script, logs })
+            }
             Subcommand::Manager(Manager {}) => Self::Manager,
+            Subcommand::Members(Members { json, instance, change: None }) => {
+                Self::Members { json, instance }
+            }
+            Subcommand::Members(Members { instance, change: Some(change), .. }) => {
+                let (order, own) = match change {
+                    Change::Add(Add { name, address, witness, instance }) => {
+                        (Order::Add { name, address, witness }, instance)
+                    }
+                    Change::Promote(Promote { name, instance }) => (Order::Promote(name), instance),
+                    Change::Remove(Remove { name, instance }) => (Order::Remove(name), instance),
+                };
+                Self::Order { order, instance: own.or(instance) }
+            }
+            Subcommand::Move(Move { vip, node, instance }) => {
+                Self::Order { order: Order::Move { vip, node }, instance }
+            }
             Subcommand::Replay(Replay { file }) => Self::Replay(file),
             Subcommand::Status(Status { json, instance }) => Self::Status { json, instance },
+            Subcommand::Undrain(Undrain { node, instance }) => {
+                Self::Order { order: Order::Undrain(node), instance }
+            }
             Subcommand::Version(Version {}) => Self::Version,
         }
     }

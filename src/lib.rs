@@ -8,6 +8,9 @@
 //!     └────────── shell ───┘        shell is the only one that knows all
 //! ```
 //!
+//! `lab` stands beside it: a laboratory on `io`, `wire` and `model`, which runs this very
+//! program.
+//!
 //! `tests/tidy.rs` holds these arrows against the `use` lines.
 
 /// The version of this program.
@@ -23,6 +26,7 @@ pub mod cli;
 pub mod config;
 pub mod engine;
 pub mod io;
+pub mod lab;
 pub mod model;
 pub mod shell;
 pub mod wire;

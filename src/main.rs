@@ -3,28 +3,44 @@
 use std::path::Path;
 use std::process::ExitCode;
 
-use edgevip::cli::{self, Command, Invocation};
+use edgevip::cli::{self, Command, Invocation, Order};
 use edgevip::config::sources::{self, Given, Sources};
 use edgevip::config::{Config, Faults, LogFormat, Resolved, explain, resolve};
 use edgevip::io::{logger, process, serve};
+use edgevip::lab::{self, Program};
+use edgevip::model::{ClusterCall, NodeName, Status, Vip};
 use edgevip::{shell, wire};
 
+/// What was asked of a running process was not done.
+const FAILED: u8 = 1;
 /// A setting, a file or this host is not as it must be; nothing was begun.
 const MISUSED: u8 = 2;
+
+/// Why it did not go well, and how the process ends.
+struct Failure {
+    why: String,
+    code: u8,
+}
+
+impl From<String> for Failure {
+    fn from(why: String) -> Self {
+        Self { why, code: MISUSED }
+    }
+}
 
 fn main() -> ExitCode {
     let args: Vec<_> = std::env::args_os().skip(1).collect();
     let args: Vec<_> = args.iter().map(|it| it.to_string_lossy().into_owned()).collect();
-    match cli::parse(&args).map_err(|it| it.to_string()).and_then(run) {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(why) => {
+    match cli::parse(&args).map_err(|it| it.to_string().into()).and_then(run) {
+        Ok(code) => code,
+        Err(Failure { why, code }) => {
             eprintln!("edgevip: {}", why.trim_end());
-            ExitCode::from(MISUSED)
+            ExitCode::from(code)
         }
     }
 }
 
-fn run(invocation: Invocation) -> Result<(), String> {
+fn run(invocation: Invocation) -> Result<ExitCode, Failure> {
     let flags = invocation.flags;
     match invocation.command {
         Command::Check => {
@@ -37,12 +53,22 @@ fn run(invocation: Invocation) -> Result<(), String> {
             print!("{}", shell::explain_access(&resolved.config));
         }
         Command::Help(text) => print!("{text}"),
+        Command::Lab(options) => {
+            let program = Program::edgevip(options.vips, options.profile.as_deref());
+            return Ok(lab::run(&options, program).map(ExitCode::from)?);
+        }
         Command::Manager => manage(flags)?,
+        Command::Members { json, instance } => {
+            show_members(json, instance.as_deref()).map_err(failed)?;
+        }
+        Command::Order { order, instance } => {
+            println!("{}", give(order, instance.as_deref()).map_err(failed)?);
+        }
         Command::Replay(path) => shell::replay(&path)?,
         Command::Status { json, instance } => show_status(json, instance.as_deref())?,
         Command::Version => print!("{}", cli::version()),
     }
-    Ok(())
+    Ok(ExitCode::SUCCESS)
 }
 
 fn manage(flags: Vec<Given>) -> Result<(), String> {
@@ -65,12 +91,59 @@ fn manage(flags: Vec<Given>) -> Result<(), String> {
     shell::run(resolved.config, again)
 }
 
-fn show_status(json: bool, instance: Option<&str>) -> Result<(), String> {
+fn failed(why: String) -> Failure {
+    Failure { why, code: FAILED }
+}
+
+fn show_members(json: bool, instance: Option<&str>) -> Result<(), String> {
+    let (_, status) = ask(&named(instance))?;
+    let quorum = status.quorum.ok_or(NO_MEMBERS)?;
+    if json {
+        println!("{}", wire::status::members_json(&quorum));
+    } else {
+        print!("{}", wire::status::members(&quorum));
+    }
+    Ok(())
+}
+
+const NO_MEMBERS: &str = "that node elects by a Kubernetes Lease; there are no members";
+
+fn give(order: Order, instance: Option<&str>) -> Result<String, String> {
+    let instance = named(instance);
+    // Whoever names no node means the one that is asked.
+    let node = |name: Option<String>| match name {
+        Some(name) => Ok(NodeName(name.to_lowercase())),
+        None => ask(&instance).map(|(_, status)| status.node),
+    };
+    let call = match order {
+        Order::Add { name, address, witness } => {
+            ClusterCall::Add { name: node(Some(name))?, address, witness }
+        }
+        Order::Drain(name) => ClusterCall::Drain(node(name)?),
+        Order::Move { vip, node: to } => ClusterCall::Move(Vip(vip), node(Some(to))?),
+        Order::Promote(name) => ClusterCall::Promote(node(Some(name))?),
+        Order::Remove(name) => ClusterCall::Remove(node(Some(name))?),
+        Order::Undrain(name) => ClusterCall::Undrain(node(name)?),
+    };
+    let paths = serve::socket_paths(&instance);
+    serve::order_socket(&instance, &paths, &call).map_err(|it| it.to_string())?
+}
+
+fn named(instance: Option<&str>) -> String {
     let variable = std::env::var("instance_name").ok().filter(|it| !it.is_empty());
-    let instance = instance.or(variable.as_deref()).unwrap_or("edgevip");
+    instance.map(str::to_owned).or(variable).unwrap_or_else(|| "edgevip".into())
+}
+
+/// The status as it came, and understood.
+fn ask(instance: &str) -> Result<(String, Status), String> {
     let paths = serve::socket_paths(instance);
     let answer = serve::ask_socket(instance, &paths).map_err(|it| it.to_string())?;
     let status = wire::status::parse(&answer)?;
+    Ok((answer, status))
+}
+
+fn show_status(json: bool, instance: Option<&str>) -> Result<(), String> {
+    let (answer, status) = ask(&named(instance))?;
     if json {
         println!("{answer}");
     } else {

@@ -5,10 +5,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::path::Path;
 
-use edgevip::cli::{Command, Invocation, parse, version};
+use edgevip::cli::{Command, Invocation, Order, parse, version};
 use edgevip::config::settings::{self, Standing};
 use edgevip::config::sources::{Given, Sources};
 use edgevip::config::{Faults, Resolved, explain, resolve};
+use edgevip::lab::options::{Event, Options};
 
 #[test]
 fn help_is_as_written_down() {
@@ -23,6 +24,9 @@ fn help_is_as_written_down() {
     assert_same("help.txt", &text(""));
     assert_same("help-status.txt", &text("help status"));
     assert_same("help-replay.txt", &text("help replay"));
+    assert_same("help-members.txt", &text("help members"));
+    assert_eq!(text("help drain"), text("drain --help"));
+    assert_same("help-lab.txt", &text("help lab"));
 }
 
 #[test]
@@ -52,6 +56,15 @@ fn each_command_is_understood() {
         json,
         instance: instance.map(str::to_owned),
     };
+    let text = |it: &str| Some(it.to_owned());
+    let ordered =
+        |order, instance: Option<&str>| Command::Order { order, instance: instance.and_then(text) };
+    let add = |address: &str, witness| Order::Add {
+        name: "n".into(),
+        address: address.parse().unwrap(),
+        witness,
+    };
+    let moved = Order::Move { vip: "fd00::42".parse().unwrap(), node: "n".into() };
     let cases = [
         ("manager", Command::Manager),
         ("--arp manager", Command::Manager),
@@ -63,6 +76,30 @@ fn each_command_is_understood() {
         ("status --instance a --json", status(true, Some("a"))),
         ("status --instance=a", status(false, Some("a"))),
         ("replay /f", Command::Replay("/f".into())),
+        ("members", Command::Members { json: false, instance: None }),
+        ("members --json --instance a", Command::Members { json: true, instance: text("a") }),
+        ("members add n 10.0.0.4:1", ordered(add("10.0.0.4:1", false), None)),
+        ("members add n [fd00::4]:1 --witness", ordered(add("[fd00::4]:1", true), None)),
+        ("members add n 10.0.0.4:1 --instance=a", ordered(add("10.0.0.4:1", false), Some("a"))),
+        ("members --instance a remove n", ordered(Order::Remove("n".into()), Some("a"))),
+        ("members promote n", ordered(Order::Promote("n".into()), None)),
+        ("drain", ordered(Order::Drain(None), None)),
+        ("drain n --instance a", ordered(Order::Drain(text("n")), Some("a"))),
+        ("undrain n", ordered(Order::Undrain(text("n")), None)),
+        ("move fd00::42 n", ordered(moved, None)),
+        ("lab", Command::Lab(Options::default())),
+        (
+            "lab --rounds=3 --events kill,drain --json --profile fast --vips 2 --logs /l",
+            Command::Lab(Options {
+                rounds: Some(3),
+                events: vec![Event::Kill, Event::Drain],
+                json: true,
+                profile: Some("fast".into()),
+                vips: 2,
+                script: None,
+                logs: Some("/l".into()),
+            }),
+        ),
     ];
     for (line, expected) in cases {
         assert_eq!(command(line), expected, "{line}");
@@ -116,6 +153,13 @@ fn what_is_not_understood_is_named() {
         ("manager --arp true", "edgevip manager true: Unrecognized argument: true"),
         ("status --instance", "edgevip status --instance: No value provided"),
         ("replay", "edgevip replay: Required positional arguments not provided: file"),
+        (
+            "members add n",
+            "edgevip members add n: Required positional arguments not provided: addr",
+        ),
+        ("members add n n", "edgevip members add n n: Error parsing positional argument 'address'"),
+        ("members zzz", "edgevip members zzz: Unrecognized argument: zzz"),
+        ("move x n", "edgevip move x n: Error parsing positional argument 'vip' with value 'x'"),
         ("help zzz", "edgevip zzz --help: Unrecognized argument: zzz"),
         ("manifest pod --image x --inCluster", "manifest: a command of kube-vip that is not in"),
         ("kubeadm init", "kubeadm: a command of kube-vip"),

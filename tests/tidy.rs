@@ -10,7 +10,8 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("engine", &["model", "wire"]),
     ("io", &["model", "wire"]),
     ("config", &["model"]),
-    ("cli", &["config"]),
+    ("lab", &["io", "model", "wire"]),
+    ("cli", &["config", "lab"]),
     ("shell", &["config", "engine", "io", "model", "wire"]),
 ];
 

@@ -4,6 +4,9 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
+use nix::fcntl::{AT_FDCWD, AtFlags};
+use nix::unistd::{AccessFlags, faccessat};
+
 use crate::model::LinkName;
 
 /// What this process may do to the network.
@@ -53,6 +56,16 @@ pub fn capabilities() -> io::Result<Capabilities> {
 /// Other daemons with virtual IPs that can be seen from here.
 pub fn other_daemons() -> Vec<Daemon> {
     running(Path::new("/proc"), VIP_DAEMONS)
+}
+
+/// Whether this process may write in a folder, or make it where it is not there yet.
+pub fn may_write_in(folder: &Path) -> io::Result<()> {
+    let there = folder.ancestors().find(|it| it.exists()).unwrap_or(Path::new("/"));
+    if !there.is_dir() {
+        return Err(io::Error::new(io::ErrorKind::NotADirectory, "not a folder"));
+    }
+    let flags = AccessFlags::W_OK | AccessFlags::X_OK;
+    faccessat(AT_FDCWD, there, flags, AtFlags::AT_EACCESS).map_err(io::Error::from)
 }
 
 /// Programs that configure links and can be seen from here.
@@ -265,6 +278,16 @@ mod tests {
         assert!(error.to_string().contains("eth9"), "{error}");
         arp_settings(&LinkName("lo".into())).unwrap();
         fs::remove_dir_all(conf).unwrap();
+    }
+
+    #[test]
+    fn a_folder_is_writable_or_can_be_made() {
+        let folder = scratch("writable");
+        may_write_in(&folder).unwrap();
+        may_write_in(&folder.join("new/deeper")).unwrap();
+        fs::write(folder.join("file"), "").unwrap();
+        assert!(may_write_in(&folder.join("file/below")).is_err());
+        fs::remove_dir_all(folder).unwrap();
     }
 
     #[test]

@@ -47,8 +47,8 @@ pub struct KernelOptions {
 /// What comes from the kernel.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub enum FromKernel {
-    /// What became of a batch of orders, in their order. A frame that went out is not worth
-    /// waking anybody for.
+    /// What became of a batch of orders, in their order. A frame that went out, and a fence
+    /// that opened, is not worth waking anybody for.
     Answers(Vec<(OrderId, KernelAnswer)>),
     /// A frame of somebody else's about a VIP.
     Heard(Heard),
@@ -139,9 +139,10 @@ impl Work {
             self.spoiled.clear();
             let mut answers = Vec::with_capacity(batch.len());
             for (order, job) in batch {
-                let is_frame = matches!(job, KernelJob::SendFrame { .. });
+                let taken_for_done =
+                    matches!(job, KernelJob::Answer { .. } | KernelJob::SendFrame { .. });
                 let answer = self.carry_out(job);
-                if !is_frame || answer != KernelAnswer::Done {
+                if !taken_for_done || answer != KernelAnswer::Done {
                     answers.push((order, answer));
                 }
             }

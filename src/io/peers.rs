@@ -2,17 +2,14 @@
 
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, SocketAddrV4, SocketAddrV6, UdpSocket};
-use std::os::fd::{AsFd, AsRawFd};
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::{fmt, io};
 
-use async_io::Async;
 use nix::errno::Errno;
 use nix::sys::socket::{
     self, AddressFamily, ControlMessageOwned, MsgFlags, SockFlag, SockType, SockaddrStorage,
 };
-use smol::future;
 
 use super::sockopt::set_option;
 use crate::model::Envelope;
@@ -22,16 +19,15 @@ use crate::wire::quorum::{self, BadDatagram, Keys, LONGEST};
 const TTL: i32 = 255;
 /// RFC 4594 §3.1: network control (CS6), as routers mark what keeps a network together.
 const TRAFFIC_CLASS: i32 = 0xc0;
-/// So many datagrams are taken at a time, and then others have their turn.
+/// So many that cannot be believed are taken at a time, and then others have their turn.
 const BURST: usize = 64;
 /// Whose bad datagrams are counted by source.
 const SOURCES: usize = 64;
 
 /// The socket, and what came through it that was not believed.
 pub struct Peers {
-    socket: Async<UdpSocket>,
+    socket: UdpSocket,
     keys: Keys,
-    taken: AtomicUsize,
     buffer: Mutex<Vec<u8>>,
     bad: Mutex<BTreeMap<IpAddr, BTreeMap<&'static str, u64>>>,
 }
@@ -43,9 +39,8 @@ impl Peers {
             io::Error::new(it.kind(), format!("opening a socket for members on {local}: {it}"))
         };
         Ok(Self {
-            socket: bound(local).and_then(Async::new).map_err(failed)?,
+            socket: bound(local).map_err(failed)?,
             keys,
-            taken: AtomicUsize::new(0),
             buffer: Mutex::new(vec![0; LONGEST + 1]),
             bad: Mutex::default(),
         })
@@ -53,7 +48,7 @@ impl Peers {
 
     /// Where it listens.
     pub fn local(&self) -> io::Result<SocketAddr> {
-        self.socket.get_ref().local_addr()
+        self.socket.local_addr()
     }
 
     /// Sends one datagram, or fails at once.
@@ -62,21 +57,20 @@ impl Peers {
         if bytes.len() > LONGEST {
             return Err(Errno::EMSGSIZE.into());
         }
-        self.socket.get_ref().send_to(&bytes, to).map(drop)
+        self.socket.send_to(&bytes, to).map(drop)
     }
 
-    /// The next datagram that can be believed: from where, with which time to live, and what
-    /// it says. Fails when the socket does.
-    pub async fn next(&self) -> io::Result<(SocketAddr, u8, Envelope)> {
-        loop {
-            if self.taken.fetch_add(1, Ordering::Relaxed) % BURST == BURST - 1 {
-                future::yield_now().await;
-            }
-            let taken = self.socket.read_with(|it| self.take(it)).await?;
-            if let Some(it) = taken {
-                return Ok(it);
+    /// A datagram that can be believed, if one is there: from where, with which time to live,
+    /// and what it says. Fails when the socket does.
+    pub fn take(&self) -> io::Result<Option<(SocketAddr, u8, Envelope)>> {
+        for _ in 0..BURST {
+            match self.take_one() {
+                Ok(None) => {}
+                Err(why) if why.kind() == io::ErrorKind::WouldBlock => return Ok(None),
+                taken => return taken,
             }
         }
+        Ok(None)
     }
 
     /// How many datagrams were not believed, by source and code. Those of sources beyond the
@@ -87,9 +81,11 @@ impl Peers {
         all.collect()
     }
 
-    fn take(&self, socket: &UdpSocket) -> io::Result<Option<(SocketAddr, u8, Envelope)>> {
+    fn take_one(&self) -> io::Result<Option<(SocketAddr, u8, Envelope)>> {
         let mut buffer = lock(&self.buffer);
-        let Some((from, ttl, length)) = receive(socket, &mut buffer)? else { return Ok(None) };
+        let Some((from, ttl, length)) = receive(&self.socket, &mut buffer)? else {
+            return Ok(None);
+        };
         match quorum::open(&self.keys, &buffer[..length]) {
             Ok(it) => Ok(Some((from, ttl, it))),
             Err(why) => {
@@ -106,6 +102,12 @@ impl Peers {
         let named = bad.keys().filter(|it| **it != others).count();
         let source = if named < SOURCES || bad.contains_key(&from) { from } else { others };
         *bad.entry(source).or_default().entry(why.code()).or_default() += 1;
+    }
+}
+
+impl AsFd for Peers {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.socket.as_fd()
     }
 }
 
@@ -197,10 +199,8 @@ fn lock<T>(it: &Mutex<T>) -> MutexGuard<'_, T> {
 
 #[cfg(test)]
 mod tests {
+    use nix::poll::{PollFd, PollFlags, poll};
     use std::net::Ipv6Addr;
-    use std::time::Duration;
-
-    use smol::future::FutureExt as _;
 
     use super::*;
     use crate::model::{Life, NodeName};
@@ -239,7 +239,7 @@ mod tests {
             let stranger = open(ip, Keys::insecure());
             stranger.send(at(&b), &hello(1)).unwrap();
             stranger.send(at(&b), &hello(2)).unwrap();
-            let noise = stranger.socket.get_ref();
+            let noise = &stranger.socket;
             let mut version = quorum::seal(&Keys::insecure(), &hello(1));
             version[2] = 99;
             noise.send_to(b"", at(&b)).unwrap();
@@ -273,8 +273,8 @@ mod tests {
         let [a, b] = [open(V4, Keys::insecure()), open(V4, Keys::insecure())];
         let gone = at(&open(V4, Keys::insecure()));
         // Connected, a socket is told of what becomes of its datagrams.
-        a.socket.get_ref().connect(gone).unwrap();
-        a.socket.get_ref().send(b"x").unwrap();
+        a.socket.connect(gone).unwrap();
+        a.socket.send(b"x").unwrap();
         assert_eq!(next(&a), None);
         b.send(gone, &hello(1)).unwrap();
         b.send(at(&b), &hello(2)).unwrap();
@@ -322,11 +322,14 @@ mod tests {
     }
 
     fn next(peers: &Peers) -> Option<(SocketAddr, u8, Envelope)> {
-        let patience = async {
-            async_io::Timer::after(Duration::from_millis(300)).await;
-            None
-        };
-        smol::block_on(async { Some(peers.next().await.unwrap()) }.or(patience))
+        let mut ready = [PollFd::new(peers.as_fd(), PollFlags::POLLIN)];
+        while poll(&mut ready, 300_u16).unwrap() > 0 {
+            let taken = peers.take().unwrap();
+            if taken.is_some() {
+                return taken;
+            }
+        }
+        None
     }
 
     fn socket_option(peers: &Peers, ip: IpAddr, which: usize) -> i32 {
@@ -335,7 +338,7 @@ mod tests {
             IpAddr::V6(_) => (libc::IPPROTO_IPV6, [libc::IPV6_TCLASS, libc::IPV6_MTU_DISCOVER]),
         };
         let (mut value, mut length) = (-1, 4);
-        let fd = peers.socket.get_ref().as_raw_fd();
+        let fd = peers.socket.as_raw_fd();
         let value_at = std::ptr::from_mut(&mut value).cast();
         // SAFETY: the pointers describe `value` and `length`, which outlive the call.
         unsafe { libc::getsockopt(fd, level, options[which], value_at, &mut length) };

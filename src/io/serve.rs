@@ -1,7 +1,9 @@
 //! Answers questions about this process: by HTTP for probes and Prometheus, by a Unix
-//! socket for `edgevip status`. What the answers are is the caller's business.
+//! socket for `edgevip status`, which also takes orders. What the answers are is the caller's
+//! business.
 
 mod http;
+mod orders;
 mod unix;
 
 use std::future::Future;
@@ -11,6 +13,7 @@ use std::time::Duration;
 
 use async_io::Timer;
 pub use http::{Door, serve_http};
+pub use orders::{Order, order_socket};
 use smol::future;
 pub use unix::{ask_socket, serve_unix, socket_paths};
 
@@ -34,6 +37,9 @@ pub type Answer = Rc<dyn Fn(Ask) -> (u16, String)>;
 
 /// Whole conversations, not single reads: who sends a byte a second is cut off, too.
 const TIME_LIMIT: Duration = Duration::from_secs(5);
+
+/// How long a client of the Unix socket may keep others waiting.
+const PATIENCE: Duration = Duration::from_millis(500);
 
 /// Time between attempts to open a listener.
 const RETRY: Duration = Duration::from_secs(10);

@@ -3,13 +3,17 @@
 use std::cell::Cell;
 use std::future::poll_fn;
 use std::io;
+use std::os::fd::{AsFd, BorrowedFd};
 use std::pin::pin;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll, Wake, Waker};
-use std::thread::{self, Thread};
 use std::time::Duration;
 
 use async_io::Async;
+use nix::errno::Errno;
+use nix::poll::{PollFd, PollFlags, ppoll};
+use nix::sys::eventfd::{EfdFlags, EventFd};
 use nix::sys::time::{TimeSpec, TimeValLike};
 use nix::sys::timerfd::{ClockId, Expiration, TimerFd, TimerFlags, TimerSetTimeFlags};
 
@@ -77,10 +81,11 @@ impl Reading {
 }
 
 /// When the loop is to go on at the latest, suspend or not. Its own thread waits for that
-/// moment, since every other that did would have to wake it; but such a wait stands still in
-/// suspend, so a timer of the boot clock stands behind it.
+/// moment, and for what members say, since every other that did would have to wake it; but
+/// such a wait stands still in suspend, so a timer of the boot clock stands behind it.
 #[derive(Debug)]
 pub struct Alarm {
+    bell: Arc<Bell>,
     at: Cell<Option<Instant>>,
     behind: Async<TimerFd>,
 }
@@ -93,21 +98,33 @@ impl Alarm {
     pub fn new() -> io::Result<Self> {
         let flags = TimerFlags::TFD_CLOEXEC | TimerFlags::TFD_NONBLOCK;
         let behind = Async::new(TimerFd::new(ClockId::CLOCK_BOOTTIME, flags)?)?;
-        Ok(Self { at: Cell::new(None), behind })
+        let flags = EfdFlags::EFD_CLOEXEC | EfdFlags::EFD_NONBLOCK;
+        let rope = EventFd::from_value_and_flags(0, flags)?;
+        let bell = Arc::new(Bell { rope, rung: AtomicBool::new(false) });
+        Ok(Self { bell, at: Cell::new(None), behind })
     }
 
-    /// Drives a future to its end on this thread.
-    pub fn drive<T>(&self, future: impl Future<Output = T>) -> T {
+    /// Drives a future to its end on this thread. `ear`: it is polled when that can be read.
+    pub fn drive<T>(
+        &self,
+        future: impl Future<Output = T>,
+        ear: Option<BorrowedFd<'_>>,
+    ) -> io::Result<T> {
         let mut future = pin!(future);
-        let waker = Waker::from(Arc::new(Sleeper(thread::current())));
+        let waker = Waker::from(self.bell.clone());
         loop {
+            self.bell.hush();
             self.at.set(None);
             if let Poll::Ready(value) = future.as_mut().poll(&mut Context::from_waker(&waker)) {
-                return value;
+                return Ok(value);
             }
-            match self.at.get() {
-                Some(at) => thread::park_timeout(at.saturating_since(clock::now())),
-                None => thread::park(),
+            let left = self.at.get().map(|it| it.saturating_since(clock::now()));
+            let left = left.map(TimeSpec::from_duration);
+            let fds = [Some(self.bell.rope.as_fd()), ear].into_iter().flatten();
+            let mut fds: Vec<_> = fds.map(|it| PollFd::new(it, PollFlags::POLLIN)).collect();
+            match ppoll(&mut fds, left, None) {
+                Ok(_) | Err(Errno::EINTR) => {}
+                Err(errno) => return Err(errno.into()),
             }
         }
     }
@@ -135,11 +152,29 @@ impl Alarm {
     }
 }
 
-struct Sleeper(Thread);
+/// Wakes the thread that drives.
+#[derive(Debug)]
+struct Bell {
+    rope: EventFd,
+    rung: AtomicBool,
+}
 
-impl Wake for Sleeper {
+impl Bell {
+    /// Before the future is polled: what rang until here is looked at by that.
+    fn hush(&self) {
+        if self.rung.load(Ordering::Acquire) {
+            let _ = self.rope.read();
+            self.rung.store(false, Ordering::Release);
+        }
+    }
+}
+
+impl Wake for Bell {
     fn wake(self: Arc<Self>) {
-        self.0.unpark();
+        if !self.rung.swap(true, Ordering::AcqRel) {
+            // It can only fail if it has been rung for ever.
+            let _ = self.rope.write(1);
+        }
     }
 }
 
@@ -187,22 +222,26 @@ mod tests {
     #[test]
     fn an_alarm_ends_when_it_should_and_can_be_set_again() {
         let alarm = Alarm::new().unwrap();
-        alarm.drive(async {
-            let start = clock::now();
-            alarm.until(Instant::from_nanos(0)).await.unwrap();
-            alarm.until(start).await.unwrap();
-            // Given up half way, then sooner, then later than that.
-            let far = alarm.until(start + Duration::from_secs(600));
-            let near = async_io::Timer::after(Duration::from_millis(20));
-            smol::future::or(async { far.await.unwrap() }, async { _ = near.await }).await;
-            for millis in [40, 30, 60, 61] {
-                let at = start + Duration::from_millis(millis);
-                alarm.until(at).await.unwrap();
-                assert!(clock::now() >= at);
-            }
-            let spent = clock::now().saturating_since(start);
-            assert!(spent < Duration::from_secs(5), "{spent:?}");
-        });
+        let drive = alarm.drive(
+            async {
+                let start = clock::now();
+                alarm.until(Instant::from_nanos(0)).await.unwrap();
+                alarm.until(start).await.unwrap();
+                // Given up half way, then sooner, then later than that.
+                let far = alarm.until(start + Duration::from_secs(600));
+                let near = async_io::Timer::after(Duration::from_millis(20));
+                smol::future::or(async { far.await.unwrap() }, async { _ = near.await }).await;
+                for millis in [40, 30, 60, 61] {
+                    let at = start + Duration::from_millis(millis);
+                    alarm.until(at).await.unwrap();
+                    assert!(clock::now() >= at);
+                }
+                let spent = clock::now().saturating_since(start);
+                assert!(spent < Duration::from_secs(5), "{spent:?}");
+            },
+            None,
+        );
+        drive.unwrap();
     }
 
     #[test]

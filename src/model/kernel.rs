@@ -11,6 +11,7 @@ use super::{Instant, LinkIndex, Mac, Vip};
 pub enum KernelJob {
     /// Let the kernel answer ARP and neighbour solicitation for the VIPs until then.
     /// Where there is no fence this does nothing: an address that is there answers.
+    /// Answered only if it was not done.
     Answer {
         /// Which.
         vips: Vec<Vip>,

@@ -214,6 +214,20 @@ pub enum RaftCall {
         /// What the voter has promised and to whom, if it was given.
         promises: Vec<Promised>,
     },
+    /// An operator of the sender's asks this of the leader.
+    Forward {
+        /// Which question of this life of the sender's.
+        number: u32,
+        /// What is asked.
+        call: ClusterCall,
+    },
+    /// The answer to [`RaftCall::Forward`].
+    Forwarded {
+        /// Which question.
+        number: u32,
+        /// What happened, or why nothing did.
+        outcome: Result<String, String>,
+    },
     /// Stand now: the leader hands over.
     StandNow,
 }

@@ -135,6 +135,12 @@ pub struct QuorumStatus {
     pub vips: Vec<PlaceStatus>,
     /// How many may be lost, in words.
     pub tolerance: String,
+    /// What the probes say against this member.
+    #[serde(default)]
+    pub ill_because: Vec<String>,
+    /// Who speaks with the right key and is no member, and from where.
+    #[serde(default)]
+    pub strangers: BTreeMap<String, String>,
     /// What this member has promised, to whom, and for how many milliseconds yet.
     pub promises: Vec<(Vip, NodeName, u64)>,
 }
@@ -179,6 +185,9 @@ pub struct PlaceStatus {
     pub until_ms: Option<u64>,
     /// Why it is there, in words.
     pub why: String,
+    /// The code of `why`, where this member knows.
+    #[serde(default)]
+    pub code: Option<String>,
 }
 
 /// How many voters a quorum may lose, in words.

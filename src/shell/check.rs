@@ -1,5 +1,7 @@
 //! `edgevip check`: what would go wrong, before it does.
 
+mod raft;
+
 use std::fmt::Write as _;
 use std::net::IpAddr;
 use std::time::Duration;
@@ -10,9 +12,13 @@ use crate::io::fence::Fence;
 use crate::io::http::{HostPort, Url, look_up};
 use crate::io::netlink::survey;
 use crate::io::{clock, host, kube};
-use crate::model::{ApiAccess, Hardware, Link, LinkName, NetworkChange};
+use crate::model::{ApiAccess, Fences, Hardware, Link, LinkName, NetworkChange};
 
 const API_PATIENCE: Duration = Duration::from_secs(5);
+/// Without the fence, a kernel may let go of an address this late (fencing, section 2).
+const LIFETIME_SLACK: Duration = Duration::from_millis(1_300);
+/// The part of a promise that a holder does not count on (fencing, section 5).
+const UNTRUSTED: f64 = 0.16;
 
 /// What was looked at, and what came of it.
 #[derive(Default)]
@@ -33,7 +39,10 @@ pub fn check(resolved: Result<&Resolved, String>) -> Result<String, String> {
             found.good.push("settings: understood".to_owned());
             found.look_at_network(&resolved.config);
             found.look_at_fence(&resolved.config);
-            found.look_at_api(&resolved.config);
+            match &resolved.config.raft {
+                Some(raft) => found.look_at_quorum(raft),
+                None => found.look_at_api(&resolved.config),
+            }
         }
     }
     found.look_at_host();
@@ -42,6 +51,9 @@ pub fn check(resolved: Result<&Resolved, String>) -> Result<String, String> {
 
 /// How the API server would be reached, for `edgevip explain`.
 pub fn explain_access(config: &Config) -> String {
+    if config.raft.is_some() {
+        return "API server: none is needed where raft elects\n".to_owned();
+    }
     match kubeconfig::access(&config.kube, &config.vips, &sources::read) {
         Ok(access) => explain::access(&access),
         Err(why) => format!("API server: not yet: {why}\n"),
@@ -148,7 +160,7 @@ impl Findings {
                 Err(why) => self.warnings.push(format!("no nftables fence for {family}: {why}")),
             }
         }
-        if let Err(why) = super::refuse_without_fence(config, &fences) {
+        if let Err(why) = refuse_without_fence(config, &fences) {
             self.faults.push(why);
         }
     }
@@ -241,6 +253,51 @@ impl Findings {
         }
         Err(format!("{} found\n{}", count(self.faults.len()), text.trim_end()))
     }
+}
+
+/// Some promises cannot be kept without the nftables fence.
+pub(super) fn refuse_without_fence(config: &Config, fences: &Fences) -> Result<(), String> {
+    let missing = config.vips.iter().find_map(|vip| match vip {
+        VipSetting::Address(ip) if ip.is_ipv4() => fences.v4.as_ref().err(),
+        VipSetting::Address(_) => fences.v6.as_ref().err(),
+        VipSetting::Name(_) => fences.v4.as_ref().err().or(fences.v6.as_ref().err()),
+    });
+    let Some(why) = missing else {
+        return Ok(());
+    };
+    if config.fence == FenceSetting::Required {
+        return Err(format!("edgevip_fence=required, but there is no fence: {why}"));
+    }
+    if config.preserve {
+        return Err(format!(
+            "vip_preserve_on_leadership_loss=true needs the nftables fence, or two nodes would \
+             answer; there is none: {why}"
+        ));
+    }
+    if let Some(raft) = &config.raft {
+        let least = LIFETIME_SLACK.div_f64(UNTRUSTED);
+        if raft.promise < least {
+            return Err(format!(
+                "vip_raft_promise must be at least {} where there is no nftables fence ({why}), \
+                 since the kernel lets go of addresses up to 1.3 s late; it is {}",
+                least.as_millis(),
+                raft.promise.as_millis()
+            ));
+        }
+    }
+    let slack = config.lease.duration.saturating_sub(config.lease.renew_deadline);
+    if config.raft.is_none() && slack < LIFETIME_SLACK {
+        return Err(format!(
+            "vip_leaseduration must be at least 1300ms longer than vip_renewdeadline where there \
+             is no nftables fence ({why}), since the kernel lets go of addresses that late; it is \
+             {slack:?} longer"
+        ));
+    }
+    log::warn!(
+        "no nftables fence ({why}): a planned move has a gap, and the address of a dead daemon \
+         may linger for 1.25 s"
+    );
+    Ok(())
 }
 
 /// None of a name that is not found: whoever connects to it will say so.

@@ -5,16 +5,19 @@
 
 mod api;
 mod check;
+mod members;
+mod orders;
 mod replay;
+mod start;
 mod telling;
 
 use std::cell::RefCell;
 use std::io;
+use std::os::fd::AsFd;
 use std::rc::Rc;
-use std::sync::Arc;
+use std::task::Poll;
 use std::time::Duration;
 
-use serde_json::json;
 use smol::LocalExecutor;
 use smol::channel::{Receiver, Sender};
 use smol::future::FutureExt as _;
@@ -22,45 +25,56 @@ use smol::future::FutureExt as _;
 pub use check::{check, explain_access};
 pub use replay::replay;
 
-use crate::config::{Config, DnsMode, FenceSetting, VipSetting};
-use crate::engine::{
-    self, Action, AnnouncerConfig, Election, Family, Input, LeaseConfig, LinkChoice, Node, Rng,
-    WantedVip,
-};
-use crate::io::kernel::{FromKernel, KernelOptions, KernelThread, Monitors};
+use crate::config::Config;
+use crate::engine::{Action, Input, Node, Rng};
+use crate::io::kernel::{KernelThread, Monitors};
 use crate::io::notify::Notifier;
 use crate::io::process::{Signal, Signals, entropy, host_id};
 use crate::io::recorder::Recorder;
-use crate::io::serve::{self, Door};
+use crate::io::serve::{self, Door, Order};
 use crate::io::sleep::{Alarm, SleepGauge};
 use crate::io::supervisor::Supervisor;
-use crate::io::{clock, lock, logger};
-use crate::model::{Author, Fences, Instant, KernelJob, OrderId, Vip};
+use crate::io::{clock, logger};
+use crate::model::{Author, Instant, KernelJob, OrderId};
 use api::Api;
+use members::Members;
+use orders::Operators;
 
 /// What the watch may say before it waits for the loop.
 const INBOX: usize = 256;
+/// Orders of operators that wait to be looked at.
+const ORDERS: usize = 4;
+/// Members of quorums on one host are told apart by their names.
+const RAFT_LOCKS: &str = "raft";
 /// How often to look whether the process that has the lock is gone.
 const LOCK_EVERY: Duration = Duration::from_secs(1);
 /// How long the user's command and the recording may take at the end.
 const LAST_WORDS: Duration = Duration::from_millis(500);
-/// Without the fence, a kernel may let go of an address this late (fencing, section 2).
-const LIFETIME_SLACK: Duration = Duration::from_millis(1_300);
 
 /// Runs a node until it is told to stop. `reload` reads the configuration again.
 pub fn run(config: Config, reload: impl Fn() -> Result<Config, String>) -> Result<(), String> {
     let (watched, from_watch) = smol::channel::bounded(INBOX);
     let (answers, from_asked) = smol::channel::unbounded();
-    let (kernel, fences, monitors) = start_kernel(&config, answers.clone())?;
-    refuse_without_fence(&config, &fences)?;
+    let (kernel, fences, monitors) = start::start_kernel(&config, answers.clone())?;
+    check::refuse_without_fence(&config, &fences)?;
     let seed = entropy();
     let author = Author { host: host_id(), life: entropy() };
-    let engine_config = engine_config(&config, author, fences);
-    let recorder = start_recorder(&config, &engine_config, seed)?;
+    let (others, quorum) = match &config.raft {
+        None => (Others::Lease(Api::start(config.clone(), answers.clone(), watched)), None),
+        Some(raft) => {
+            let named = config.instance.as_deref();
+            let (members, quorum) = Members::start(raft, named, &answers)?;
+            (Others::Quorum(members), Some(quorum))
+        }
+    };
+    let engine_config = start::engine_config(&config, author, fences, quorum);
+    let recorder = start::start_recorder(&config, &engine_config, seed)?;
     let node = Node::new(engine_config, Rng::from_seed(seed), clock::now());
+    let (orders, from_operators) = smol::channel::bounded(ORDERS);
     let shell = Shell {
         node: Rc::new(RefCell::new(node)),
-        api: Api::start(config.clone(), answers.clone(), watched),
+        others,
+        operators: Operators::default(),
         kernel,
         notifier: config.notify.clone().map(Notifier::new),
         recorder,
@@ -69,18 +83,25 @@ pub fn run(config: Config, reload: impl Fn() -> Result<Config, String>) -> Resul
         last_line: String::new(),
     };
     let executor = LocalExecutor::new();
-    let inbox = Inbox { from_watch, from_asked };
+    let inbox = Inbox { from_watch, from_asked, from_operators };
     let alarm = Alarm::new().map_err(|it| format!("no timer of the boot clock: {it}"))?;
     // The reactor's own thread polls. Were it to share that with this one, each would wake
     // ten times to see whether the other does.
-    let life = shell.live(&executor, &alarm, inbox, answers, monitors, reload);
-    alarm.drive(executor.run(life)).map_err(|it| format!("cannot go on: {it}"))
+    let peers = match &shell.others {
+        Others::Lease(_) => None,
+        Others::Quorum(members) => Some(members.peers()),
+    };
+    let edges = Edges { answers, orders, monitors };
+    let life = shell.live(&executor, &alarm, inbox, edges, reload);
+    let ear = peers.as_ref().map(|it| it.as_fd());
+    alarm.drive(executor.run(life), ear).flatten().map_err(|it| format!("cannot go on: {it}"))
 }
 
 struct Shell {
     node: Rc<RefCell<Node>>,
     config: Config,
-    api: Api,
+    others: Others,
+    operators: Operators,
     kernel: KernelThread,
     notifier: Option<Notifier>,
     recorder: Option<Recorder>,
@@ -88,15 +109,30 @@ struct Shell {
     last_line: String,
 }
 
+/// Those that this node elects with.
+enum Others {
+    Lease(Api),
+    Quorum(Members),
+}
+
+/// Where tasks of the executor put their mail.
+struct Edges {
+    answers: Sender<Input>,
+    orders: Sender<Order>,
+    monitors: Monitors,
+}
+
 /// The mail. A server may say on a watch what it likes, so that waits for room. The rest is
 /// answers, as many as there were questions at most, and what one read of a socket gave.
 struct Inbox {
     from_watch: Receiver<Input>,
     from_asked: Receiver<Input>,
+    from_operators: Receiver<Order>,
 }
 
 enum Wake {
     Input(Input),
+    Order(Order),
     Signal(Signal),
 }
 
@@ -106,15 +142,17 @@ impl Shell {
         executor: &LocalExecutor<'_>,
         alarm: &Alarm,
         inbox: Inbox,
-        answers: Sender<Input>,
-        monitors: Monitors,
+        edges: Edges,
         reload: impl Fn() -> Result<Config, String>,
     ) -> io::Result<()> {
-        let lease = self.config.lease.clone();
-        spawn(executor, monitors.run());
-        spawn(executor, hold_lock(lease.namespace, lease.name, answers));
+        let (namespace, name) = match &self.config.raft {
+            None => (self.config.lease.namespace.clone(), self.config.lease.name.clone()),
+            Some(raft) => (RAFT_LOCKS.to_owned(), raft.me.0.clone()),
+        };
+        spawn(executor, edges.monitors.run());
+        spawn(executor, start::hold_lock(namespace, name, edges.answers));
         spawn(executor, logger::tell_repeats());
-        self.serve(executor);
+        self.serve(executor, edges.orders);
         let signals = Signals::listen()?;
         let mut gauge = SleepGauge::new();
         let mut stop_asked = false;
@@ -126,6 +164,10 @@ impl Shell {
             }
             let ended = match wake {
                 Wake::Input(input) => self.turn(input),
+                Wake::Order(order) => {
+                    let input = self.operators.take(order);
+                    self.turn(input)
+                }
                 Wake::Signal(Signal::Stop) if stop_asked => break,
                 Wake::Signal(Signal::Stop) => {
                     stop_asked = true;
@@ -174,7 +216,21 @@ impl Shell {
             let from = from.clone();
             async move { Ok(Wake::Input(from.recv().await.unwrap_or(Input::Stop))) }
         };
-        let wake = signal.or(mail(&inbox.from_watch)).or(mail(&inbox.from_asked)).or(tick).await;
+        let orders = inbox.from_operators.clone();
+        let order = async move {
+            match orders.recv().await {
+                Ok(order) => Ok(Wake::Order(order)),
+                Err(_) => std::future::pending().await,
+            }
+        };
+        // The loop's own thread waits for what members say, and polls this when they do.
+        let heard = std::future::poll_fn(|_| match self.others.hear() {
+            Ok(Some(input)) => Poll::Ready(Ok(Wake::Input(input))),
+            Ok(None) => Poll::Pending,
+            Err(why) => Poll::Ready(Err(why)),
+        });
+        let asked = mail(&inbox.from_asked).or(order);
+        let wake = signal.or(mail(&inbox.from_watch)).or(asked).or(heard).or(tick).await;
         if let Some(it) = &self.supervisor {
             it.alive();
         }
@@ -187,7 +243,9 @@ impl Shell {
         if let Some(recorder) = &self.recorder {
             recorder.write(now, &input);
         }
-        self.api.note(&input);
+        if let Others::Lease(api) = &mut self.others {
+            api.note(&input);
+        }
         let mut orders: Vec<(OrderId, KernelJob)> = Vec::new();
         let mut rest = Vec::new();
         for action in self.node.borrow_mut().handle(now, input) {
@@ -200,42 +258,51 @@ impl Shell {
             self.kernel.order(orders);
         }
         let mut ended = false;
+        let mut changed = self.last_line.is_empty();
         for action in rest {
+            changed |= matches!(action, Action::Tell(_));
             ended |= self.perform(action);
         }
-        self.tell_supervisor(now);
+        if changed {
+            self.tell_supervisor(now);
+        }
         ended
     }
 
     /// Everything that edgevip does to the world, but for what the kernel is asked.
     fn perform(&mut self, action: Action) -> bool {
         match action {
-            Action::Answer { .. }
-            | Action::Farewell(_)
-            | Action::Probe(_)
-            | Action::Send { .. }
-            | Action::Store { .. } => {}
+            Action::Answer { request, outcome } => self.operators.answer(request, outcome),
             Action::Exit => return true,
             Action::Kernel { order, job } => self.kernel.order(vec![(order, job)]),
-            Action::Lease { request, call, give_up_at } => {
-                self.api.lease(request, call, give_up_at);
-            }
-            Action::Side { request, call } => self.api.side(request, call),
+            Action::Farewell(_)
+            | Action::Lease { .. }
+            | Action::Probe(_)
+            | Action::Send { .. }
+            | Action::Side { .. }
+            | Action::Store { .. }
+            | Action::Watch { .. } => self.others.perform(action),
             Action::Tell(notice) => {
                 telling::log(&notice);
                 if let Some(notifier) = &mut self.notifier {
                     telling::notify(&notice, notifier);
                 }
             }
-            Action::Watch { from } => self.api.watch(from),
         }
         false
     }
 
-    fn serve(&self, executor: &LocalExecutor<'_>) {
+    fn serve(&self, executor: &LocalExecutor<'_>, orders: Sender<Order>) {
         let node = Rc::clone(&self.node);
+        let peers = match &self.others {
+            Others::Lease(_) => None,
+            Others::Quorum(members) => Some(members.peers()),
+        };
         let answer: serve::Answer = Rc::new(move |ask| {
-            let status = node.borrow().status(clock::now());
+            let mut status = node.borrow().status(clock::now());
+            if let (Some(quorum), Some(peers)) = (&mut status.quorum, &peers) {
+                members::add_bad(quorum, &peers.bad());
+            }
             telling::answer(ask, &status)
         });
         let health = self.config.health_port.map(|it| (Door::Health, format!(":{it}")));
@@ -245,7 +312,7 @@ impl Shell {
             spawn(executor, async move { serve::serve_http(door, &address, answer).await });
         }
         let paths = serve::socket_paths(instance(&self.config));
-        spawn(executor, async move { serve::serve_unix(&paths, answer).await });
+        spawn(executor, async move { serve::serve_unix(&paths, answer, orders).await });
     }
 
     /// A configuration that is bad keeps the one that is good.
@@ -287,7 +354,7 @@ impl Shell {
             self.notifier = applied.notify.clone().map(Notifier::new);
         }
         self.config = applied;
-        let vips = wanted(&self.config);
+        let vips = start::wanted(&self.config);
         self.turn(Input::Reload { vips, refresh: self.config.refresh })
     }
 
@@ -316,136 +383,41 @@ impl Shell {
     }
 }
 
+impl Others {
+    /// What a member says, if one does.
+    fn hear(&self) -> io::Result<Option<Input>> {
+        match self {
+            Self::Lease(_) => Ok(None),
+            Self::Quorum(members) => members.hear(),
+        }
+    }
+
+    /// What is for those that this node elects with.
+    fn perform(&mut self, action: Action) {
+        match (self, action) {
+            (Self::Lease(api), Action::Lease { request, call, give_up_at }) => {
+                api.lease(request, call, give_up_at);
+            }
+            (Self::Lease(api), Action::Side { request, call }) => api.side(request, call),
+            (Self::Lease(api), Action::Watch { from }) => api.watch(from),
+            (Self::Quorum(members), Action::Farewell(it)) => members.leave(&it),
+            (Self::Quorum(members), Action::Probe(probe)) => members.probe(probe),
+            (Self::Quorum(members), Action::Send { to, envelope }) => members.send(to, &envelope),
+            (Self::Quorum(members), Action::Store { number, record }) => {
+                members.store(number, *record);
+            }
+            // The engine elects with one of them only.
+            (Self::Lease(_) | Self::Quorum(_), _) => {}
+        }
+    }
+}
+
 /// The name that `edgevip status` finds this process by.
 pub fn instance(config: &Config) -> &str {
     config.instance.as_deref().unwrap_or("edgevip")
 }
 
-fn start_kernel(
-    config: &Config,
-    answers: Sender<Input>,
-) -> Result<(KernelThread, Fences, Monitors), String> {
-    let options = KernelOptions {
-        instance: config.instance.clone(),
-        fence: config.fence != FenceSetting::Off,
-        lo_global_scope: config.lo_global_scope,
-    };
-    let deliver = move |news: FromKernel| {
-        let input = match news {
-            FromKernel::Answers(answers) => Input::Kernel(answers),
-            FromKernel::Heard(heard) => Input::Heard(heard),
-            FromKernel::Network(change) => Input::Network(change),
-            FromKernel::RulesetChanged => Input::RulesetChanged,
-        };
-        let _ = answers.try_send(input);
-    };
-    KernelThread::start(options, Arc::new(deliver))
-        .map_err(|it| format!("cannot reach the kernel: {it}"))
-}
-
-/// Some promises cannot be kept without the nftables fence.
-fn refuse_without_fence(config: &Config, fences: &Fences) -> Result<(), String> {
-    let missing = config.vips.iter().find_map(|vip| match vip {
-        VipSetting::Address(ip) if ip.is_ipv4() => fences.v4.as_ref().err(),
-        VipSetting::Address(_) => fences.v6.as_ref().err(),
-        VipSetting::Name(_) => fences.v4.as_ref().err().or(fences.v6.as_ref().err()),
-    });
-    let Some(why) = missing else {
-        return Ok(());
-    };
-    if config.fence == FenceSetting::Required {
-        return Err(format!("edgevip_fence=required, but there is no fence: {why}"));
-    }
-    if config.preserve {
-        return Err(format!(
-            "vip_preserve_on_leadership_loss=true needs the nftables fence, or two nodes would \
-             answer; there is none: {why}"
-        ));
-    }
-    let slack = config.lease.duration.saturating_sub(config.lease.renew_deadline);
-    if slack < LIFETIME_SLACK {
-        return Err(format!(
-            "vip_leaseduration must be at least 1300ms longer than vip_renewdeadline where there \
-             is no nftables fence ({why}), since the kernel lets go of addresses that late; it is \
-             {slack:?} longer"
-        ));
-    }
-    log::warn!(
-        "no nftables fence ({why}): a planned move has a gap, and the address of a dead daemon \
-         may linger for 1.25 s"
-    );
-    Ok(())
-}
-
-fn engine_config(config: &Config, author: Author, fences: Fences) -> engine::Config {
-    engine::Config {
-        me: config.node.clone(),
-        author,
-        election: Election::Lease(LeaseConfig {
-            name: format!("{}/{}", config.lease.namespace, config.lease.name),
-            duration: config.lease.duration,
-            renew_deadline: config.lease.renew_deadline,
-            retry_period: config.lease.retry_period,
-        }),
-        vips: wanted(config),
-        family: match config.dns_mode {
-            DnsMode::Dual => Family::Dual,
-            DnsMode::First => Family::First,
-            DnsMode::Ipv4 => Family::Ipv4,
-            DnsMode::Ipv6 => Family::Ipv6,
-        },
-        lengths: (config.length_v4, config.length_v6),
-        link: config.link.clone().map_or(LinkChoice::Auto, LinkChoice::Named),
-        announcer: AnnouncerConfig { refresh: config.refresh, fences },
-        skip_dad: config.skip_dad,
-        preserve: config.preserve,
-        label_node: config.label_node,
-    }
-}
-
-fn wanted(config: &Config) -> Vec<WantedVip> {
-    let wanted = |it: &VipSetting| match it {
-        VipSetting::Address(ip) => WantedVip::Address(Vip(*ip)),
-        VipSetting::Name(name) => WantedVip::Name(name.clone()),
-    };
-    config.vips.iter().map(wanted).collect()
-}
-
-fn start_recorder(
-    config: &Config,
-    engine_config: &engine::Config,
-    seed: u64,
-) -> Result<Option<Recorder>, String> {
-    let Some(path) = &config.record else {
-        return Ok(None);
-    };
-    let header = json!({ "edgevip": crate::VERSION, "seed": seed, "config": engine_config });
-    let recorder = Recorder::create(path, &header);
-    recorder.map(Some).map_err(|it| format!("cannot record to {}: {it}", path.display()))
-}
-
 /// One kind of task, so that the executor's code is there once.
 fn spawn<'a>(executor: &LocalExecutor<'a>, task: impl Future<Output = ()> + 'a) {
     executor.spawn(task.boxed_local()).detach();
-}
-
-/// Holds the lock that makes this process the one of its host, or waits for it.
-async fn hold_lock(namespace: String, name: String, inbox: Sender<Input>) {
-    let mut told = false;
-    loop {
-        match lock::try_lock(&namespace, &name) {
-            Ok(Some(lock)) => {
-                let _ = inbox.send(Input::Lock { held: true }).await;
-                let _held_for_life = lock;
-                return std::future::pending().await;
-            }
-            Ok(None) if !told => {
-                told = true;
-                let _ = inbox.send(Input::Lock { held: false }).await;
-            }
-            Ok(None) => {}
-            Err(why) => log::error!("cannot take the lock of this host: {why}"),
-        }
-        smol::Timer::after(LOCK_EVERY).await;
-    }
 }

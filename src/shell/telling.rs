@@ -5,7 +5,7 @@ use crate::engine::Notice;
 use crate::io::host;
 use crate::io::notify::{Notification, Notifier};
 use crate::io::serve::Ask;
-use crate::model::{Refusal, Role, Status, Vip, VipState};
+use crate::model::{PlaceStatus, QuorumStatus, Refusal, Role, Status, Vip, VipState};
 use crate::wire;
 
 /// One line for a change that a user would notice.
@@ -115,13 +115,31 @@ fn unready(status: &Status) -> Option<String> {
     if status.role == Role::Standby || status.role == Role::Stopping {
         return Some(status.vips.iter().find_map(|it| it.why.clone()).unwrap_or_default());
     }
-    let leads = status.role == Role::Leader;
-    let behind = status.vips.iter().find(|it| leads != (it.state == VipState::Answering));
+    if let Some(QuorumStatus { me, term, leader: None, .. }) = &status.quorum {
+        return Some(format!("{me} knows of no leader in term {term}"));
+    }
+    let behind =
+        status.vips.iter().find(|it| is_here(it.vip, status) != (it.state == VipState::Answering));
     behind.map(|it| it.why.clone().unwrap_or_else(|| format!("{} is {:?}", it.vip, it.state)))
+}
+
+/// Whether this node is to carry the VIP.
+fn is_here(vip: Vip, status: &Status) -> bool {
+    match &status.quorum {
+        None => status.role == Role::Leader,
+        Some(it) => {
+            let mine =
+                |place: &PlaceStatus| place.vip == vip && place.holder.as_ref() == Some(&it.me);
+            it.vips.iter().any(mine)
+        }
+    }
 }
 
 /// For `systemctl status`.
 pub(super) fn one_line(status: &Status) -> String {
+    if let Some(quorum) = &status.quorum {
+        return one_line_of_quorum(status, quorum);
+    }
     let vips: Vec<_> = status.vips.iter().map(|it| it.vip.to_string()).collect();
     let vips = vips.join(", ");
     match (status.role, &status.holder) {
@@ -133,29 +151,89 @@ pub(super) fn one_line(status: &Status) -> String {
     }
 }
 
+fn one_line_of_quorum(status: &Status, quorum: &QuorumStatus) -> String {
+    let leader = match &quorum.leader {
+        _ if status.role == Role::Stopping => "stopping".to_owned(),
+        Some(it) if *it == quorum.me => "leads the quorum".to_owned(),
+        Some(it) => format!("follows {it}"),
+        None => "knows of no leader".to_owned(),
+    };
+    let answering = status.vips.iter().filter(|it| it.state == VipState::Answering);
+    let carried: Vec<_> = answering.map(|it| it.vip.to_string()).collect();
+    match carried[..] {
+        [] => format!("{leader}; carries nothing"),
+        _ => format!("{leader}; carries {}", carried.join(", ")),
+    }
+}
+
 /// Headings that scripts made for the peer look for.
 pub(super) fn dump(config: &Config, status: &Status) -> String {
     let vips: Vec<_> = status.vips.iter().map(|it| it.vip.to_string()).collect();
     let link = config.link.as_ref().map_or("auto", |it| it.0.as_str());
-    let lease = &config.lease;
     format!(
         "===== KUBE-VIP CONFIGURATION DUMP =====\nNode Name: {}\nPID: {}\n\n\
          === BASIC CONFIGURATION ===\nVIP: {}\nPort: {}\nNamespace: {}\nInstance Name: {}\n\
          Interface: {link}\n\n=== ARP/NDP CONFIGURATION ===\nARP Broadcast Rate: {} ms\n\n\
-         === LEADER ELECTION CONFIGURATION ===\nLease Name: {}\nLease Duration: {} seconds\n\
-         Renew Deadline: {} seconds\nRetry Period: {} seconds\n\n=== RUNTIME STATISTICS ===\n{}\n\
+         === LEADER ELECTION CONFIGURATION ===\n{}\n\n=== RUNTIME STATISTICS ===\n{}\n\
          ===== END OF CONFIGURATION DUMP =====",
         config.node,
         std::process::id(),
         vips.join(","),
         config.port,
-        lease.namespace,
+        config.lease.namespace,
         config.instance.as_deref().unwrap_or(""),
         config.refresh.as_millis(),
-        lease.name,
-        lease.duration.as_secs_f64(),
-        lease.renew_deadline.as_secs_f64(),
-        lease.retry_period.as_secs_f64(),
+        election(config),
         wire::status::text(status),
     )
+}
+
+fn election(config: &Config) -> String {
+    let Some(raft) = &config.raft else {
+        let lease = &config.lease;
+        return format!(
+            "Lease Name: {}\nLease Duration: {} seconds\nRenew Deadline: {} seconds\n\
+             Retry Period: {} seconds",
+            lease.name,
+            lease.duration.as_secs_f64(),
+            lease.renew_deadline.as_secs_f64(),
+            lease.retry_period.as_secs_f64(),
+        );
+    };
+    let members = raft.members.iter().map(|(name, it)| format!("{name} at {}", it.address));
+    format!(
+        "Members: {}\nHeartbeat: {} seconds\nPromise: {} seconds",
+        members.collect::<Vec<_>>().join(", "),
+        raft.heartbeat.as_secs_f64(),
+        raft.promise.as_secs_f64(),
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::NodeName;
+    use crate::wire::status::tests::{example, example_of_quorum};
+
+    #[test]
+    fn where_a_quorum_elects_ready_is_to_carry_what_is_ones_own() {
+        let mut status = example_of_quorum();
+        assert_eq!(unready(&status), None);
+        assert_eq!(one_line(&status), "follows node-2; carries 10.0.0.42");
+        let quorum = |status: &mut Status, change: fn(&mut QuorumStatus)| {
+            change(status.quorum.as_mut().unwrap());
+        };
+        quorum(&mut status, |it| it.vips[1].holder = Some(it.me.clone()));
+        assert_eq!(unready(&status), Some("eth1 has no carrier".into()));
+        quorum(&mut status, |it| it.leader = None);
+        assert_eq!(unready(&status), Some("node-1 knows of no leader in term 7".into()));
+        status.vips.clear();
+        assert_eq!(one_line(&status), "knows of no leader; carries nothing");
+        quorum(&mut status, |it| it.leader = Some(NodeName("node-1".into())));
+        assert_eq!(
+            (unready(&status), one_line(&status).as_str()),
+            (None, "leads the quorum; carries nothing")
+        );
+        assert!(one_line(&example()).starts_with("leader: "));
+    }
 }

@@ -2,7 +2,7 @@
 
 use std::fmt::{Display, Write};
 
-use crate::model::{Role, Status, VipState};
+use crate::model::{MemberStatus, QuorumStatus, Role, Status, VipState};
 
 /// What the text says besides the status: facts about this process.
 #[derive(Clone, Copy, Debug, Default)]
@@ -26,6 +26,9 @@ pub fn text(status: &Status, process: &Process<'_>) -> String {
     peer_metrics(&mut page, status, process);
     vip_metrics(&mut page, status);
     own_metrics(&mut page, status);
+    if let Some(quorum) = &status.quorum {
+        quorum_metrics(&mut page, quorum);
+    }
     process_metrics(&mut page, process);
     page.text
 }
@@ -68,8 +71,10 @@ fn own_metrics(page: &mut Page, status: &Status) {
     page.family("edgevip_fence_holds", Kind::Gauge, "1 where the kernel's fence guards VIPs.");
     page.sample(&[("family", "ipv4")], u8::from(status.fences.v4.is_ok()));
     page.sample(&[("family", "ipv6")], u8::from(status.fences.v6.is_ok()));
-    let api_up = status.api.fault.is_none() && status.api.answered_ms_ago.is_some();
-    page.single("edgevip_api_up", Kind::Gauge, "1 if the API server answers.", u8::from(api_up));
+    if status.quorum.is_none() {
+        let up = status.api.fault.is_none() && status.api.answered_ms_ago.is_some();
+        page.single("edgevip_api_up", Kind::Gauge, "1 if the API server answers.", u8::from(up));
+    }
     let left = status.until_ms.unwrap_or(0) as f64 / 1e3;
     let help = "Time left of our leadership unless renewed.";
     page.single("edgevip_leader_until_seconds", Kind::Gauge, help, left);
@@ -93,6 +98,43 @@ fn own_metrics(page: &mut Page, status: &Status) {
     ];
     for (name, help, value) in counters {
         page.single(name, Kind::Counter, help, value);
+    }
+}
+
+fn quorum_metrics(page: &mut Page, quorum: &QuorumStatus) {
+    let leads = u8::from(quorum.leader.as_ref() == Some(&quorum.me));
+    let voting = u8::from(quorum.silent_because.is_none());
+    page.single("edgevip_quorum_term", Kind::Gauge, "The term as known here.", quorum.term);
+    page.single("edgevip_quorum_is_leader", Kind::Gauge, "1 while this node leads.", leads);
+    let known = u8::from(quorum.leader.is_some());
+    page.single("edgevip_quorum_has_leader", Kind::Gauge, "1 while some member leads.", known);
+    let help = "1 unless this member waits before it votes and promises.";
+    page.single("edgevip_quorum_is_voting", Kind::Gauge, help, voting);
+    let each = |page: &mut Page, value: fn(&MemberStatus) -> Option<f64>| {
+        for it in &quorum.members {
+            if let Some(value) = value(it) {
+                page.sample(&[("member", &it.name.0)], value);
+            }
+        }
+    };
+    let help = "Since a member was last heard.";
+    page.family("edgevip_quorum_member_heard_seconds", Kind::Gauge, help);
+    each(page, |it| it.heard_ms_ago.map(|it| it as f64 / 1e3));
+    let help = "The last round trip to a member.";
+    page.family("edgevip_quorum_round_trip_seconds", Kind::Gauge, help);
+    each(page, |it| it.round_trip_us.map(|it| it as f64 / 1e6));
+    page.family("edgevip_quorum_vips_held", Kind::Gauge, "VIPs that a member is to carry.");
+    each(page, |it| Some(it.holds.into()));
+    page.family("edgevip_quorum_member_is_fit", Kind::Gauge, "0 for what should carry nothing.");
+    each(page, |it| {
+        Some(f64::from(u8::from(it.ailments.is_empty() && !it.leaving && !it.drained)))
+    });
+    let help = "Datagrams from a member's address that were no good.";
+    page.family("edgevip_quorum_bad_datagrams_total", Kind::Counter, help);
+    for it in &quorum.members {
+        for (code, count) in &it.bad {
+            page.sample(&[("member", &it.name.0), ("code", code)], count);
+        }
     }
 }
 
@@ -151,7 +193,7 @@ fn escaped(value: &str) -> String {
 mod tests {
     use super::*;
     use crate::model::NodeName;
-    use crate::wire::status::tests::example;
+    use crate::wire::status::tests::{example, example_of_quorum};
 
     #[test]
     fn the_page_has_the_names_that_dashboards_ask_for() {
@@ -189,7 +231,12 @@ mod tests {
 
     #[test]
     fn each_family_has_help_and_type_once_and_before_its_samples() {
-        let page = text(&example(), &Process::default());
+        for status in [example(), example_of_quorum()] {
+            each_family_is_whole(&text(&status, &Process::default()));
+        }
+    }
+
+    fn each_family_is_whole(page: &str) {
         let mut lines = page.lines().peekable();
         let mut seen = Vec::new();
         while let Some(help) = lines.next() {
@@ -206,6 +253,26 @@ mod tests {
             }
         }
         assert!(seen.len() > 10, "{seen:?}");
+    }
+
+    #[test]
+    fn a_quorum_has_metrics_of_its_own() {
+        let page = text(&example_of_quorum(), &Process::default());
+        let expected = [
+            "edgevip_quorum_term 7",
+            "edgevip_quorum_is_leader 0",
+            "edgevip_quorum_has_leader 1",
+            "edgevip_quorum_is_voting 1",
+            r#"edgevip_quorum_member_heard_seconds{member="node-2"} 0.012"#,
+            r#"edgevip_quorum_round_trip_seconds{member="node-2"} 0.000412"#,
+            r#"edgevip_quorum_vips_held{member="w"} 0"#,
+            r#"edgevip_quorum_member_is_fit{member="node-1"} 0"#,
+            r#"edgevip_quorum_bad_datagrams_total{member="w",code="key"} 3"#,
+        ];
+        for line in expected {
+            assert!(page.lines().any(|it| it == line), "{line} is not in\n{page}");
+        }
+        assert!(!page.contains("edgevip_api_up") && !page.contains("heard_seconds{member=\"w\""));
     }
 
     #[test]

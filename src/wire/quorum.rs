@@ -15,6 +15,7 @@
 
 mod holds;
 mod keys;
+mod orders;
 mod raft;
 mod reader;
 mod said;

@@ -1,7 +1,11 @@
 //! What an operator can ask a running process: for people and for machines.
 
+mod quorum;
+
 use std::fmt::Write;
 use std::time::Duration;
+
+pub use quorum::{members, members_json};
 
 use crate::model::{LinkStatus, Role, Status, VipState, VipStatus};
 
@@ -9,16 +13,26 @@ use crate::model::{LinkStatus, Role, Status, VipState, VipStatus};
 pub fn text(status: &Status) -> String {
     let mut out = String::new();
     let _ = writeln!(out, "{}\n", election(status));
-    let rows: Vec<_> = status.vips.iter().map(row).collect();
-    table(&mut out, &rows);
-    let facts = [
+    vips(&mut out, status);
+    let mut facts = Vec::new();
+    if let Some(it) = &status.quorum {
+        out.push('\n');
+        quorum::list(&mut out, it);
+        facts.extend(quorum::facts(it));
+    }
+    facts.extend([
         ("IPv4 fence", fence(&status.fences.v4)),
         ("IPv6 fence", fence(&status.fences.v6)),
-        ("API server", api(status)),
-        ("terms", status.terms.to_string()),
-        ("candidates", status.candidates.map_or("unknown".into(), |it| it.to_string())),
-        ("noticed", noticed(status)),
-    ];
+    ]);
+    if status.quorum.is_none() {
+        facts.push(("API server", api(status)));
+    }
+    facts.push(("terms", status.terms.to_string()));
+    if status.quorum.is_none() {
+        let candidates = status.candidates.map_or("unknown".into(), |it| it.to_string());
+        facts.push(("candidates", candidates));
+    }
+    facts.push(("noticed", noticed(status)));
     out.push('\n');
     for (name, fact) in facts.into_iter().filter(|(_, fact)| !fact.is_empty()) {
         let _ = writeln!(out, "{name:<10}  {}", one_line(&fact));
@@ -37,6 +51,9 @@ pub fn parse(text: &str) -> Result<Status, String> {
 }
 
 fn election(status: &Status) -> String {
+    if let Some(it) = &status.quorum {
+        return quorum::headline(status.role, it);
+    }
     let Status { node, lease, .. } = status;
     let held =
         status.holder.as_ref().map_or("nobody holds it".into(), |it| format!("{it} holds it"));
@@ -49,14 +66,32 @@ fn election(status: &Status) -> String {
     }
 }
 
-fn row(it: &VipStatus) -> [String; 4] {
+fn vips(out: &mut String, status: &Status) {
+    let Some(quorum) = &status.quorum else {
+        let head = ["VIP", "STATE", "LINK", "WHY"].map(str::to_owned);
+        let row = |it: &VipStatus| begin(it).into_iter().chain([join(refused(it), it)]).collect();
+        return table(out, head.into(), status.vips.iter().map(row).collect());
+    };
+    let head = ["VIP", "STATE", "LINK", "HOLDER", "EPOCH", "GOOD FOR", "WHY"].map(str::to_owned);
+    let row = |it: &VipStatus| {
+        let place = quorum.vips.iter().find(|place| place.vip == it.vip);
+        // Who carries it stands in a column of its own.
+        let refused = refused(it).filter(|_| it.code.as_deref() != Some("not-leader"));
+        let why = place.map(|it| it.why.clone()).filter(|it| !it.is_empty());
+        let why = join(refused.into_iter().chain(why), it);
+        begin(it).into_iter().chain(quorum::place(place)).chain([why]).collect()
+    };
+    table(out, head.into(), status.vips.iter().map(row).collect());
+}
+
+fn begin(it: &VipStatus) -> [String; 3] {
     let state = match it.state {
         VipState::Absent => "absent",
         VipState::Silent => "silent",
         VipState::Answering => "answering",
     };
     let link = it.link.as_ref().map_or("-".into(), link);
-    [format!("{}/{}", it.vip, it.length), state.into(), link, why(it)]
+    [format!("{}/{}", it.vip, it.length), state.into(), link]
 }
 
 fn link(it: &LinkStatus) -> String {
@@ -67,31 +102,35 @@ fn link(it: &LinkStatus) -> String {
     }
 }
 
-fn why(it: &VipStatus) -> String {
+fn refused(it: &VipStatus) -> Option<String> {
     let refusal = it.refusal.as_ref();
     let code = it.code.as_deref().or(refusal.map(|it| it.code()));
     let words = it.why.clone().or(refusal.map(|it| it.to_string()));
-    let claimed = it.conflict.map(|mac| format!("last claimed by {mac}"));
-    let refused = match (code, words) {
+    match (code, words) {
         (Some(code), Some(words)) => Some(format!("{code}: {words}")),
         (Some(code), None) => Some(code.into()),
         (None, words) => words,
-    };
-    [refused, claimed].into_iter().flatten().collect::<Vec<_>>().join("; ")
+    }
 }
 
-fn table(out: &mut String, rows: &[[String; 4]]) {
-    let head = ["VIP", "STATE", "LINK", "WHY"].map(str::to_owned);
-    let mut widths = [0; 4];
-    for row in [&head].into_iter().chain(rows) {
-        for (width, cell) in widths.iter_mut().zip(row) {
+fn join(whys: impl IntoIterator<Item = String>, it: &VipStatus) -> String {
+    let claimed = it.conflict.map(|mac| format!("last claimed by {mac}"));
+    whys.into_iter().chain(claimed).collect::<Vec<_>>().join("; ")
+}
+
+/// Columns as wide as what is in them; the last ends where it ends.
+fn table(out: &mut String, head: Vec<String>, rows: Vec<Vec<String>>) {
+    let mut widths = vec![0; head.len()];
+    let lines = || [&head].into_iter().chain(&rows);
+    for line in lines() {
+        for (width, cell) in widths.iter_mut().zip(line) {
             *width = cell.chars().count().max(*width);
         }
     }
-    let [vip, state, link, _] = widths;
-    for [a, b, c, d] in [&head].into_iter().chain(rows) {
-        let line = format!("{a:<vip$}  {b:<state$}  {c:<link$}  {}", one_line(d));
-        let _ = writeln!(out, "{}", line.trim_end());
+    for line in lines() {
+        let cells = line.iter().zip(&widths);
+        let cells = cells.map(|(cell, width)| format!("{:<width$}", one_line(cell)));
+        let _ = writeln!(out, "{}", cells.collect::<Vec<_>>().join("  ").trim_end());
     }
 }
 
@@ -144,6 +183,7 @@ fn one_line(text: &str) -> String {
 
 #[cfg(test)]
 pub(crate) mod tests {
+    pub(crate) use super::quorum::tests::example as example_of_quorum;
     use super::*;
     use crate::model::{ApiStatus, Fences, LinkName, Mac, NodeName, Refusal, Vip};
 

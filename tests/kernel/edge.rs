@@ -55,8 +55,9 @@ impl Edge {
             batch.push((OrderId(self.next), job));
         }
         let last = OrderId(self.next);
-        let frames: Vec<_> =
-            batch.iter().map(|it| matches!(it.1, KernelJob::SendFrame { .. })).collect();
+        let is_quiet =
+            |it: &KernelJob| matches!(it, KernelJob::Answer { .. } | KernelJob::SendFrame { .. });
+        let quiet: Vec<_> = batch.iter().map(|it| is_quiet(&it.1)).collect();
         let ids: Vec<_> = batch.iter().map(|(id, _)| *id).collect();
         self.thread.order(batch);
         let of_this =
@@ -65,10 +66,10 @@ impl Edge {
         let mut answers = answers.into_iter().peekable();
         let mut all: Vec<_> = ids
             .into_iter()
-            .zip(frames)
-            .map(|(id, is_frame)| match answers.next_if(|it| it.0 == id) {
+            .zip(quiet)
+            .map(|(id, is_quiet)| match answers.next_if(|it| it.0 == id) {
                 Some((_, answer)) => answer,
-                None if is_frame => KernelAnswer::Done,
+                None if is_quiet => KernelAnswer::Done,
                 None => panic!("{id:?} has no answer"),
             })
             .collect();

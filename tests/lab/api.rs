@@ -119,6 +119,11 @@ impl Api {
     }
 }
 
+/// Whether it was started.
+pub fn runs() -> bool {
+    fs::exists(format!("{RUN}/apiserver.pid")).is_ok_and(|it| it)
+}
+
 fn script(verb: &str) -> Command {
     let mut script = command_in("api", "tests/kube/kube");
     script

@@ -2,26 +2,16 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::env;
-use std::fs;
 use std::net::IpAddr;
+use std::ops::{Deref, DerefMut};
 use std::path::PathBuf;
-use std::process::Command;
 use std::time::Duration;
 
-use edgevip::io::clock;
-use edgevip::model::Instant;
-use nix::sys::signal::Signal;
-use serde_json::Value;
-
 use super::api::{ADDRESS, PORT};
-use super::daemon::Daemon;
+use super::daemons::Daemons;
 use super::net::{command_in, run};
 use super::watch::Watch;
 use super::{Lab, gap, wait_for};
-
-/// Each host has a boot of its own, but all of them are of one machine.
-const OWN_BOOT_ID: &str = "printf '%s\\n' 00000000-0000-4000-8000-0000000000$0 > /run/boot-$0
-mount --bind /run/boot-$0 /proc/sys/kernel/random/boot_id && exec \"$@\"";
 
 /// Daemons by instance name, with the settings they share.
 pub struct Cluster<'a> {
@@ -35,7 +25,7 @@ pub struct Cluster<'a> {
     pub lease: String,
     settings: BTreeMap<String, String>,
     records: bool,
-    daemons: BTreeMap<String, Daemon>,
+    daemons: Daemons,
 }
 
 impl<'a> Cluster<'a> {
@@ -49,7 +39,7 @@ impl<'a> Cluster<'a> {
             lease: name.into(),
             settings: BTreeMap::new(),
             records: false,
-            daemons: BTreeMap::new(),
+            daemons: Daemons::new(&lab.program),
         };
         let config = lab.api.kubeconfig(name, ADDRESS, PORT).display().to_string();
         for (key, value) in [
@@ -103,20 +93,13 @@ impl<'a> Cluster<'a> {
 
     /// Starts a daemon on a node, under a name of its own, as an instance of its own.
     pub fn start_as(&mut self, instance: &str, host: &str, node: &str) {
-        let mut command = command_in(host, "sh");
-        let path = env::var_os("PATH").unwrap_or_default();
-        command
-            .args(["-c", OWN_BOOT_ID, host])
-            .arg(&self.lab.program)
-            .arg("manager")
-            .env_clear()
-            .env("PATH", path)
-            .envs(&self.settings);
-        command.env("vip_nodename", node).env("instance_name", instance);
+        let mut settings = self.settings.clone();
+        settings.insert("vip_nodename".into(), node.into());
         if self.records {
-            command.env("edgevip_record", self.recording(instance));
+            let to = self.recording(instance).display().to_string();
+            settings.insert("edgevip_record".into(), to);
         }
-        self.daemons.insert(instance.into(), Daemon::start(instance, &mut command));
+        self.daemons.launch(instance, host, &self.lab.program, &settings);
     }
 
     /// Starts `first`, waits until it answers, then starts the others and waits until they
@@ -147,11 +130,6 @@ impl<'a> Cluster<'a> {
         });
     }
 
-    /// Waits until a daemon's status is as wanted.
-    pub fn status_is(&self, instance: &str, what: &str, so: impl Fn(&Value) -> bool) -> Value {
-        self.status_within(instance, what, Duration::from_secs(10), so)
-    }
-
     /// Waits until the Lease was renewed that often.
     pub fn renewed(&self, times: usize) {
         let mut seen = BTreeSet::new();
@@ -161,59 +139,6 @@ impl<'a> Cluster<'a> {
             seen.len() > times
         });
         assert!(fine, "the Lease is not renewed: {seen:?}");
-    }
-
-    fn status_within(
-        &self,
-        instance: &str,
-        what: &str,
-        within: Duration,
-        so: impl Fn(&Value) -> bool,
-    ) -> Value {
-        let mut last = None;
-        let fine = wait_for(within, || {
-            last = self.status(instance);
-            last.as_ref().is_some_and(&so)
-        });
-        assert!(fine, "{instance}: not `{what}` after {within:?}: {last:?}");
-        last.unwrap_or_default()
-    }
-
-    /// What a daemon says of itself; `None` while it does not answer.
-    pub fn status(&self, instance: &str) -> Option<Value> {
-        let mut command = Command::new(&self.lab.program);
-        let output = command.args(["status", "--json", "--instance", instance]).output().ok()?;
-        serde_json::from_slice(&output.stdout).ok()
-    }
-
-    /// Sends a signal; returns when.
-    pub fn signal(&self, instance: &str, signal: Signal) -> Instant {
-        let at = clock::now();
-        self.daemon(instance).signal(signal);
-        at
-    }
-
-    /// Kills a daemon and waits for its end; returns when it was killed.
-    pub fn kill(&mut self, instance: &str) -> Instant {
-        let at = self.signal(instance, Signal::SIGKILL);
-        self.ended(instance, Duration::from_secs(5));
-        at
-    }
-
-    /// Waits for a daemon's end and forgets it.
-    pub fn ended(&mut self, instance: &str, within: Duration) -> std::process::ExitStatus {
-        let mut daemon = self.daemons.remove(instance).expect("it was started");
-        daemon.ended(within)
-    }
-
-    /// A running daemon.
-    pub fn daemon(&self, instance: &str) -> &Daemon {
-        self.daemons.get(instance).unwrap_or_else(|| panic!("{instance} was not started"))
-    }
-
-    /// Whether all daemons still run, as they should.
-    pub fn all_run(&mut self) -> bool {
-        self.daemons.values_mut().all(Daemon::runs)
     }
 
     /// The VIP to look at: the one of IPv4 where the settings have it.
@@ -228,18 +153,18 @@ impl<'a> Cluster<'a> {
         let program = words.next().expect("a program is named");
         run(command_in(node, program).args(words))
     }
+}
 
-    /// The end of every daemon's log.
-    pub fn logs(&self) -> String {
-        let logs = fs::read_dir("/run/log").into_iter().flatten().flatten();
-        let mut paths: Vec<_> = logs.map(|it| it.path()).collect();
-        paths.sort();
-        let tails = paths.iter().map(|path| {
-            let text = fs::read_to_string(path).unwrap_or_default();
-            let lines: Vec<_> = text.lines().collect();
-            let tail = &lines[lines.len().saturating_sub(60)..];
-            format!("--- {}\n{}\n", path.display(), tail.join("\n"))
-        });
-        tails.collect()
+impl Deref for Cluster<'_> {
+    type Target = Daemons;
+
+    fn deref(&self) -> &Daemons {
+        &self.daemons
+    }
+}
+
+impl DerefMut for Cluster<'_> {
+    fn deref_mut(&mut self) -> &mut Daemons {
+        &mut self.daemons
     }
 }

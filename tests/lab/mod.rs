@@ -12,18 +12,18 @@
 pub mod api;
 pub mod cluster;
 pub mod daemon;
+pub mod daemons;
 pub mod gap;
 pub mod keepalived;
 pub mod liar;
 pub mod net;
-pub mod packet;
+pub mod quorum;
 pub mod relay;
 pub mod sandbox;
-pub mod socket;
 pub mod supervisor;
 pub mod watch;
 
-use std::cell::Cell;
+use std::cell::{Cell, LazyCell};
 use std::fs;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::path::PathBuf;
@@ -31,14 +31,16 @@ use std::process::Command;
 use std::time::Duration;
 
 use edgevip::io::clock;
+#[allow(unused_imports, reason = "each includer uses its own part")]
+pub use edgevip::lab::{packet, socket};
 
 use api::Api;
-use net::{Lan, NODES, host};
+use net::{ALL_NODES, Lan, host};
 
 /// The hosts, and the API server that they share.
 pub struct Lab {
-    /// The API server.
-    pub api: Api,
+    /// The API server. It starts when it is needed first.
+    pub api: LazyCell<Api>,
     /// The program under test.
     pub program: PathBuf,
     used: Cell<u8>,
@@ -49,7 +51,7 @@ impl Lab {
     pub fn start(program: PathBuf) -> Self {
         net::build();
         fs::create_dir_all("/run/log").expect("/run is ours");
-        Self { api: Api::start(), program, used: Cell::new(0) }
+        Self { api: LazyCell::new(Api::start), program, used: Cell::new(0) }
     }
 
     /// A VIP of each family that this run has not used lately.
@@ -62,14 +64,16 @@ impl Lab {
 
     /// Makes every host as it was in the beginning. No daemon may be running.
     pub fn restore(&self) {
-        self.api.resume();
-        self.api.grant();
+        if api::runs() {
+            self.api.resume();
+            self.api.grant();
+        }
         fs::remove_dir_all("/run/log").expect("/run is ours");
         fs::create_dir_all("/run/log").expect("/run is ours");
-        for node in NODES {
+        for node in ALL_NODES {
             net::mend(node, Lan::Management);
         }
-        for name in NODES.into_iter().chain(["stranger"]) {
+        for name in ALL_NODES.into_iter().chain(["stranger"]) {
             net::unplug_for_good(name, Lan::Clients);
             net::run(net::command_in(name, "nft").args(["flush", "ruleset"]));
             net::plug(host(name), Lan::Clients);
@@ -88,6 +92,25 @@ pub fn wait_for(within: Duration, mut so: impl FnMut() -> bool) -> bool {
         std::thread::park_timeout(Duration::from_millis(5));
     }
     true
+}
+
+/// The command sees nothing of this process's environment but where programs are.
+pub fn with_path(command: &mut Command) -> &mut Command {
+    command.env_clear().env("PATH", std::env::var_os("PATH").unwrap_or_default())
+}
+
+/// The end of every process's log.
+pub fn logs() -> String {
+    let logs = fs::read_dir("/run/log").into_iter().flatten().flatten();
+    let mut paths: Vec<_> = logs.map(|it| it.path()).collect();
+    paths.sort();
+    let tails = paths.iter().map(|path| {
+        let text = fs::read_to_string(path).unwrap_or_default();
+        let lines: Vec<_> = text.lines().collect();
+        let tail = &lines[lines.len().saturating_sub(60)..];
+        format!("--- {}\n{}\n", path.display(), tail.join("\n"))
+    });
+    tails.collect()
 }
 
 /// Milliseconds, for people.

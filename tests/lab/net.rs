@@ -19,10 +19,12 @@ pub struct Host {
 }
 
 /// Every host. The nodes come first.
-pub const HOSTS: [Host; 7] = [
+pub const HOSTS: [Host; 9] = [
     Host { name: "n1", number: 11, managed: true },
     Host { name: "n2", number: 12, managed: true },
     Host { name: "n3", number: 13, managed: true },
+    Host { name: "n4", number: 14, managed: true },
+    Host { name: "n5", number: 15, managed: true },
     Host { name: "api", number: 2, managed: true },
     Host { name: "client", number: 100, managed: false },
     Host { name: "watch", number: 101, managed: false },
@@ -31,6 +33,8 @@ pub const HOSTS: [Host; 7] = [
 
 /// The hosts that run edgevip.
 pub const NODES: [&str; 3] = ["n1", "n2", "n3"];
+/// With those that run it where three are too few.
+pub const ALL_NODES: [&str; 5] = ["n1", "n2", "n3", "n4", "n5"];
 
 /// The LAN of VIPs and clients, or the one of the API server.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]

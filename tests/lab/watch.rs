@@ -1,17 +1,17 @@
 //! Witness: who answers for a VIP, asked every 10 ms, and who announces it.
 
 use std::collections::BTreeSet;
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
 use edgevip::io::clock;
+use edgevip::lab::packet::{Said, listen, question};
+use edgevip::lab::socket::{Socket, hurry};
 use edgevip::model::Instant;
 
-use super::packet::{FIRST_ASKER, Said, listen, question};
-use super::socket::{Socket, hurry};
 use super::{millis, net, wait_for};
 
 /// How often it asks.
@@ -20,6 +20,8 @@ pub const PERIOD: Duration = Duration::from_millis(10);
 const PATIENCE: Duration = Duration::from_millis(300);
 /// So many of the newest questions may still be answered: that is not yet silence.
 const UNSETTLED: usize = 3;
+/// The addresses questions come from: `10.77.0.128` and on, `fd77::80` and on.
+const FIRST_ASKER: u8 = 128;
 /// How many askers take turns; their turn must come round later than `PATIENCE`.
 const ASKERS: usize = 64;
 /// Not the watching host's own, so that its kernel takes no part.
@@ -203,7 +205,7 @@ fn watch(ip: IpAddr, record: &Mutex<Record>, over: &AtomicBool) {
         let lock = || record.lock().unwrap_or_else(|it| it.into_inner());
         let asker = FIRST_ASKER + (round % ASKERS) as u8;
         lock().asked.push(Asked { at: clock::now(), by: BTreeSet::new() });
-        socket.send(&question(MAC, ip, asker));
+        socket.send(&question(MAC, ip, address(ip, asker)));
         next = (next + PERIOD).max(clock::now());
         while let Some(frame) = socket.receive(&mut buffer, next) {
             if let Some(said) = listen(frame) {
@@ -239,6 +241,13 @@ impl Record {
         if ip == vip {
             self.heard.push(Heard { at, by: who(mac), kind });
         }
+    }
+}
+
+fn address(vip: IpAddr, asker: u8) -> IpAddr {
+    match vip {
+        IpAddr::V4(_) => Ipv4Addr::new(10, 77, 0, asker).into(),
+        IpAddr::V6(_) => Ipv6Addr::new(0xfd77, 0, 0, 0, 0, 0, 0, u16::from(asker)).into(),
     }
 }
 

@@ -13,6 +13,7 @@ mod kernel;
 mod links;
 mod outcome;
 mod preserve;
+mod raft;
 mod recording;
 mod signals;
 mod strangers;
@@ -23,10 +24,14 @@ use std::process::ExitCode;
 
 use edgevip::io::clock;
 use lab::cluster::Cluster;
-use lab::{Lab, millis, program, require, sandbox};
+use lab::quorum::Quorum;
+use lab::{Lab, logs, millis, program, require, sandbox};
 
 /// A scenario: its name, and what it does. It fails by a panic and returns what it measured.
 type Scenario = (&'static str, fn(&mut Cluster<'_>) -> String);
+
+/// A scenario of a quorum.
+type RaftScenario = (&'static str, fn(&mut Quorum<'_>) -> String);
 
 /// What cannot be done in namespaces, and why.
 const SKIPPED: [(&str, &str); 2] = [
@@ -52,28 +57,40 @@ fn main() -> ExitCode {
         telling::SCENARIOS,
     ];
     let scenarios: Vec<_> = all.concat().into_iter().filter(|(name, _)| wanted(name)).collect();
+    let of_quorums = raft::scenarios().into_iter().filter(|(name, _)| wanted(name));
+    let of_quorums: Vec<_> = of_quorums.collect();
     let skipped: Vec<_> = SKIPPED.into_iter().filter(|(name, _)| wanted(name)).collect();
-    assert!(scenarios.len() + skipped.len() > 0, "no scenario has a name like {words:?}");
+    let count = scenarios.len() + of_quorums.len();
+    assert!(count + skipped.len() > 0, "no scenario has a name like {words:?}");
 
     set_hook(Box::new(|it| println!("{it}")));
     let lab = Lab::start(program(env!("CARGO_BIN_EXE_edgevip")));
-    let failed: Vec<_> = scenarios.iter().filter(|it| !passes(&lab, it)).map(|it| it.0).collect();
+    let mut failed = Vec::new();
+    // Those of quorums go first: the API server does not run yet.
+    for (name, run) in of_quorums {
+        if !passes(&lab, name, |instance| run(&mut Quorum::new(&lab, instance))) {
+            failed.push(name);
+        }
+    }
+    for (name, run) in scenarios {
+        if !passes(&lab, name, |instance| run(&mut Cluster::new(&lab, instance))) {
+            failed.push(name);
+        }
+    }
     for (name, why) in &skipped {
         println!("skipped  {name:<28} {why}");
     }
-    let passed = scenarios.len() - failed.len();
+    let passed = count - failed.len();
     println!("{passed} passed, {} failed, {} skipped  {failed:?}", failed.len(), skipped.len());
     if failed.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
 
-fn passes(lab: &Lab, (name, run): &Scenario) -> bool {
+fn passes(lab: &Lab, name: &str, run: impl FnOnce(&str) -> String) -> bool {
     let began = clock::now();
-    let mut cluster = Cluster::new(lab, &name.replace('_', "-"));
-    let outcome = catch_unwind(AssertUnwindSafe(|| run(&mut cluster)));
+    let outcome = catch_unwind(AssertUnwindSafe(|| run(&name.replace('_', "-"))));
     if outcome.is_err() {
-        println!("{}", cluster.logs());
+        println!("{}", logs());
     }
-    drop(cluster);
     lab.restore();
     let took = millis(clock::now().saturating_since(began));
     match &outcome {

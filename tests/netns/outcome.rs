@@ -1,6 +1,7 @@
 //! What every scenario looks at.
 
 use std::fmt;
+use std::net::IpAddr;
 use std::time::Duration;
 
 use edgevip::io::clock;
@@ -48,9 +49,20 @@ pub fn takeover_within(
     within: Duration,
     event: impl FnOnce(&mut Cluster<'_>),
 ) -> Outcome {
-    let gap = Gap::begin(cluster.watched());
+    taken_over(cluster.watched(), watch, holder, within, || event(cluster))
+}
+
+/// As [`takeover`], whoever elects.
+pub fn taken_over(
+    vip: IpAddr,
+    watch: &Watch,
+    holder: &str,
+    within: Duration,
+    event: impl FnOnce(),
+) -> Outcome {
+    let gap = Gap::begin(vip);
     let since = clock::now();
-    event(cluster);
+    event();
     let heir = watch.other_than(&[holder], within);
     let seen = gap.end();
     let first = watch.first_other(holder, since).expect("the heir has answered");

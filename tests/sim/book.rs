@@ -185,7 +185,10 @@ impl Book {
     ) -> Result<(), String> {
         let came = self.came.get(&(voter, to)).and_then(|it| it.iter().find(|it| it.0 == id));
         let Some((_, came)) = came.copied() else {
-            return Err(format!("S2: acknowledges {vip} to node-{} of a hold {id} that never came", to.0));
+            return Err(format!(
+                "S2: acknowledges {vip} to node-{} of a hold {id} that never came",
+                to.0
+            ));
         };
         let asked = self.holders.get_mut(&to);
         let Some(asked) = asked.and_then(|it| it.sent.iter_mut().find(|it| it.id == id)) else {
@@ -326,7 +329,12 @@ impl Book {
     }
 
     /// S5.
-    fn check_raft(&mut self, me: usize, to: Option<usize>, message: &Message) -> Result<(), String> {
+    fn check_raft(
+        &mut self,
+        me: usize,
+        to: Option<usize>,
+        message: &Message,
+    ) -> Result<(), String> {
         let Some(cluster) = message.cluster else { return Ok(()) };
         let leads = message.leader.as_ref().is_some_and(|it| host_of(it) == me);
         if leads {
@@ -349,7 +357,11 @@ impl Book {
                         self.vote(cluster, *term, me, to)?;
                     }
                 }
-                RaftCall::AskVote { .. } | RaftCall::Vote { .. } | RaftCall::StandNow => {}
+                RaftCall::AskVote { .. }
+                | RaftCall::Vote { .. }
+                | RaftCall::Forward { .. }
+                | RaftCall::Forwarded { .. }
+                | RaftCall::StandNow => {}
             }
         }
         self.note_committed(cluster, message.committed)?;

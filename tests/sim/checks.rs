@@ -240,7 +240,9 @@ impl World {
             let gone = cluster.book.said(me, (self.now, local, clock), to, envelope)?;
             let loud = gone.iter().find(|it| self.answers(host, **it) && self.counts(host, **it));
             if let Some(vip) = loud {
-                return Err(format!("S4: says that it has let go of {vip}, and host-{host} answers"));
+                return Err(format!(
+                    "S4: says that it has let go of {vip}, and host-{host} answers"
+                ));
             }
         }
         Ok(())

@@ -146,7 +146,9 @@ impl Cluster {
         let stored = match &disk.bytes {
             _ if disk.unreadable => Err("bad checksum".to_owned()),
             None => Ok(None),
-            Some(bytes) => store::decode(bytes, machine(host)).map(Some).map_err(|it| it.to_string()),
+            Some(bytes) => {
+                store::decode(bytes, machine(host)).map(Some).map_err(|it| it.to_string())
+            }
         };
         QuorumConfig {
             life: Life(life),
@@ -393,9 +395,11 @@ impl World {
         };
         // Two removals at a time could leave nobody.
         let removes = |it: &ClusterCall| matches!(it, ClusterCall::Remove(_));
-        let recent = self.quorum()?.orders.values().any(|it| {
-            removes(&it.call) && (it.asked_at + 15 * SEC > self.now)
-        });
+        let recent = self
+            .quorum()?
+            .orders
+            .values()
+            .any(|it| removes(&it.call) && (it.asked_at + 15 * SEC > self.now));
         (!(removes(&call) && recent)).then_some(call)
     }
 

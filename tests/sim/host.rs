@@ -116,8 +116,7 @@ impl Clock {
 
     pub fn boot(&self, now: Nanos) -> Instant {
         Instant::from_nanos(
-            self.offset
-                + (u128::from(now - self.began) * u128::from(self.rate) / MILLION) as u64,
+            self.offset + (u128::from(now - self.began) * u128::from(self.rate) / MILLION) as u64,
         )
     }
 

@@ -90,7 +90,9 @@ fn play_quorum(seeds: &[u64]) -> Vec<String> {
                 takeovers += stats.takeovers;
                 simulated += stats.simulated;
             }
-            Err(why) => failures.push(format!("{why}\n    SEED={seed} cargo test --test sim one_node_of_a_quorum -- --nocapture")),
+            Err(why) => failures.push(format!(
+                "{why}\n    SEED={seed} cargo test --test sim one_node_of_a_quorum -- --nocapture"
+            )),
         }
     }
     let took = now() - started;
@@ -114,7 +116,10 @@ fn the_same_seed_is_the_same_run() {
 }
 
 /// Each seed is a world of its own, so every core takes its share.
-fn run_all(seeds: &[u64], run: fn(u64, Log) -> Result<Stats, String>) -> Vec<(u64, Result<Stats, String>)> {
+fn run_all(
+    seeds: &[u64],
+    run: fn(u64, Log) -> Result<Stats, String>,
+) -> Vec<(u64, Result<Stats, String>)> {
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
     let share = seeds.len().div_ceil(cores).max(1);
     std::thread::scope(|scope| {

@@ -213,8 +213,7 @@ impl World {
             log: Log::None,
         };
         let hosts = world.hosts.len();
-        world.cluster =
-            world.settings.quorum.clone().map(|it| Box::new(Cluster::new(it, hosts)));
+        world.cluster = world.settings.quorum.clone().map(|it| Box::new(Cluster::new(it, hosts)));
         world.schedule(SEC, Event::ClientLooks);
         world.schedule(SEC, Event::Mischief);
         world.schedule(60 * SEC, Event::Bookmark);

@@ -180,7 +180,9 @@ fn check_members(me: &Peer, members: &Members, around: &Around<'_>, notes: &mut 
         notes.fault("vip_peers", me, "witnesses carry nothing; give a member that does");
     }
     match members.len() {
-        2 => notes.warnings.push(format!("vip_peers: tolerance is {}", tolerance(2))),
+        2 => {
+            notes.warnings.push(format!("vip_peers: {}", tolerance(2).trim_start_matches("none: ")))
+        }
         even if even % 2 == 0 => notes.infos.push(format!("vip_peers: {}", tolerance(even))),
         _ => {}
     }

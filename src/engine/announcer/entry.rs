@@ -3,6 +3,7 @@ use std::time::Duration;
 use super::super::network::Usable;
 use super::super::sabotage::{Sabotage, sabotaged};
 use super::super::{Cx, Deadline};
+use super::claim::Claim;
 use super::held::{Held, half_of, lifetime};
 use crate::model::{Frame, Instant, KernelAnswer, KernelJob, Mac, OrderId, Vip};
 
@@ -15,12 +16,6 @@ const BURST: [Duration; 5] = [
     Duration::from_millis(1_100),
     Duration::from_millis(2_200),
 ];
-const PROBES: u8 = 3;
-const PROBE_GAP: Duration = Duration::from_millis(20);
-/// Silence after the last probe that means the address is free.
-const PROBE_SILENCE: Duration = Duration::from_millis(60);
-/// After a conflict a first claim is tried again.
-pub(super) const PROBE_AGAIN: Duration = Duration::from_secs(5);
 /// The kernel said no: ask again.
 pub(super) const KERNEL_AGAIN: Duration = Duration::from_secs(1);
 /// The fence remembers an address for this long after the address's own end.
@@ -57,15 +52,6 @@ pub(super) struct Entry {
     pub stranger: Option<Mac>,
     /// How often somebody removed it.
     pub readded: u64,
-}
-
-/// Whether the address is known to be free.
-#[derive(Debug)]
-pub(super) enum Claim {
-    Unasked,
-    Asking { sent: u8, next_at: Instant },
-    Free,
-    Taken { mac: Mac, again_at: Instant },
 }
 
 /// The fence as last ordered.
@@ -184,40 +170,6 @@ impl Entry {
     /// Announces anew.
     pub fn defend(&mut self, now: Instant) {
         self.burst = Some((now, 0));
-    }
-
-    /// Asks the link whether the address is free, where that is to be asked at all.
-    /// Returns whether it is ours to use.
-    pub fn claim(
-        &mut self,
-        cx: &mut Cx<'_>,
-        vip: Vip,
-        on: Usable,
-        until: Instant,
-        ask_first: bool,
-    ) -> bool {
-        match self.claimed {
-            Claim::Free => {}
-            Claim::Unasked if !ask_first || self.held.is_some() => self.claimed = Claim::Free,
-            Claim::Unasked => self.claimed = Claim::Asking { sent: 0, next_at: cx.now },
-            Claim::Taken { again_at, .. } if again_at <= cx.now => {
-                self.claimed = Claim::Asking { sent: 0, next_at: cx.now };
-            }
-            Claim::Asking { .. } | Claim::Taken { .. } => {}
-        }
-        if let Claim::Asking { sent, next_at } = self.claimed
-            && next_at <= cx.now
-        {
-            self.claimed = if sent == PROBES {
-                Claim::Free
-            } else {
-                let frame = Frame::Probe { mac: on.mac, ip: vip.0 };
-                cx.order(KernelJob::SendFrame { link: on.index, frame, until });
-                let wait = if sent + 1 == PROBES { PROBE_SILENCE } else { PROBE_GAP };
-                Claim::Asking { sent: sent + 1, next_at: cx.now + wait }
-            };
-        }
-        self.is_claimed()
     }
 
     /// Leaves a place that is not the wanted one, in the same batch that takes the new one.
@@ -379,10 +331,6 @@ impl Entry {
         if !self.fenced {
             self.quiet_by = Some(order);
         }
-    }
-
-    pub fn is_claimed(&self) -> bool {
-        matches!(self.claimed, Claim::Free)
     }
 
     /// Whether the kernel was last told to answer.

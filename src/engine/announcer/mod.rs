@@ -15,6 +15,7 @@
 //! (announcing), §2.4 (defending, by the leader only); RFC 4861 §7.2.6 (unsolicited
 //! neighbour advertisements). Left out: RFC 5227 §2.4's yielding of the leader.
 
+mod claim;
 mod entry;
 mod held;
 
@@ -23,7 +24,8 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use entry::{Claim, Entry, KERNEL_AGAIN, PROBE_AGAIN};
+use claim::{Claim, PROBE_AGAIN};
+use entry::{Entry, KERNEL_AGAIN};
 use held::Held;
 
 use super::network::Network;

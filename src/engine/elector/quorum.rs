@@ -19,6 +19,7 @@
 mod config;
 mod deciding;
 mod fitness;
+mod forwarding;
 mod hearing;
 mod holder;
 mod ledger;
@@ -28,6 +29,7 @@ mod raft;
 #[cfg(test)]
 mod rules;
 mod speaking;
+mod telling;
 mod voter;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -36,6 +38,7 @@ use std::time::Duration;
 
 pub use config::{FailBack, ProbeRule, QuorumConfig, QuorumTiming};
 use fitness::Fitness;
+use forwarding::Forwarding;
 use holder::Holder;
 use placer::{Candidate, Placer};
 use post::{Post, Received};
@@ -45,8 +48,8 @@ use voter::Voter;
 use super::super::placement::Standing;
 use super::super::{Cx, Deadline};
 use crate::model::{
-    Assigned, ClusterCall, Envelope, Farewell, HoldAnswer, Instant, Life, NodeName, Probe, Refusal,
-    Report, RequestId, Vip,
+    Assigned, Envelope, Farewell, HoldAnswer, Instant, Life, Members, NodeName, Probe, Refusal,
+    Report, Vip,
 };
 
 /// A VIP that is to be answered for next is there, silent, for at most so long.
@@ -61,12 +64,14 @@ pub(crate) struct Quorum {
     me: NodeName,
     life: Life,
     timing: QuorumTiming,
+    listed: Members,
     post: Post,
     raft: Raft,
     voter: Voter,
     holder: Holder,
     placer: Placer,
     fitness: Fitness,
+    forwarding: Forwarding,
     /// What each member said last, this one included.
     members: BTreeMap<NodeName, Candidate>,
     /// Who carries what, as last heard or decided.
@@ -131,7 +136,7 @@ impl Quorum {
             Some(it) => Instant::from_nanos(it.promised_until).min(now + longest),
             None => now + longest,
         };
-        let mut post = Post::new(me.clone(), config.life);
+        let mut post = Post::new(me.clone(), config.life, timing.promise);
         let raft = Raft::new(me.clone(), config, now, rng);
         post.serve(raft.entry().map_or(&config.listed, |it| &it.members));
         Self {
@@ -139,9 +144,11 @@ impl Quorum {
             placer: Placer::new(timing, config.fail_back),
             voter: Voter::new(starting_until),
             holder: Holder::default(),
+            forwarding: Forwarding::default(),
             me,
             life: config.life,
             timing,
+            listed: config.listed.clone(),
             post,
             raft,
             members: BTreeMap::new(),
@@ -197,10 +204,6 @@ impl Quorum {
         self.fitness.on_probed(now, probe, failure);
     }
 
-    pub fn on_order(&mut self, cx: &mut Cx<'_>, request: RequestId, call: ClusterCall) {
-        self.raft.propose(cx, request, call);
-    }
-
     /// The process got to a timer so much later than it should.
     pub fn on_lateness(&mut self, now: Instant, late: Duration) {
         self.lateness = late;
@@ -243,6 +246,7 @@ impl Quorum {
         self.hand_over(cx, around);
         self.note_waiting(cx.now);
         self.answer_kept(cx.now);
+        self.sort_answers(cx);
         self.speak(cx);
     }
 

@@ -49,7 +49,10 @@ impl Node {
             fence_rebuilds: self.announcer.fence_rebuilds,
             readded: self.announcer.readded_in_all,
             fence_late: self.announcer.fence_late,
-            quorum: None,
+            quorum: match &self.elector {
+                Elector::Lease { .. } => None,
+                Elector::Quorum(quorum) => Some(quorum.status(now)),
+            },
         }
     }
 

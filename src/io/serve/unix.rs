@@ -6,9 +6,12 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use async_io::{Async, Timer};
+use smol::LocalExecutor;
+use smol::channel::Sender;
 use smol::io::{AsyncReadExt, AsyncWriteExt};
 
-use super::{Answer, Ask, BREATHER, limited, persistently};
+use super::{Answer, Ask, BREATHER, Order, PATIENCE, limited, orders, persistently};
+use crate::model::ClusterCall;
 
 /// Where an instance listens: the first of these where it can.
 pub fn socket_paths(instance: &str) -> Vec<PathBuf> {
@@ -23,29 +26,58 @@ fn paths(instance: &str, runtime_dir: Option<PathBuf>) -> Vec<PathBuf> {
         .collect()
 }
 
-/// Answers `status` on the first of these sockets that can be had; never returns. The file
-/// goes when the future is dropped.
-pub async fn serve_unix(paths: &[PathBuf], answer: Answer) {
+/// Answers `status` on the first of these sockets that can be had, and hands on orders; never
+/// returns. The file goes when the future is dropped.
+pub async fn serve_unix(paths: &[PathBuf], answer: Answer, orders: Sender<Order>) {
     let Some(what) = paths.first().map(|it| it.display().to_string()) else { return };
     let listener = persistently(&what, || bind_first(paths)).await;
-    loop {
-        match listener.socket.accept().await {
-            // One after another: nobody can keep the others waiting for long.
-            Ok((stream, _)) => drop(limited(PATIENCE, converse(stream, &answer)).await),
-            Err(error) => {
-                log::debug!(error:%; "cannot accept a connection");
-                Timer::after(BREATHER).await;
+    let executor = LocalExecutor::new();
+    let accept = async {
+        let mut waiting: Vec<smol::Task<()>> = Vec::new();
+        loop {
+            match listener.socket.accept().await {
+                // One after another: nobody can keep the others waiting for long. Only what
+                // comes of an order takes its time.
+                Ok((stream, _)) => {
+                    let order = limited(PATIENCE, converse(stream, &answer)).await;
+                    let Ok(Some((stream, call))) = order else { continue };
+                    waiting.retain(|it| !it.is_finished());
+                    if waiting.len() < orders::MOST {
+                        let relay = orders::relay(stream, call, orders.clone(), None);
+                        waiting.push(executor.spawn(relay));
+                    } else {
+                        orders::tell(stream, Err("too many orders at one time".into())).await;
+                    }
+                }
+                Err(error) => {
+                    log::debug!(error:%; "cannot accept a connection");
+                    Timer::after(BREATHER).await;
+                }
             }
         }
-    }
+    };
+    executor.run(accept).await
 }
 
 /// Asks a running instance for its status, as JSON.
 pub fn ask_socket(instance: &str, paths: &[PathBuf]) -> io::Result<String> {
+    ask(instance, paths, "status\n", CLIENT_PATIENCE)
+}
+
+/// Says one line to a running instance and reads all that it answers.
+pub(super) fn ask(
+    instance: &str,
+    paths: &[PathBuf],
+    request: &str,
+    patience: Duration,
+) -> io::Result<String> {
     let mut whys = Vec::new();
     for path in paths {
         match UnixStream::connect(path) {
-            Ok(stream) => return ask(stream).map_err(|it| explained(path, &it)),
+            Ok(stream) => {
+                return converse_blocking(stream, request, patience)
+                    .map_err(|it| explained(path, &it, patience));
+            }
             Err(error) => whys.push(format!("{}: {error}", path.display())),
         }
     }
@@ -54,26 +86,28 @@ pub fn ask_socket(instance: &str, paths: &[PathBuf]) -> io::Result<String> {
     Err(io::Error::new(io::ErrorKind::NotConnected, why))
 }
 
-/// How long a client may keep others waiting.
-const PATIENCE: Duration = Duration::from_millis(500);
 const CLIENT_PATIENCE: Duration = Duration::from_secs(2);
-const LONGEST_REQUEST: usize = 64;
+const LONGEST_REQUEST: usize = 1024;
 const LONGEST_ANSWER: u64 = 16 * 1024 * 1024;
 
-fn ask(mut stream: UnixStream) -> io::Result<String> {
-    stream.set_read_timeout(Some(CLIENT_PATIENCE))?;
-    stream.set_write_timeout(Some(CLIENT_PATIENCE))?;
-    stream.write_all(b"status\n")?;
+fn converse_blocking(
+    mut stream: UnixStream,
+    request: &str,
+    patience: Duration,
+) -> io::Result<String> {
+    stream.set_read_timeout(Some(patience))?;
+    stream.set_write_timeout(Some(patience))?;
+    stream.write_all(request.as_bytes())?;
     let mut text = String::new();
     stream.take(LONGEST_ANSWER).read_to_string(&mut text)?;
     if text.is_empty() { Err(io::ErrorKind::UnexpectedEof.into()) } else { Ok(text) }
 }
 
-fn explained(path: &Path, error: &io::Error) -> io::Error {
+fn explained(path: &Path, error: &io::Error, patience: Duration) -> io::Error {
     let path = path.display();
     let why = match error.kind() {
         io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut => {
-            format!("the edgevip at {path} has not answered within {CLIENT_PATIENCE:?}")
+            format!("the edgevip at {path} has not answered within {patience:?}")
         }
         _ => format!("the edgevip at {path} has not answered: {error}"),
     };
@@ -136,7 +170,11 @@ fn remove_stale(path: &Path) -> io::Result<()> {
     }
 }
 
-async fn converse(mut stream: Async<UnixStream>, answer: &Answer) -> io::Result<()> {
+/// Answers what can be answered at once; an order that may be given is left to be relayed.
+async fn converse(
+    mut stream: Async<UnixStream>,
+    answer: &Answer,
+) -> io::Result<Option<(Async<UnixStream>, ClusterCall)>> {
     let mut request = Vec::new();
     let mut chunk = [0; LONGEST_REQUEST];
     while !request.contains(&b'\n') && request.len() < LONGEST_REQUEST {
@@ -148,10 +186,15 @@ async fn converse(mut stream: Async<UnixStream>, answer: &Answer) -> io::Result<
     }
     let body = match request.as_slice() {
         b"status\n" => answer(Ask::Status).1,
-        _ => "{\"error\":\"the only request is: status\"}".into(),
+        order if order.starts_with(orders::WORD.as_bytes()) => match orders::read(order, &stream) {
+            Ok(call) => return Ok(Some((stream, call))),
+            Err(why) => format!("error {why}"),
+        },
+        _ => "{\"error\":\"the requests are: status, and order with a call\"}".into(),
     };
     stream.write_all(body.as_bytes()).await?;
-    stream.write_all(b"\n").await
+    stream.write_all(b"\n").await?;
+    Ok(None)
 }
 
 #[cfg(test)]
@@ -159,6 +202,8 @@ mod tests {
     use std::rc::Rc;
 
     use super::*;
+    use crate::io::serve::order_socket;
+    use crate::model::NodeName;
 
     #[test]
     fn the_path_is_in_run_or_in_the_users_own_place() {
@@ -191,6 +236,25 @@ mod tests {
         let long = "x".repeat(3_000_000);
         let text = with_server(&path, &long, move || ask_socket("a", &[at]).unwrap());
         assert_eq!(text.len(), long.len() + 1);
+        fs::remove_dir_all(folder).unwrap();
+    }
+
+    #[test]
+    fn orders_are_handed_on_and_keep_nobody_waiting() {
+        let folder = scratch("orders");
+        let path = folder.join("a.sock");
+        let at = [path.clone()];
+        with_server(&path, "{}", move || {
+            let call = |name: &str| ClusterCall::Drain(NodeName(name.into()));
+            assert_eq!(order_socket("a", &at, &call("n")).unwrap(), Ok("Drain n".into()));
+            assert_eq!(order_socket("a", &at, &call("")).unwrap(), Err("nobody".into()));
+            let mut slow = UnixStream::connect(&at[0]).unwrap();
+            slow.write_all(b"order {\"Drain\":\"slow\"}\n").unwrap();
+            assert_eq!(ask_socket("a", &at).unwrap(), "{}\n");
+            assert_eq!(order_socket("a", &at, &call("n")).unwrap(), Ok("Drain n".into()));
+            let nonsense = ask("a", &at, "order {}\n", CLIENT_PATIENCE).unwrap();
+            assert!(nonsense.starts_with("error not an order: "), "{nonsense}");
+        });
         fs::remove_dir_all(folder).unwrap();
     }
 
@@ -288,11 +352,28 @@ mod tests {
                 }
                 client()
             });
+            let (orders, given) = smol::channel::bounded::<Order>(4);
             let server = async {
-                serve_unix(&paths, answer).await;
+                serve_unix(&paths, answer, orders).await;
                 unreachable!()
             };
-            smol::future::or(client, server).await
+            let operator = async {
+                let mut slow = Vec::new();
+                loop {
+                    let Order { call, reply } = given.recv().await.unwrap();
+                    match call {
+                        ClusterCall::Drain(name) if name.0 == "slow" => slow.push(reply),
+                        ClusterCall::Drain(name) if name.0.is_empty() => {
+                            reply.try_send(Err("nobody".into())).unwrap();
+                        }
+                        ClusterCall::Drain(name) => {
+                            reply.try_send(Ok(format!("Drain {name}"))).unwrap();
+                        }
+                        other => panic!("{other:?}"),
+                    }
+                }
+            };
+            smol::future::or(client, smol::future::or(server, operator)).await
         })
     }
 

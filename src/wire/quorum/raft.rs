@@ -27,6 +27,16 @@ impl Write for RaftCall {
                 to.put(promises);
             }
             Self::StandNow => to.bytes(&[4]),
+            Self::Forward { number, call } => {
+                to.bytes(&[5]);
+                to.put(number);
+                to.put(call);
+            }
+            Self::Forwarded { number, outcome } => {
+                to.bytes(&[6]);
+                to.put(number);
+                to.put(outcome);
+            }
         }
     }
 }
@@ -48,6 +58,11 @@ impl Coded for RaftCall {
                 promises: from.get("vote promises")?,
             }),
             4 => Ok(Self::StandNow),
+            5 => Ok(Self::Forward { number: from.get("order number")?, call: from.get("order")? }),
+            6 => Ok(Self::Forwarded {
+                number: from.get("order number")?,
+                outcome: from.get("order outcome")?,
+            }),
             _ => Err(from.bad()),
         }
     }

@@ -51,6 +51,12 @@ impl<'a> Reader<'a> {
         Ok(NodeName(text.into()))
     }
 
+    /// Words for people.
+    pub fn words(&mut self) -> Result<String, BadDatagram> {
+        let bytes = self.counted()?;
+        String::from_utf8(bytes.to_vec()).map_err(|_| self.bad())
+    }
+
     /// A length, and as many bytes.
     pub fn counted(&mut self) -> Result<&'a [u8], BadDatagram> {
         let length = self.number()?;

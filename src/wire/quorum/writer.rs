@@ -36,8 +36,13 @@ impl<'a> Writer<'a> {
 
     /// A name, spelt out.
     pub fn text(&mut self, name: &NodeName) {
-        self.number(name.0.len() as u64);
-        self.bytes(name.0.as_bytes());
+        self.words(&name.0);
+    }
+
+    /// Words for people.
+    pub fn words(&mut self, words: &str) {
+        self.number(words.len() as u64);
+        self.bytes(words.as_bytes());
     }
 
     /// A section, whose length is known at its end.

@@ -49,7 +49,9 @@ impl Quorum {
             let heard: Vec<_> = holds.collect();
             let assigned: Vec<_> = self.assigned.values().cloned().collect();
             self.placer.note_assignment(&assigned);
-            self.placer.begin(cx.now, self.raft.term(), self.raft.inherited(), &heard);
+            let mut promises = self.raft.inherited().to_vec();
+            promises.extend(self.voter.promises(cx.now));
+            self.placer.begin(cx.now, self.raft.term(), &promises, &heard);
             self.terms += 1;
             self.news = true;
         } else if !leads && self.leads {

@@ -24,6 +24,9 @@ impl Quorum {
         if foreign {
             return;
         }
+        for call in &message.raft {
+            self.on_forwarding(cx, from, life, call);
+        }
         self.note(cx.now, from, &message);
         let leads = message.leader.as_ref() == Some(from) && message.term >= self.raft.term();
         if leads && let Some(assignment) = &message.assignment {

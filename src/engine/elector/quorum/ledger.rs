@@ -5,8 +5,6 @@
 //! member may have voted in any term up to it. An entry counts once it is on disk; until then
 //! only its own member's vote respects it.
 
-#![allow(dead_code)]
-
 use std::time::Duration;
 
 use super::super::super::sabotage::{Sabotage, sabotaged};

@@ -15,12 +15,11 @@
 //! where an operator wants it, then to one that has its share not yet, then to the place
 //! that its hash gives it. The leader's share is rounded down, that of the others up.
 
-#![allow(dead_code)]
-
 mod hash;
 mod moves;
 mod roster;
 mod ruling;
+mod seat;
 mod spread;
 #[cfg(test)]
 mod tests;
@@ -32,7 +31,8 @@ use std::time::Duration;
 use moves::Moves;
 use roster::{Roster, Row, Standing};
 use ruling::{Case, Ruling};
-use spread::{Ideal, Loads, in_order};
+use seat::{Epochs, Seat};
+use spread::{Ideal, Loads};
 pub(crate) use why::Why;
 
 use super::{FailBack, QuorumTiming};
@@ -84,70 +84,6 @@ pub(crate) struct Candidate {
     pub released: BTreeMap<Vip, Epoch>,
     /// What it asks to hold.
     pub holds: BTreeMap<Vip, Epoch>,
-}
-
-/// The epochs of one leadership.
-#[derive(Clone, Copy, Debug, Default)]
-struct Epochs {
-    term: u64,
-    count: u32,
-}
-
-impl Epochs {
-    /// None is left after four billion, and nothing can be decided before another term.
-    fn raise(&mut self) -> Option<Epoch> {
-        self.count = self.count.checked_add(1)?;
-        Some(Epoch { term: self.term, count: self.count })
-    }
-}
-
-/// A VIP, and how it came to be where it is.
-#[derive(Debug)]
-struct Seat {
-    assigned: Assigned,
-    placed: Why,
-    /// What keeps it there, or is under way.
-    present: Option<Why>,
-    preparing: Option<Preparing>,
-    planned_at: Option<Instant>,
-    /// The last operator's wish that was granted.
-    granted: Option<NodeName>,
-}
-
-/// Somebody is to get ready for a VIP.
-#[derive(Debug)]
-struct Preparing {
-    since: Instant,
-    passed_over: Vec<NodeName>,
-}
-
-impl Seat {
-    fn new(assigned: Assigned) -> Self {
-        let placed = if assigned.holder.is_some() { Why::Stays } else { Why::Nobody };
-        Self { assigned, placed, present: None, preparing: None, planned_at: None, granted: None }
-    }
-
-    fn empty(vip: Vip) -> Self {
-        Self::new(Assigned { vip, epoch: Epoch::default(), holder: None, next: None })
-    }
-
-    /// Who carries it, or is about to.
-    fn heir(&self) -> Option<&NodeName> {
-        self.assigned.next.as_ref().or(self.assigned.holder.as_ref())
-    }
-
-    /// Whether nothing is to be done for this.
-    fn follows(&self, ruling: &Ruling) -> bool {
-        match ruling {
-            Ruling::Stay(present) => self.assigned.next.is_none() && self.present == *present,
-            Ruling::Prepare(_) | Ruling::Replace { .. } => false,
-        }
-    }
-
-    fn call_off(&mut self) {
-        self.assigned.next = None;
-        self.preparing = None;
-    }
 }
 
 impl Placer {
@@ -208,18 +144,9 @@ impl Placer {
     /// Another leads, or nobody does.
     pub fn end(&mut self) {
         self.leads = false;
+        self.holding.clear();
         self.ideal = None;
         self.wake_at = None;
-    }
-
-    /// A voter knows a higher epoch of another holder than this one of the assignment's.
-    pub fn on_refused(&mut self, vip: Vip, epoch: Epoch) {
-        let seat = self.seats.get_mut(&vip).filter(|it| it.assigned.epoch == epoch);
-        if let Some(seat) = seat.filter(|_| self.leads)
-            && let Some(epoch) = self.epochs.raise()
-        {
-            seat.assigned.epoch = epoch;
-        }
     }
 
     /// Decides what is to be decided, if this member leads.
@@ -284,11 +211,6 @@ impl Placer {
             let Assigned { holder, next, .. } = &it.assigned;
             holder.as_ref() == Some(name) || next.as_ref() == Some(name)
         })
-    }
-
-    /// Whether no epoch of the term is left: another term is needed.
-    pub fn is_spent(&self) -> bool {
-        self.epochs.count == u32::MAX
     }
 
     /// How long a member is not heard before it counts as dead.
@@ -369,12 +291,15 @@ fn rule<'a>(
     roster: &Roster<'_>,
 ) -> Vec<(Case<'a>, Ruling)> {
     let placed = &view.entry.wishes.placed;
-    let cases = in_order(view.wanted, placed).filter_map(|vip| {
-        let ideal = ideal.and_then(|it| it.place(vip));
-        let case = Case { vip, wish: placed.get(&vip), ideal };
-        let seat = seats.get(&vip)?;
+    let all_wanted = seats.len() == view.wanted.len();
+    let wanted = seats.iter().filter(|(vip, _)| all_wanted || view.wanted.contains(vip));
+    let changes = wanted.filter_map(|(vip, seat)| {
+        let ideal = ideal.and_then(|it| it.place(*vip));
+        let case = Case { vip: *vip, wish: placed.get(vip), ideal };
         let ruling = case.rule(roster, seat);
         (!seat.follows(&ruling)).then_some((case, ruling))
     });
-    cases.collect()
+    let mut changes: Vec<_> = changes.collect();
+    changes.sort_by_key(|(case, _)| case.wish.is_none());
+    changes
 }

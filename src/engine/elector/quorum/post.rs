@@ -28,6 +28,8 @@ const STRANGERS: usize = 16;
 pub(crate) struct Post {
     me: NodeName,
     life: Life,
+    /// What took longer, there and back, says nothing any more.
+    latest: Duration,
     peers: BTreeMap<NodeName, Peer>,
     /// Who else speaks to us, and from where.
     strangers: BTreeMap<NodeName, SocketAddr>,
@@ -69,8 +71,8 @@ pub(crate) enum Received {
 }
 
 impl Post {
-    pub fn new(me: NodeName, life: Life) -> Self {
-        Self { me, life, peers: BTreeMap::new(), strangers: BTreeMap::new() }
+    pub fn new(me: NodeName, life: Life, latest: Duration) -> Self {
+        Self { me, life, latest, peers: BTreeMap::new(), strangers: BTreeMap::new() }
     }
 
     /// These are the members from here on.
@@ -108,7 +110,7 @@ impl Post {
             }
             return Received::Refused("stranger");
         };
-        let received = peer.receive(now, self.life, address, forwarded, envelope);
+        let received = peer.receive(now, (self.life, self.latest), address, forwarded, envelope);
         if let Received::Refused(code) = received {
             *peer.refused.entry(code).or_default() += 1;
         }
@@ -174,7 +176,7 @@ impl Peer {
     fn receive(
         &mut self,
         now: Instant,
-        ours: Life,
+        (ours, latest): (Life, Duration),
         address: SocketAddr,
         forwarded: bool,
         envelope: Envelope,
@@ -196,6 +198,7 @@ impl Peer {
             }
             let (life, echo) = (known.life, envelope.message.as_ref().and_then(|it| it.echo));
             return match envelope.message {
+                Some(_) if round_trip(now, echo) > Some(latest) => Received::Refused("late"),
                 Some(message) => {
                     self.note_round_trip(now, echo);
                     self.heard_at = Some(now);
@@ -231,11 +234,9 @@ impl Peer {
     }
 
     fn note_round_trip(&mut self, now: Instant, echo: Option<(u64, u64)>) {
-        let Some((stamp, kept)) = echo else {
-            return;
-        };
-        let took = Duration::from_micros(micros(now).saturating_sub(stamp).saturating_sub(kept));
-        self.round_trip = Some(self.round_trip.map_or(took, |it| (it * 7 + took) / 8));
+        if let Some(took) = round_trip(now, echo) {
+            self.round_trip = Some(self.round_trip.map_or(took, |it| (it * 7 + took) / 8));
+        }
     }
 }
 
@@ -251,6 +252,12 @@ impl Seen {
         }
         true
     }
+}
+
+fn round_trip(now: Instant, echo: Option<(u64, u64)>) -> Option<Duration> {
+    let (stamp, kept) = echo?;
+    let took = micros(now).saturating_sub(stamp).saturating_sub(kept);
+    Some(Duration::from_micros(took))
 }
 
 fn micros(at: Instant) -> u64 {

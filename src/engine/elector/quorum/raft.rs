@@ -17,12 +17,11 @@
 //! members need only the newest, and an append is its own snapshot), joint consensus, reads
 //! through the log, and a current term on disk (see the ledger).
 
-#![allow(dead_code)]
-
 mod election;
 mod log;
 mod peers;
 mod proposals;
+mod questions;
 #[cfg(test)]
 mod tests;
 
@@ -35,7 +34,7 @@ use proposals::{Applying, Proposal};
 use super::super::super::{Cx, Deadline, Rng};
 use super::ledger::Ledger;
 use super::{QuorumConfig, QuorumTiming};
-use crate::model::{Entry, EntryId, Instant, Members, Message, NodeName, Promised, RaftCall};
+use crate::model::{EntryId, Instant, Members, Message, NodeName, Promised, RaftCall};
 
 /// What stands for the cluster of a member that cannot read its store: it may belong to any.
 pub(crate) const UNREADABLE: u64 = 0;
@@ -208,100 +207,9 @@ impl Raft {
     pub fn calls(&mut self, to: &NodeName) -> Vec<RaftCall> {
         self.urgent.remove(to);
         let answer = self.peers.get_mut(to).and_then(|it| it.answer.take());
-        let more = match &self.role {
-            Role::Candidate { .. } => self.question_for(to),
-            Role::Follower { .. } | Role::Leader { .. } => self.append_for(to),
-        };
+        let (question, append) = (self.question_for(to), self.append_for(to));
         let handover = self.handing_to().filter(|it| *it == to).map(|_| RaftCall::StandNow);
-        [answer, more, handover].into_iter().flatten().collect()
-    }
-
-    /// Whom to send a message at once rather than with the next heartbeat.
-    pub fn wants_send(&self) -> BTreeSet<NodeName> {
-        self.urgent.clone()
-    }
-
-    /// For [`Message::term`].
-    pub fn term(&self) -> u64 {
-        self.term
-    }
-
-    /// Who leads in that term, as far as is known.
-    pub fn leader(&self) -> Option<&NodeName> {
-        match &self.role {
-            Role::Candidate { .. } => None,
-            Role::Follower { leader } => leader.as_ref(),
-            Role::Leader { .. } => Some(&self.me),
-        }
-    }
-
-    /// Whether this member leads.
-    pub fn leads(&self) -> bool {
-        matches!(self.role, Role::Leader { .. })
-    }
-
-    /// For [`Message::cluster`].
-    pub fn cluster(&self) -> Option<u64> {
-        match self.ledger.voting() {
-            Ok(()) => self.entry().map(|it| it.cluster),
-            Err(_) => Some(UNREADABLE),
-        }
-    }
-
-    /// The newest entry that is on disk.
-    pub fn entry(&self) -> Option<&Entry> {
-        self.ledger.newest()
-    }
-
-    /// Its name, for [`Message::newest`].
-    pub fn newest(&self) -> EntryId {
-        self.entry().map_or(EntryId::default(), |it| it.id)
-    }
-
-    /// The newest entry that is known to be committed.
-    pub fn committed(&self) -> EntryId {
-        self.committed
-    }
-
-    /// Whether the newest entry is known to be committed.
-    pub fn is_committed(&self) -> bool {
-        self.entry().is_some_and(|it| it.id == self.committed)
-    }
-
-    /// For [`Message::floor`].
-    pub fn floor(&self) -> u64 {
-        self.ledger.floor()
-    }
-
-    /// Whether this member belongs to no cluster yet, or has lost its store.
-    pub fn is_blank(&self) -> bool {
-        self.entry().is_none()
-    }
-
-    /// Whether it may vote at all; if not, why.
-    pub fn voting(&self) -> Result<(), String> {
-        self.ledger.voting()
-    }
-
-    /// Why the last write to the store failed, until one succeeds.
-    pub fn fault(&self) -> Option<&str> {
-        self.ledger.fault()
-    }
-
-    /// Members that were heard lately and belong to another cluster, and to which.
-    pub fn strangers(&self) -> &BTreeMap<NodeName, u64> {
-        &self.strangers
-    }
-
-    /// What the voters that elected this leader, itself left out, had promised then.
-    pub fn inherited(&self) -> &[Promised] {
-        &self.inherited
-    }
-
-    /// Whether another was asked to lead: until it does, or the attempt has failed, nothing
-    /// new should be decided.
-    pub fn is_handing_over(&self) -> bool {
-        self.handing_to().is_some()
+        [answer, question, append, handover].into_iter().flatten().collect()
     }
 
     /// When [`Raft::tick`] is next needed.
@@ -351,9 +259,11 @@ impl Raft {
                 }
                 RaftCall::Vote { term, binding, granted, promises } => {
                     if *granted {
-                        self.on_vote(cx, from, (*term, *binding), promises);
+                        self.on_vote(from, (*term, *binding), promises);
                     }
                 }
+                // What operators ask is looked at before raft.
+                RaftCall::Forward { .. } | RaftCall::Forwarded { .. } => {}
                 RaftCall::StandNow => {
                     let asked_by_leader = message.term == self.term
                         && matches!(&self.role, Role::Follower { leader: Some(it) } if it == from);

@@ -44,6 +44,8 @@ impl Quorum {
 
     fn say(&mut self, cx: &mut Cx<'_>, to: &NodeName, hold: Option<Hold>) {
         let assignment = self.leads.then(|| self.assigned.values().cloned().collect());
+        let mut raft = self.raft.calls(to);
+        raft.extend(self.forwarded(to));
         let message = Message {
             term: self.raft.term(),
             leader: self.raft.leader().cloned(),
@@ -53,7 +55,7 @@ impl Quorum {
             floor: self.raft.floor(),
             stamp: 0,
             echo: None,
-            raft: self.raft.calls(to),
+            raft,
             assignment,
             hold,
             answers: self.answers.remove(to).unwrap_or_default(),

@@ -2,8 +2,8 @@ use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 use crate::model::{
-    Ailment, Assigned, Entry, EntryId, Envelope, Epoch, Hold, HoldAnswer, HoldRefusal, Life,
-    Member, MemberRole, Message, NodeName, Promised, RaftCall, Released, Report, Vip, Wishes,
+    Ailment, Assigned, ClusterCall, Entry, EntryId, Envelope, Epoch, Hold, HoldAnswer, HoldRefusal,
+    Life, Member, MemberRole, Message, NodeName, Promised, RaftCall, Released, Report, Vip, Wishes,
 };
 
 /// Whatever can be said, by the number it starts from.
@@ -108,7 +108,7 @@ impl Chance {
     }
 
     fn call(&mut self) -> RaftCall {
-        match self.below(4) {
+        match self.below(6) {
             0 => RaftCall::Append(Box::new(self.entry())),
             1 => RaftCall::AskVote {
                 term: self.number(),
@@ -126,7 +126,27 @@ impl Chance {
                     epoch: it.epoch(),
                 }),
             },
+            3 => RaftCall::Forward { number: self.number() as u32, call: self.order() },
+            4 => RaftCall::Forwarded {
+                number: self.number() as u32,
+                outcome: if self.yes() { Ok("done".into()) } else { Err(String::new()) },
+            },
             _ => RaftCall::StandNow,
+        }
+    }
+
+    fn order(&mut self) -> ClusterCall {
+        match self.below(6) {
+            0 => ClusterCall::Add {
+                name: self.name(),
+                address: self.member().address,
+                witness: self.yes(),
+            },
+            1 => ClusterCall::Drain(self.name()),
+            2 => ClusterCall::Move(self.vip(), self.name()),
+            3 => ClusterCall::Promote(self.name()),
+            4 => ClusterCall::Remove(self.name()),
+            _ => ClusterCall::Undrain(self.name()),
         }
     }
 

@@ -1,11 +1,12 @@
 use std::time::Duration;
 
+use super::Why;
 use super::roster::{Roster, Row};
 use super::ruling::{Case, Cause, Ruling};
+use super::seat::{Epochs, Preparing, Seat};
 use super::spread::{Loads, choose};
-use super::{Epochs, Preparing, Seat, Why};
 use crate::engine::sabotage::{Sabotage, sabotaged};
-use crate::model::{Epoch, Instant};
+use crate::model::Instant;
 
 /// Another is asked once the next holder has not been ready for so long.
 const READY_WITHIN: Duration = Duration::from_secs(1);
@@ -36,14 +37,14 @@ impl Moves<'_> {
                 seat.present = present;
             }
             Ruling::Prepare(cause) => self.prepare(case, cause, seat),
-            Ruling::Replace { why, or_keep } => self.replace(case, why, or_keep, seat),
+            Ruling::Replace(why) => self.replace(case, why, seat),
         }
         if let Some(index) = self.heir(seat) {
             self.loads.add(index);
         }
     }
 
-    fn replace(&mut self, case: Case<'_>, why: Why, or_keep: bool, seat: &mut Seat) {
+    fn replace(&mut self, case: Case<'_>, why: Why, seat: &mut Seat) {
         let epoch = seat.assigned.epoch;
         let next = seat.assigned.next.as_ref().and_then(|it| self.roster.find(it));
         let ready = next.filter(|it| {
@@ -51,24 +52,16 @@ impl Moves<'_> {
             row.may_take(case.vip) && row.is_ready(case.vip, epoch)
         });
         let found = || self.roster.holding(case.vip).filter(|_| seat.assigned.holder.is_none());
-        let target =
-            ready.or_else(found).or_else(|| self.choose(case, false, |it| it.may_take(case.vip)));
-        if let Some(index) = target {
-            let name = self.roster.rows[index].name;
-            let placed = match why {
-                Why::Lightest if found() == target => Why::Stays,
-                Why::Lightest if case.wish == Some(name) => Why::Asked,
-                why => why,
-            };
-            self.give(seat, Some(index), placed);
-            return;
-        }
-        seat.call_off();
-        let is_new = epoch == Epoch::default();
-        if is_new || !or_keep {
-            self.give(seat, None, why);
-        }
-        seat.present = Some(Why::Nobody);
+        let target = ready
+            .or_else(found)
+            .or_else(|| choose(self.roster, &self.loads, case, false, |it| it.may_take(case.vip)));
+        let placed = match (target.map(|it| self.roster.rows[it].name), why) {
+            (None, _) => Why::Nobody,
+            (Some(_), Why::Lightest) if found() == target => Why::Stays,
+            (Some(name), Why::Lightest) if case.wish == Some(name) => Why::Asked,
+            (Some(_), why) => why,
+        };
+        self.give(seat, target, placed);
     }
 
     fn prepare(&mut self, case: Case<'_>, cause: Cause, seat: &mut Seat) {
@@ -111,10 +104,14 @@ impl Moves<'_> {
             }
         }
         let fresh = |it: &Row<'_>| permitted(it) && !preparing.passed_over.contains(it.name);
-        let mut chosen = self.choose(case, true, fresh);
+        let mut chosen = choose(self.roster, &self.loads, case, true, fresh);
         if chosen.is_none() {
             preparing.passed_over.clear();
-            chosen = self.choose(case, true, permitted);
+            chosen = choose(self.roster, &self.loads, case, true, permitted);
+        }
+        if cause == Cause::Leaving && self.now >= preparing.since + READY_WITHIN {
+            self.give(seat, chosen, cause.why(holder.name));
+            return;
         }
         if cause != Cause::Leaving {
             preparing.since = self.now;
@@ -151,26 +148,11 @@ impl Moves<'_> {
         seat.call_off();
     }
 
-    fn choose(
-        &self,
-        case: Case<'_>,
-        steady: bool,
-        may: impl Fn(&Row<'_>) -> bool,
-    ) -> Option<usize> {
-        choose(self.roster, &self.loads, case.vip, case.wish, steady, may)
-    }
-
     fn heir(&self, seat: &Seat) -> Option<usize> {
         self.roster.find(seat.heir()?)
     }
 
     fn wake(&mut self, at: Option<Instant>) {
         self.wake_at = self.wake_at.into_iter().chain(at).min();
-    }
-}
-
-impl Preparing {
-    fn new(now: Instant) -> Self {
-        Self { since: now, passed_over: Vec::new() }
     }
 }

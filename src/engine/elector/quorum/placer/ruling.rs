@@ -1,7 +1,7 @@
 use super::Seat;
 use super::roster::{Roster, Row, Standing};
 use super::why::Why;
-use crate::model::{NodeName, Vip};
+use crate::model::{Epoch, NodeName, Vip};
 
 /// What is to become of a VIP.
 #[derive(Debug, Eq, PartialEq)]
@@ -10,12 +10,14 @@ pub(super) enum Ruling {
     Stay(Option<Why>),
     /// Another is to get ready for it.
     Prepare(Cause),
-    /// Somebody is to carry it at once.
-    Replace {
-        why: Why,
-        /// If nobody may, it is left as it is.
-        or_keep: bool,
-    },
+    /// Another is to carry it at once, or the same anew, or nobody if nobody may.
+    Replace(Why),
+}
+
+impl Ruling {
+    fn nobody() -> Self {
+        Self::Stay(Some(Why::Nobody))
+    }
 }
 
 /// Why a VIP is moved although its holder could go on.
@@ -54,21 +56,23 @@ pub(super) struct Case<'a> {
 impl Case<'_> {
     pub fn rule(self, roster: &Roster<'_>, seat: &Seat) -> Ruling {
         let Some(name) = &seat.assigned.holder else {
-            return Ruling::Replace { why: Why::Lightest, or_keep: true };
+            let is_new = seat.assigned.epoch == Epoch::default();
+            let may = is_new || self.may_go_on(roster);
+            return if may { Ruling::Replace(Why::Lightest) } else { Ruling::nobody() };
         };
-        let at_once =
-            |why: fn(NodeName) -> Why, or_keep| Ruling::Replace { why: why(name.clone()), or_keep };
         let Some(holder) = roster.get(name) else {
-            return at_once(Why::Gone, false);
+            return Ruling::Replace(Why::Gone(name.clone()));
         };
         if holder.standing == Standing::Dead {
-            return at_once(Why::Dead, true);
+            let may = roster.rows.iter().any(|it| it.may_take(self.vip));
+            let dead = || Ruling::Replace(Why::Dead(name.clone()));
+            return if may { dead() } else { Ruling::nobody() };
         }
         if holder.has_released(self.vip, seat.assigned.epoch) {
-            return at_once(Why::Released, false);
+            return Ruling::Replace(Why::Released(name.clone()));
         }
         if holder.is_unable(self.vip) {
-            return at_once(Why::Unable, false);
+            return Ruling::Replace(Why::Unable(name.clone()));
         }
         match self.cause(roster, holder) {
             Some(cause) => Ruling::Prepare(cause),
@@ -90,6 +94,11 @@ impl Case<'_> {
                 Cause::Leaving => true,
                 Cause::Sick => free && to.fitness < holder.fitness,
             }
+    }
+
+    /// Whether anybody may take it, or has it.
+    fn may_go_on(self, roster: &Roster<'_>) -> bool {
+        roster.rows.iter().any(|it| it.may_take(self.vip)) || roster.holding(self.vip).is_some()
     }
 
     fn cause(self, roster: &Roster<'_>, holder: &Row<'_>) -> Option<Cause> {

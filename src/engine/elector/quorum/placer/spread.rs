@@ -2,6 +2,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::hash;
 use super::roster::{Fitness, Roster, Row, Standing};
+use super::ruling::Case;
 use crate::model::{NodeName, Vip};
 
 /// How many VIPs each member of a roster carries, and should at most.
@@ -46,23 +47,23 @@ impl Loads {
 pub(super) fn choose(
     roster: &Roster<'_>,
     loads: &Loads,
-    vip: Vip,
-    wish: Option<&NodeName>,
+    case: Case<'_>,
     steady: bool,
     may: impl Fn(&Row<'_>) -> bool,
 ) -> Option<usize> {
     let rows = roster.rows.iter().enumerate().filter(|(_, it)| may(it));
     let best = rows.min_by_key(|(index, row)| {
-        let unasked = wish != Some(row.name);
-        let cost = hash::cost(vip, row.name, row.weight);
+        let cost = hash::cost(case.vip, row.name, row.weight);
+        let [unasked, not_ideal] = [case.wish, case.ideal].map(|it| it != Some(row.name));
         let doubtful = steady && row.is_young;
-        (row.standing, row.fitness, unasked, doubtful, loads.excess(*index), cost)
+        let load = (not_ideal, loads.excess(*index), cost);
+        (row.standing, row.fitness, unasked, doubtful, load)
     });
     best.map(|(index, _)| index)
 }
 
 /// First those that somebody asked to be somewhere: the others make up for them.
-pub(super) fn in_order<'a>(
+fn in_order<'a>(
     wanted: &'a BTreeSet<Vip>,
     placed: &'a BTreeMap<Vip, NodeName>,
 ) -> impl Iterator<Item = Vip> + 'a {
@@ -99,7 +100,8 @@ impl Ideal {
         let mut places = BTreeMap::new();
         for vip in in_order(wanted, placed) {
             let may = |it: &Row<'_>| it.standing == Standing::Free && !it.is_unable(vip);
-            let chosen = choose(roster, &loads, vip, placed.get(&vip), false, may);
+            let case = Case { vip, wish: placed.get(&vip), ideal: None };
+            let chosen = choose(roster, &loads, case, false, may);
             if let Some(index) = chosen {
                 loads.add(index);
                 places.insert(vip, roster.rows[index].name.clone());

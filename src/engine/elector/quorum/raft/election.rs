@@ -1,5 +1,8 @@
 //! Standing, voting, leading and handing over.
 
+#[cfg(test)]
+mod tests;
+
 use std::cmp::Reverse;
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -100,7 +103,11 @@ impl Raft {
         let (term, binding) = (ask.term, ask.binding);
         peer.answer = Some(RaftCall::Vote { term, binding, granted, promises });
         peer.ask = (outcome == Err(NoVote::LeaderHeard)).then_some(ask);
-        self.urgent.insert(from.clone());
+        // Two candidates that refuse each other would never fall silent.
+        let news = peer.answered.replace((term, binding)) != Some((term, binding));
+        if granted || news {
+            self.urgent.insert(from.clone());
+        }
     }
 
     /// Candidates notice at slightly different times that the leader is silent: who asked
@@ -118,18 +125,12 @@ impl Raft {
         }
     }
 
-    pub(super) fn on_vote(
-        &mut self,
-        cx: &mut Cx<'_>,
-        from: &NodeName,
-        given: (u64, bool),
-        promises: &[Promised],
-    ) {
+    pub(super) fn on_vote(&mut self, from: &NodeName, given: (u64, bool), promises: &[Promised]) {
         if let Role::Candidate { term, binding, votes, .. } = &mut self.role
             && (*term, *binding) == given
         {
             votes.insert(from.clone(), promises.to_vec());
-            self.count(cx);
+            self.count();
         }
     }
 
@@ -147,7 +148,7 @@ impl Raft {
         };
         self.be_patient(cx, self.timing.promise / 2);
         self.ask_all(term, round, binding);
-        self.count(cx);
+        self.count();
         true
     }
 
@@ -211,7 +212,7 @@ impl Raft {
             return None;
         }
         let Patience { from, wait, chance } = self.patience;
-        let alone = self.ledger.newest().is_some_and(|it| it.voters().len() == 1);
+        let alone = self.ledger.newest().is_some_and(|it| it.voters().iter().eq([&self.me]));
         let wait = if alone { Duration::ZERO } else { wait };
         Some(from + wait + self.timing.step * self.rank + chance)
     }
@@ -273,7 +274,7 @@ impl Raft {
         self.urgent.extend(voters.into_iter().filter(|it| *it != self.me));
     }
 
-    fn count(&mut self, cx: &mut Cx<'_>) {
+    fn count(&mut self) {
         let (Role::Candidate { term, round, binding, votes }, Some(entry)) =
             (&self.role, self.ledger.newest())
         else {
@@ -289,16 +290,20 @@ impl Raft {
             self.urgent.extend(self.others());
         } else {
             self.ask_all(*term, *round, true);
-            self.count(cx);
+            self.count();
         }
     }
 
     /// The term it could stand in, if it may stand.
     pub(super) fn stand_in(&self) -> Option<u64> {
         let term = self.highest().checked_add(1)?;
-        let votes = |it: &super::Entry| it.members.get(&self.me).is_some_and(|it| it.role.votes());
-        let able = self.ledger.newest().is_some_and(votes) && self.ledger.voting().is_ok();
-        (able && !self.retired && term <= self.ledger.reserved()).then_some(term)
+        let able = self.entry().is_some_and(|it| {
+            // Who is being removed may be the only one that knows: it is needed until then.
+            let leaving = it.before.as_ref().is_some_and(|it| it.contains(&self.me));
+            it.voters().contains(&self.me) || (leaving && !self.is_committed())
+        });
+        let able = able && self.ledger.voting().is_ok() && !self.retired;
+        (able && term <= self.ledger.reserved()).then_some(term)
     }
 
     /// Who is to lead before whom: the least first.

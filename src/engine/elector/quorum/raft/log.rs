@@ -1,5 +1,8 @@
 //! Founding, appending, committing.
 
+#[cfg(test)]
+mod tests;
+
 use std::time::Duration;
 
 use super::peers::Knows;
@@ -10,6 +13,9 @@ use crate::model::{Entry, EntryId, Instant, Message, NodeName, RaftCall, Wishes,
 
 /// The entry that a cluster begins with. No leader has appended it.
 const FOUNDING: EntryId = EntryId { term: 0, index: 1 };
+/// A member that has lost its store may have voted in so many terms that nobody it hears
+/// knows of.
+const TERMS_UNKNOWN: u64 = 16;
 /// A member that may found a cluster alone waits so long for the others.
 const FOUND_ALONE_AFTER: Duration = Duration::from_secs(10);
 
@@ -43,7 +49,8 @@ impl Raft {
                 && entry.members.contains_key(&self.me)
                 && message.cluster == Some(entry.cluster);
             if wanted && (founding || committed) {
-                self.ledger.raise_floor(self.highest());
+                let unknown = if founding { 0 } else { TERMS_UNKNOWN };
+                self.ledger.raise_floor(self.highest().saturating_add(unknown));
                 self.ledger.keep((**entry).clone());
             }
         }
@@ -100,7 +107,7 @@ impl Raft {
         self.commit(cx);
         self.end_handing(cx);
         self.give_up_proposals(cx);
-        if self.must_append() {
+        if self.must_append(cx.now) {
             self.append_again();
         } else if self.is_idle() {
             self.next_proposal(cx);
@@ -199,7 +206,7 @@ impl Raft {
     }
 
     /// Whether the newest entry has to be appended once more, in this leader's term.
-    fn must_append(&self) -> bool {
+    fn must_append(&self, now: Instant) -> bool {
         let Some(head) = self.ledger.head().filter(|it| it.id.term < self.term) else {
             return false;
         };
@@ -207,7 +214,7 @@ impl Raft {
         head.id != self.committed
             || head.longest < self.timing.promise
             || peers.map(|it| it.newest).any(|it| it > head.id)
-            || self.is_change_of_voters_waiting()
+            || self.is_change_of_voters_waiting(now)
     }
 
     fn append_again(&mut self) {

@@ -22,6 +22,8 @@ pub(super) struct Peer {
     pub knows: Knows,
     /// What to answer its question.
     pub answer: Option<RaftCall>,
+    /// The question that was answered last.
+    pub answered: Option<(u64, bool)>,
     /// Its question, while a leader that was heard keeps us from voting.
     pub ask: Option<Ask>,
 }
@@ -78,7 +80,8 @@ impl Raft {
             return false;
         }
         let before = self.peers.remove(from);
-        let (answer, ask) = before.map_or((None, None), |it| (it.answer, it.ask));
+        let (answer, answered, ask) =
+            before.map_or((None, None, None), |it| (it.answer, it.answered, it.ask));
         let peer = Peer {
             heard_at: now,
             term: message.term,
@@ -87,6 +90,7 @@ impl Raft {
             fit: message.report.is_fit(),
             knows,
             answer,
+            answered,
             ask,
         };
         self.peers.insert(from.clone(), peer);

@@ -1,9 +1,11 @@
 //! What operators ask for: one at a time, each a new entry.
 
-use std::collections::VecDeque;
+#[cfg(test)]
+mod tests;
+
+use std::collections::{BTreeSet, VecDeque};
 use std::time::Duration;
 
-use super::peers::Knows;
 use super::{Raft, Role};
 use crate::engine::sabotage::{Sabotage, sabotaged};
 use crate::engine::{Action, Cx};
@@ -106,11 +108,11 @@ impl Raft {
         applying.chain(self.proposals.iter().map(|it| it.give_up_at)).min()
     }
 
-    pub(super) fn is_change_of_voters_waiting(&self) -> bool {
+    pub(super) fn is_change_of_voters_waiting(&self, now: Instant) -> bool {
         let Some((entry, next)) = self.ledger.newest().zip(self.proposals.front()) else {
             return false;
         };
-        match self.change(entry, &next.call) {
+        match self.change(now, entry, &next.call) {
             Ok(Change::Entry { members, .. }) => changes_voters(entry, &members),
             Ok(Change::Nothing(_)) | Err(_) => false,
         }
@@ -125,7 +127,7 @@ impl Raft {
             if self.is_handing_over() {
                 return;
             }
-            let change = self.change(entry, &next.call);
+            let change = self.change(cx.now, entry, &next.call);
             let before = entry.voters();
             let mut entry = entry.clone();
             let outcome = match change {
@@ -168,7 +170,12 @@ impl Raft {
         change_at.is_some()
     }
 
-    pub(super) fn change(&self, entry: &Entry, call: &ClusterCall) -> Result<Change, String> {
+    pub(super) fn change(
+        &self,
+        now: Instant,
+        entry: &Entry,
+        call: &ClusterCall,
+    ) -> Result<Change, String> {
         let mut members = entry.members.clone();
         let mut wishes = entry.wishes.clone();
         let sentence = match call {
@@ -210,8 +217,9 @@ impl Raft {
                     let role = member.role.word();
                     return Err(format!("{name} is a {role}; only a learner can be promoted"));
                 }
-                let peer = self.peers.get(name);
-                if !peer.is_some_and(|it| it.knows == Knows::Cluster && it.newest == entry.id) {
+                let caught_up =
+                    self.such(|it| it.newest == entry.id && it.was_heard(now, self.timing.promise));
+                if !caught_up.contains(name) {
                     return Err(format!("{name} has not caught up; is it running?"));
                 }
                 members.insert(name.clone(), Member { role: MemberRole::Voter, ..member });
@@ -223,7 +231,6 @@ impl Raft {
                     return Err(format!("{name} is the last voter"));
                 }
                 members.remove(name);
-                self.may_shrink(entry, name, &members)?;
                 wishes.drained.remove(name);
                 wishes.placed.retain(|_, it| it != name);
                 format!("{name} is no member any more")
@@ -236,20 +243,26 @@ impl Raft {
                 format!("{name} may carry again")
             }
         };
+        if changes_voters(entry, &members) {
+            self.can_agree(now, &members)?;
+        }
         Ok(Change::Entry { members, wishes, sentence })
     }
 
-    /// A change that the voters who are left cannot commit could never be undone: nobody
-    /// would lead, and who has lost its store would not be caught up.
-    fn may_shrink(&self, entry: &Entry, gone: &NodeName, left: &Members) -> Result<(), String> {
-        let voters = left.iter().filter(|(_, it)| it.role.votes()).map(|(name, _)| name.clone());
-        let able = self.such(|it| it.newest == entry.id && it.knows == Knows::Cluster);
-        match is_majority(&voters.collect(), &able) || !entry.voters().contains(gone) {
-            true => Ok(()),
-            false => Err(format!(
-                "{gone} cannot be removed now: of the voters that are left, too few have caught up"
-            )),
+    /// A cluster whose voters cannot agree is stuck for good: this very change included.
+    fn can_agree(&self, now: Instant, members: &Members) -> Result<(), String> {
+        let present = self.present(now);
+        let voters: BTreeSet<NodeName> = voters(members).cloned().collect();
+        if is_majority(&voters, &present) {
+            return Ok(());
         }
+        let silent: Vec<&str> = voters.difference(&present).map(|it| it.0.as_str()).collect();
+        Err(format!(
+            "then {} of {} voters would be out of reach or without a store, which is no majority: {}",
+            silent.len(),
+            voters.len(),
+            silent.join(", ")
+        ))
     }
 
     fn may_add(
@@ -279,8 +292,11 @@ fn known(entry: &Entry, name: &NodeName) -> Result<Member, String> {
 }
 
 fn changes_voters(entry: &Entry, members: &Members) -> bool {
-    let voters = members.iter().filter(|(_, it)| it.role.votes()).map(|(name, _)| name);
-    !entry.voters().iter().eq(voters)
+    !voters(&entry.members).eq(voters(members))
+}
+
+fn voters(members: &Members) -> impl Iterator<Item = &NodeName> {
+    members.iter().filter(|(_, it)| it.role.votes()).map(|(name, _)| name)
 }
 
 fn answer(cx: &mut Cx<'_>, request: RequestId, outcome: Result<String, String>) {

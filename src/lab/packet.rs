@@ -33,26 +33,22 @@ pub enum Said {
     },
 }
 
-/// The addresses questions come from: `10.77.0.128` and on, `fd77::80` and on.
-pub const FIRST_ASKER: u8 = 128;
-
-/// A broadcast ARP request or a neighbour solicitation, from an address made for it, so that
-/// no cache that matters changes.
-pub fn question(mac: [u8; 6], ip: IpAddr, asker: u8) -> Vec<u8> {
+/// A broadcast ARP request or a neighbour solicitation. Both addresses are of one family, and
+/// `from` is made for it, so that no cache that matters changes.
+pub fn question(mac: [u8; 6], ip: IpAddr, from: IpAddr) -> Vec<u8> {
     let mut frame = Vec::new();
-    match ip {
-        IpAddr::V4(ip) => {
+    match (ip, from) {
+        (IpAddr::V4(ip), IpAddr::V4(from)) => {
             frame.extend([0xff; 6]);
             frame.extend(mac);
             frame.extend([0x08, 0x06, 0, 1, 8, 0, 6, 4, 0, 1]);
             frame.extend(mac);
-            frame.extend([10, 77, 0, asker]);
+            frame.extend(from.octets());
             frame.extend([0; 6]);
             frame.extend(ip.octets());
         }
-        IpAddr::V6(ip) => {
+        (IpAddr::V6(ip), IpAddr::V6(from)) => {
             let last = &ip.octets()[13..];
-            let from = Ipv6Addr::new(0xfd77, 0, 0, 0, 0, 0, 0, u16::from(asker));
             let mut to = [0xff, 2, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1, 0xff, 0, 0, 0];
             to[13..].copy_from_slice(last);
             let mut solicitation = vec![135, 0, 0, 0, 0, 0, 0, 0];
@@ -69,6 +65,7 @@ pub fn question(mac: [u8; 6], ip: IpAddr, asker: u8) -> Vec<u8> {
             frame.extend(to);
             frame.extend(solicitation);
         }
+        (IpAddr::V4(_), IpAddr::V6(_)) | (IpAddr::V6(_), IpAddr::V4(_)) => {}
     }
     frame
 }
@@ -173,7 +170,6 @@ fn checksum(bytes: &[u8]) -> u16 {
 }
 
 #[cfg(test)]
-#[allow(unused_imports, reason = "without the harness there are no tests")]
 mod tests {
     use super::*;
 
@@ -181,7 +177,7 @@ mod tests {
     fn a_checksummed_packet_sums_to_nought() {
         let echo = echo_request("10.0.0.1".parse().unwrap(), 0x0102_0304_0506_0708);
         assert_eq!(checksum(&echo), 0);
-        let frame = question([2; 6], "fd77::50".parse().unwrap(), 130);
+        let frame = question([2; 6], "fd77::50".parse().unwrap(), "fd77::82".parse().unwrap());
         let (from, to) = ("fd77::82".parse().unwrap(), "ff02::1:ff00:50".parse().unwrap());
         assert_eq!(checksum(&pseudo_header(from, to, &frame[54..])), 0);
     }
@@ -189,7 +185,7 @@ mod tests {
     #[test]
     fn questions_and_announcements_are_told_apart() {
         let ip = "10.77.0.50".parse().unwrap();
-        let asked = question([2; 6], ip, 130);
+        let asked = question([2; 6], ip, "10.77.0.130".parse().unwrap());
         assert_eq!(listen(&asked), None);
         let mut answer = asked.clone();
         answer[21] = 2;

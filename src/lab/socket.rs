@@ -1,4 +1,4 @@
-//! Raw sockets with a deadline, for the witnesses.
+//! Raw sockets with a deadline, for the witnesses of a laboratory.
 
 use std::io;
 use std::mem::{size_of, zeroed};
@@ -6,11 +6,13 @@ use std::net::{IpAddr, Ipv6Addr};
 use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd};
 use std::time::Duration;
 
-use edgevip::io::clock;
-use edgevip::model::Instant;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
+use crate::io::clock;
+use crate::model::Instant;
+
 /// A socket that sees or sends whole packets.
+#[derive(Debug)]
 pub struct Socket(OwnedFd);
 
 impl Socket {
@@ -103,9 +105,10 @@ impl Socket {
 
 /// Asks for a place before ordinary threads, so that a busy machine does not lose probes.
 pub fn hurry() {
-    // SAFETY: `it` outlives the call.
+    // SAFETY: zeros are a value of it, with musl's further fields, and it outlives the call.
     unsafe {
-        let it = libc::sched_param { sched_priority: 10 };
+        let mut it = zeroed::<libc::sched_param>();
+        it.sched_priority = 10;
         // Not allowed without privileges, and then the figures are merely coarser.
         libc::sched_setscheduler(0, libc::SCHED_RR, &raw const it);
     }

@@ -1,0 +1,164 @@
+//! The edges of a quorum: the socket, the disk, the probes.
+
+use std::io;
+use std::net::{IpAddr, SocketAddr};
+use std::path::PathBuf;
+use std::rc::Rc;
+use std::sync::Arc;
+
+use smol::channel::Sender;
+
+use crate::config::{FailBack, RaftSettings};
+use crate::engine::{self, Input, ProbeRule, QuorumConfig, QuorumTiming};
+use crate::io::farewell;
+use crate::io::peers::Peers;
+use crate::io::probe::{CheckCommand, HealthTarget, ProbeTargets, Prober};
+use crate::io::process::{entropy, machine_id};
+use crate::io::store::{Store, StoreThread};
+use crate::model::{Envelope, Farewell, Life, Probe, QuorumStatus, StoreRecord};
+use crate::wire::quorum::Keys;
+
+pub(super) struct Members {
+    peers: Rc<Peers>,
+    store: StoreThread,
+    prober: Prober,
+    farewell: Vec<PathBuf>,
+}
+
+impl Members {
+    /// Opens all there is to open; what stands on disk goes to the engine.
+    pub fn start(
+        raft: &RaftSettings,
+        instance: Option<&str>,
+        answers: &Sender<Input>,
+    ) -> Result<(Self, QuorumConfig), String> {
+        let keys = match &raft.keys {
+            None => Keys::insecure(),
+            Some(it) => Keys::new(&it.current, it.previous.as_deref())
+                .map_err(|why| format!("vip_keyfile={}: {why}", it.file.display()))?,
+        };
+        let peers = Peers::open(raft.address, keys).map_err(|it| it.to_string())?;
+        let store = Store::new(&raft.state_dir, instance, machine_id());
+        let stored = store.load().map_err(|it| it.to_string());
+        if let Err(why) = &stored {
+            log::error!("this member stays out of the vote: {why}");
+        }
+        // Beside the store: it speaks of the same member, and survives what clears /run.
+        let farewell = vec![store.file().with_extension("farewell")];
+        let deliver = answers.clone();
+        let told = move |number, failure| {
+            let _ = deliver.try_send(Input::Stored { number, failure });
+        };
+        let store = StoreThread::start(store, Arc::new(told))
+            .map_err(|it| format!("cannot start a thread: {it}"))?;
+        let deliver = answers.clone();
+        let probed = move |probe, failure| {
+            let _ = deliver.try_send(Input::Probed { probe, failure });
+        };
+        let config = QuorumConfig {
+            life: Life(entropy()),
+            address: raft.address,
+            listed: raft.members.clone(),
+            timing: timing(raft),
+            found_alone: raft.found_alone,
+            stored,
+            farewell: farewell::take(&farewell),
+            fail_back: fail_back(raft.fail_back),
+            health: raft.health.as_ref().map(|it| ProbeRule {
+                interval: it.interval,
+                fall: it.fall,
+                rise: 1,
+                weight: HEALTH_WEIGHT,
+            }),
+            check: raft.check.as_ref().map(|it| ProbeRule {
+                interval: it.interval,
+                fall: it.fall,
+                rise: it.rise,
+                weight: it.weight,
+            }),
+        };
+        let members = Self {
+            peers: Rc::new(peers),
+            store,
+            prober: Prober::start(targets(raft), Arc::new(probed)),
+            farewell,
+        };
+        Ok((members, config))
+    }
+
+    /// What a member says, if one does.
+    pub fn hear(&self) -> io::Result<Option<Input>> {
+        let heard = self.peers.take()?;
+        Ok(heard.map(|(address, ttl, envelope)| Input::Peer {
+            address,
+            ttl,
+            envelope: Box::new(envelope),
+        }))
+    }
+
+    /// The socket that members are heard by.
+    pub fn peers(&self) -> Rc<Peers> {
+        self.peers.clone()
+    }
+
+    /// A datagram that cannot be sent is one that is lost.
+    pub fn send(&self, to: SocketAddr, envelope: &Envelope) {
+        if let Err(why) = self.peers.send(to, envelope) {
+            log::debug!(to:%; "not sent: {why}");
+        }
+    }
+
+    pub fn store(&self, number: u64, record: StoreRecord) {
+        self.store.write(number, record);
+    }
+
+    pub fn probe(&mut self, probe: Probe) {
+        self.prober.ask(probe);
+    }
+
+    pub fn leave(&self, farewell: &Farewell) {
+        if let Err(why) = farewell::leave(&self.farewell, farewell) {
+            log::warn!("the next start has to wait for what was promised: {why}");
+        }
+    }
+}
+
+/// Datagrams that were no good are counted where they came from.
+pub(super) fn add_bad(quorum: &mut QuorumStatus, bad: &[(IpAddr, &'static str, u64)]) {
+    for it in &mut quorum.members {
+        for (_, code, count) in bad.iter().filter(|(from, ..)| *from == it.address.ip()) {
+            *it.bad.entry((*code).to_owned()).or_default() += count;
+        }
+    }
+}
+
+/// A node whose API server is dead is worse than one whose check fails.
+const HEALTH_WEIGHT: u8 = 100;
+
+fn timing(raft: &RaftSettings) -> QuorumTiming {
+    let RaftSettings { heartbeat, promise, step, spread, .. } = *raft;
+    QuorumTiming { heartbeat, promise, step, spread }
+}
+
+fn fail_back(it: FailBack) -> engine::FailBack {
+    match it {
+        FailBack::AtOnce => engine::FailBack::AtOnce,
+        FailBack::Delayed => engine::FailBack::Delayed,
+        FailBack::Never => engine::FailBack::Never,
+    }
+}
+
+fn targets(raft: &RaftSettings) -> ProbeTargets {
+    ProbeTargets {
+        health: raft.health.as_ref().map(|it| HealthTarget {
+            url: it.url.clone(),
+            ca: it.ca.clone(),
+            verify: it.verify,
+            timeout: it.timeout,
+        }),
+        check: raft
+            .check
+            .as_ref()
+            .map(|it| CheckCommand { command: it.command.clone(), timeout: it.timeout }),
+    }
+}

@@ -1,0 +1,115 @@
+//! What a node is made of, before it begins.
+
+use std::sync::Arc;
+
+use serde_json::json;
+use smol::channel::Sender;
+
+use super::LOCK_EVERY;
+use crate::config::{Config, DnsMode, FenceSetting, VipSetting};
+use crate::engine::{
+    self, AnnouncerConfig, Election, Family, Input, LeaseConfig, LinkChoice, QuorumConfig,
+    WantedVip,
+};
+use crate::io::kernel::{FromKernel, KernelOptions, KernelThread, Monitors};
+use crate::io::lock;
+use crate::io::recorder::Recorder;
+use crate::model::{Author, Fences, Vip};
+
+pub(super) fn start_kernel(
+    config: &Config,
+    answers: Sender<Input>,
+) -> Result<(KernelThread, Fences, Monitors), String> {
+    let options = KernelOptions {
+        instance: config.instance.clone(),
+        fence: config.fence != FenceSetting::Off,
+        lo_global_scope: config.lo_global_scope,
+    };
+    let deliver = move |news: FromKernel| {
+        let input = match news {
+            FromKernel::Answers(answers) => Input::Kernel(answers),
+            FromKernel::Heard(heard) => Input::Heard(heard),
+            FromKernel::Network(change) => Input::Network(change),
+            FromKernel::RulesetChanged => Input::RulesetChanged,
+        };
+        let _ = answers.try_send(input);
+    };
+    KernelThread::start(options, Arc::new(deliver))
+        .map_err(|it| format!("cannot reach the kernel: {it}"))
+}
+
+pub(super) fn engine_config(
+    config: &Config,
+    author: Author,
+    fences: Fences,
+    quorum: Option<QuorumConfig>,
+) -> engine::Config {
+    engine::Config {
+        me: config.node.clone(),
+        author,
+        election: match quorum {
+            Some(quorum) => Election::Quorum(Box::new(quorum)),
+            None => Election::Lease(LeaseConfig {
+                name: format!("{}/{}", config.lease.namespace, config.lease.name),
+                duration: config.lease.duration,
+                renew_deadline: config.lease.renew_deadline,
+                retry_period: config.lease.retry_period,
+            }),
+        },
+        vips: wanted(config),
+        family: match config.dns_mode {
+            DnsMode::Dual => Family::Dual,
+            DnsMode::First => Family::First,
+            DnsMode::Ipv4 => Family::Ipv4,
+            DnsMode::Ipv6 => Family::Ipv6,
+        },
+        lengths: (config.length_v4, config.length_v6),
+        link: config.link.clone().map_or(LinkChoice::Auto, LinkChoice::Named),
+        announcer: AnnouncerConfig { refresh: config.refresh, fences },
+        skip_dad: config.skip_dad,
+        preserve: config.preserve,
+        label_node: config.label_node,
+    }
+}
+
+pub(super) fn wanted(config: &Config) -> Vec<WantedVip> {
+    let wanted = |it: &VipSetting| match it {
+        VipSetting::Address(ip) => WantedVip::Address(Vip(*ip)),
+        VipSetting::Name(name) => WantedVip::Name(name.clone()),
+    };
+    config.vips.iter().map(wanted).collect()
+}
+
+pub(super) fn start_recorder(
+    config: &Config,
+    engine_config: &engine::Config,
+    seed: u64,
+) -> Result<Option<Recorder>, String> {
+    let Some(path) = &config.record else {
+        return Ok(None);
+    };
+    let header = json!({ "edgevip": crate::VERSION, "seed": seed, "config": engine_config });
+    let recorder = Recorder::create(path, &header);
+    recorder.map(Some).map_err(|it| format!("cannot record to {}: {it}", path.display()))
+}
+
+/// Holds the lock that makes this process the one of its host, or waits for it.
+pub(super) async fn hold_lock(namespace: String, name: String, inbox: Sender<Input>) {
+    let mut told = false;
+    loop {
+        match lock::try_lock(&namespace, &name) {
+            Ok(Some(lock)) => {
+                let _ = inbox.send(Input::Lock { held: true }).await;
+                let _held_for_life = lock;
+                return std::future::pending().await;
+            }
+            Ok(None) if !told => {
+                told = true;
+                let _ = inbox.send(Input::Lock { held: false }).await;
+            }
+            Ok(None) => {}
+            Err(why) => log::error!("cannot take the lock of this host: {why}"),
+        }
+        smol::Timer::after(LOCK_EVERY).await;
+    }
+}

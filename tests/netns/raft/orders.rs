@@ -1,0 +1,101 @@
+//! What operators ask of a quorum.
+
+use std::fs;
+
+use edgevip::io::clock;
+
+use super::nothing_lost;
+use crate::RaftScenario;
+use crate::lab::gap::{Gap, reachable};
+use crate::lab::net::{ALL_NODES, NODES};
+use crate::lab::quorum::{Quorum, member};
+use crate::outcome::SLACK;
+
+pub const SCENARIOS: &[RaftScenario] = &[
+    ("raft_drain_and_undrain", drain_and_undrain),
+    ("raft_move", move_vip),
+    ("raft_rolling_upgrade", rolling_upgrade),
+    ("raft_three_five_three", three_five_three),
+];
+
+fn drain_and_undrain(quorum: &mut Quorum<'_>) -> String {
+    let (watch, roles) = quorum.patient().settle();
+    let (gap, since) = (Gap::begin(quorum.vip), clock::now());
+    let mut went = vec![roles.holder.clone()];
+    for _ in 0..2 {
+        let holder = went.last().expect("somebody holds").clone();
+        quorum.ordered(&format!("drain {holder}"));
+        let heir = watch.other_than(&[&holder], SLACK);
+        quorum.settled_on(&heir);
+        assert_eq!(quorum.seen_by(&heir, &holder)["drained"], true);
+        went.push(heir);
+    }
+    for node in NODES {
+        quorum.ordered(&format!("undrain {node}"));
+    }
+    let last = went.last().expect("somebody holds");
+    quorum.settled_on(last);
+    format!("{}: {}", went.join(", then "), nothing_lost(gap, &watch, since))
+}
+
+fn move_vip(quorum: &mut Quorum<'_>) -> String {
+    let (watch, _) = quorum.patient().settle();
+    let (gap, since) = (Gap::begin(quorum.vip), clock::now());
+    for node in ["n1", "n2", "n3", "n1"] {
+        quorum.ordered(&format!("move {} {node}", quorum.vip));
+        watch.only(node, crate::raft::LONG);
+    }
+    let refused = quorum.order(&format!("move {} nobody", quorum.vip)).expect_err("no such member");
+    assert!(refused.contains("nobody is no member; members are n1, n2, n3"), "{refused}");
+    quorum.settled_on("n1");
+    nothing_lost(gap, &watch, since)
+}
+
+/// The new version is the same, at another place.
+fn rolling_upgrade(quorum: &mut Quorum<'_>) -> String {
+    let (watch, _) = quorum.patient().settle();
+    let newer = quorum.folder().join("edgevip");
+    fs::copy(&quorum.program, &newer).expect("/run has room");
+    let (gap, since) = (Gap::begin(quorum.vip), clock::now());
+    quorum.program = newer;
+    for node in NODES {
+        quorum.renew(node);
+    }
+    nothing_lost(gap, &watch, since)
+}
+
+fn three_five_three(quorum: &mut Quorum<'_>) -> String {
+    let (watch, _) = quorum.patient().settle();
+    let (gap, since) = (Gap::begin(quorum.vip), clock::now());
+    quorum.peers(&ALL_NODES);
+    for node in &ALL_NODES[3..] {
+        let member = member(node);
+        let (name, address) = member.split_once(':').expect("it has an address");
+        quorum.ordered(&format!("members add {name} {address}"));
+        quorum.start(node);
+        quorum.status_is(node, "has learnt", |it| it["quorum"]["leader"].is_string());
+        quorum.ordered(&format!("members promote {name}"));
+        quorum.settled();
+    }
+    let of_five = "two of 5 voters may be lost";
+    quorum.status_is("n4", of_five, |it| it["quorum"]["tolerance"] == of_five);
+    // Those that go are the holder, the leader, or whoever else is first.
+    let roles = quorum.settled();
+    let mut going = vec![roles.holder, roles.leader];
+    going.extend(ALL_NODES.map(String::from));
+    going.dedup();
+    for node in going.iter().take(2) {
+        quorum.ordered(&format!("members remove {node}"));
+        watch.other_than(&[node], SLACK);
+        quorum.status_is(node, "knows that it is out", |it| {
+            it["quorum"]["silent_because"].is_string()
+        });
+        quorum.stop(node);
+        quorum.settled();
+    }
+    let left = quorum.names();
+    let of_three = "one of 3 voters may be lost";
+    quorum.status_is(&left[0], of_three, |it| it["quorum"]["tolerance"] == of_three);
+    reachable(quorum.vip, SLACK);
+    format!("{} stay: {}", left.join(", "), nothing_lost(gap, &watch, since))
+}
