@@ -295,7 +295,8 @@ impl Entry {
             return;
         }
         self.keepable = keep_until;
-        let remembered = matches!(self.gate, Gate::Closed { until } if until >= keep_until);
+        let remembered = matches!(self.gate, Gate::Closed { until } if until >= keep_until)
+            && self.quiet_by.is_none();
         if !remembered {
             self.close(cx, vip, keep_until);
         }
