@@ -117,6 +117,8 @@ impl Entry {
             self.refused = failed.clone();
             if good {
                 self.held = None;
+                // Even if the fence could not be closed before.
+                self.may_answer = false;
                 self.unfence(cx, vip);
             }
         }
