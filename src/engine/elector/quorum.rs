@@ -45,7 +45,7 @@ use post::{Post, Received};
 use raft::Raft;
 use voter::Voter;
 
-use super::super::placement::Standing;
+use super::super::placement::{LINGER, Standing};
 use super::super::{Cx, Deadline};
 use crate::model::{
     Assigned, Envelope, Farewell, HoldAnswer, Instant, Life, Members, NodeName, Probe, Refusal,
@@ -221,7 +221,6 @@ impl Quorum {
         if self.said_farewell {
             return;
         }
-        self.holder.expire(cx.now, self.timing.promise);
         self.fitness.tick(cx);
         self.raft.set_fit(self.report.is_fit());
         let promises = self.voter.promises(cx.now);
@@ -245,6 +244,7 @@ impl Quorum {
         }
         self.hold(cx.now, around);
         self.hand_over(cx, around);
+        self.holder.expire(cx.now, self.timing.promise.max(LINGER / 2));
         self.note_waiting(cx.now);
         self.answer_kept(cx.now);
         self.sort_answers(cx);
