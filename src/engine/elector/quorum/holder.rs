@@ -195,6 +195,12 @@ impl Holder {
         self.held.get(&vip)?.until.filter(|it| *it > now)
     }
 
+    /// Whether something is asked for that may not be answered for.
+    pub fn is_asking(&self, now: Instant) -> bool {
+        let waits = |it: &Held| it.state == State::Wanted && it.until.is_none_or(|it| it <= now);
+        self.held.values().any(waits)
+    }
+
     /// Whether it is asked for, or may still be answered for.
     pub fn has(&self, vip: Vip) -> bool {
         self.held.contains_key(&vip)

@@ -1,8 +1,13 @@
 //! When a member speaks, and what it says.
 
+use std::time::Duration;
+
 use super::Quorum;
 use crate::engine::Cx;
 use crate::model::{Hold, Instant, Message, NodeName};
+
+/// What is not promised is asked for again after so long.
+const AGAIN: Duration = Duration::from_millis(100);
 
 impl Quorum {
     /// Sends what is due: a beat to all, or what cannot wait for it.
@@ -69,7 +74,10 @@ impl Quorum {
     pub(super) fn next_beat(&self, now: Instant) -> Instant {
         let heartbeat = self.timing.heartbeat;
         let extra = self.beaten_at + heartbeat / 3;
+        // What is asked for in vain may only have been lost, and the beat may be slow.
+        let again = self.beaten_at + heartbeat.min(AGAIN);
+        let again = if self.holder.is_asking(now) { again } else { self.beat_at };
         let pressed = self.holder.first_end(now).map(|it| (it - heartbeat).max(extra));
-        pressed.map_or(self.beat_at, |it| it.min(self.beat_at))
+        pressed.unwrap_or(self.beat_at).min(again).min(self.beat_at)
     }
 }
