@@ -27,6 +27,8 @@ mod post;
 mod raft;
 #[cfg(test)]
 mod rules;
+#[cfg(test)]
+mod search;
 mod speaking;
 mod voter;
 
