@@ -20,6 +20,7 @@
 //!
 //! A state is known by its key: the least of those of its renamings (see `key.rs`).
 
+mod calm;
 mod kernel;
 mod key;
 mod members;

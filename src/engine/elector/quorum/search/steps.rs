@@ -18,7 +18,9 @@ impl Search {
         out.clear();
         self.push(out, state, Act::Tick, self.tick(*state));
         for h in 0..self.case.holders.len() {
-            self.ask(state, h, out);
+            for count in self.case.epochs.min(1)..=self.case.epochs {
+                self.ask(state, h, count, out);
+            }
             for slot in 0..self.case.slots {
                 self.hold(state, h, slot, out);
                 self.answers(state, h, slot, out);
@@ -52,7 +54,7 @@ impl Search {
         }
     }
 
-    fn tick(&self, mut s: State) -> State {
+    pub(super) fn tick(&self, mut s: State) -> State {
         for Node { voter, .. } in &mut s.nodes {
             voter.wait = voter.wait.saturating_sub(1);
             voter.promise.left = voter.promise.left.saturating_sub(1);
@@ -74,49 +76,45 @@ impl Search {
         s
     }
 
-    /// A candidate believes itself assigned, and asks.
-    fn ask(&self, s: &State, h: usize, out: &mut Vec<(Act, State)>) {
+    /// A candidate believes itself assigned in this epoch, and asks.
+    pub(super) fn ask(&self, s: &State, h: usize, count: u8, out: &mut Vec<(Act, State)>) {
         let hand = &s.hands[h];
         if hand.booting {
             return;
         }
         let node = self.node_of(h);
         let entry = &self.world.entries[usize::from(s.nodes[node].config)];
-        for count in self.case.epochs.min(1)..=self.case.epochs {
-            let mut holder = Holder::from_plain(&hand.holder, &hand.slots, &self.world);
-            holder.want(vip(), epoch(count));
-            let now = Clock::HOLDER.now();
-            let Some(hold) = holder.hold(now, entry.id, self.world.length, self.world.length)
-            else {
-                return;
-            };
-            let slot = Slot {
-                life: 0,
-                id: hold.id as u8,
-                age: 0,
-                config: s.nodes[node].config,
-                epoch: hold.vips.first().map_or(0, |it| it.1.count as u8),
-                acks: u8::from(self.is_fault(Fault::OwnWordUnasked)) << node,
-                ours: true,
-            };
-            let such =
-                |it: &&Slot| Slot { id: slot.id, ..**it } == slot && it.id > hand.holder.after;
-            if hand.slots.iter().filter(such).count() > 0 {
-                continue;
-            }
-            let places = &hand.slots[..self.case.slots];
-            let free = places.iter().position(|it| it.id == 0);
-            for place in free.map_or(0..self.case.slots, |it| it..it + 1) {
-                let mut t = *s;
-                t.hands[h].holder = holder.plain();
-                t.hands[h].slots[place] = slot;
-                self.push(out, s, Act::Ask(node, slot.epoch), t);
-            }
+        let mut holder = Holder::from_plain(&hand.holder, &hand.slots, &self.world);
+        holder.want(vip(), epoch(count));
+        let (now, length) = (Clock::HOLDER.now(), self.world.length);
+        let Some(hold) = holder.hold(now, entry.id, length, length) else {
+            return;
+        };
+        let slot = Slot {
+            life: 0,
+            id: hold.id as u8,
+            age: 0,
+            config: s.nodes[node].config,
+            epoch: hold.vips.first().map_or(0, |it| it.1.count as u8),
+            acks: u8::from(self.is_fault(Fault::OwnWordUnasked)) << node,
+            ours: true,
+        };
+        let is_such = |it: &Slot| Slot { id: slot.id, ..*it } == slot && it.id > hand.holder.after;
+        if hand.slots.iter().any(is_such) {
+            return;
+        }
+        let places = &hand.slots[..self.case.slots];
+        let free = places.iter().position(|it| it.id == 0);
+        for place in free.map_or(0..self.case.slots, |it| it..it + 1) {
+            let mut t = *s;
+            t.hands[h].holder = holder.plain();
+            t.hands[h].slots[place] = slot;
+            self.push(out, s, Act::Ask(node, slot.epoch), t);
         }
     }
 
     /// A hold comes to the voters.
-    fn hold(&self, s: &State, h: usize, slot: usize, out: &mut Vec<(Act, State)>) {
+    pub(super) fn hold(&self, s: &State, h: usize, slot: usize, out: &mut Vec<(Act, State)>) {
         let it = s.hands[h].slots[slot];
         if it.id == 0 {
             return;
@@ -179,7 +177,7 @@ impl Search {
     }
 
     /// A voter answers what it kept.
-    fn due(&self, s: &State, v: usize, out: &mut Vec<(Act, State)>) {
+    pub(super) fn due(&self, s: &State, v: usize, out: &mut Vec<(Act, State)>) {
         let kept = s.nodes[v].voter.kept;
         if kept.from == 0 {
             return;
@@ -202,7 +200,7 @@ impl Search {
     }
 
     /// What was released is heard of.
-    fn releases(&self, s: &State, h: usize, out: &mut Vec<(Act, State)>) {
+    pub(super) fn releases(&self, s: &State, h: usize, out: &mut Vec<(Act, State)>) {
         let name = self.world.name(self.node_of(h));
         for mark in s.hands[h].releases.iter().filter(|it| it.id > 0) {
             for v in 0..self.case.nodes {

@@ -12,6 +12,9 @@ const WHICH: &str = "SEARCH";
 /// More would not fit into the memory of a small machine.
 const LIMIT: usize = 60_000_000;
 
+/// So many are enough to show that none is stuck.
+const AT_FIRST: usize = 20_000;
+
 const ALL: u8 = 0b11111;
 
 fn base() -> Case {
@@ -144,10 +147,39 @@ fn expect_none(case: &Case) {
     assert!(!found.limited, "{} is too large", case.name);
 }
 
+/// From whatever state: when one alone is assigned, and a majority hears it, it is entitled
+/// as soon as what was promised before, or is waited for, is over.
+#[test]
+fn who_is_assigned_alone_is_entitled_soon() {
+    let tick = || Case { ticks: 1, ..learners() };
+    let cases = [
+        base(),
+        Case { name: "  holders are no voters", ..learners() },
+        Case { name: "  D in 1 tick, kernel queue", kernel: true, ..tick() },
+        Case { name: "  D in 1 tick, holds are kept", kept: true, ..tick() },
+        Case { name: "  D in 1 tick, 2 epochs", epochs: 2, ..tick() },
+    ];
+    for case in cases {
+        let mut late = vec![];
+        let found = walk(&case, AT_FIRST, |search, state| {
+            for (h, node) in case.holders.iter().enumerate() {
+                for down in (0..case.nodes).filter(|it| *it != usize::from(*node)) {
+                    if search.calm(state, h, down, case.ticks).is_none() {
+                        late.push((*node, down, *state));
+                    }
+                }
+            }
+        });
+        let more = if found.limited { ", of more" } else { "" };
+        println!("{:<46} {:>9} states come to rest{more}", case.name, found.states);
+        assert!(late.is_empty(), "{} come late, or never: {:#?}", late.len(), late[0]);
+    }
+}
+
 fn run(case: &Case) -> Found {
     #[expect(clippy::disallowed_methods, reason = "how long a search takes is shown")]
     let began = Instant::now();
-    let found = walk(case, LIMIT);
+    let found = walk(case, LIMIT, |_, _| {});
     println!(
         "{:<46} {:>9} states {:>3} deep {:>6.1} s{}",
         case.name,

@@ -1,6 +1,7 @@
 //! Breadth first, so that what is found is found by the fewest steps.
 
 use super::text::Act;
+use super::world::State;
 use super::{Case, Search};
 
 /// What came of a search.
@@ -58,8 +59,8 @@ impl Seen {
     }
 }
 
-/// Goes through all states of the case, `limit` at most.
-pub(super) fn walk(case: &Case, limit: usize) -> Found {
+/// Goes through all states of the case, `limit` at most, and shows each.
+pub(super) fn walk(case: &Case, limit: usize, mut show: impl FnMut(&Search, &State)) -> Found {
     let search = Search::new(case);
     let mut seen = Seen::new();
     let start = search.start();
@@ -68,6 +69,7 @@ pub(super) fn walk(case: &Case, limit: usize) -> Found {
     let mut depth = 0;
     while !level.is_empty() {
         for (state, place) in level.drain(..) {
+            show(&search, &state);
             search.next(&state, &mut steps);
             for (_, it) in &steps {
                 if !seen.add(search.key(it), place) {
