@@ -28,6 +28,8 @@ mod post;
 mod raft;
 #[cfg(test)]
 mod rules;
+#[cfg(test)]
+mod search;
 mod speaking;
 mod telling;
 mod voter;

@@ -222,7 +222,13 @@ impl Voter {
             Some(it) if it.to != hold.from => {
                 Err(HoldRefusal::Promised(it.until.saturating_since(now)))
             }
-            Some(it) if it.life == hold.life && hold.id < it.id => Err(HoldRefusal::Earlier),
+            Some(it)
+                if it.life == hold.life
+                    && hold.id < it.id
+                    && !sabotaged(Sabotage::EarlierHoldPromised) =>
+            {
+                Err(HoldRefusal::Earlier)
+            }
             Some(_) | None => Ok(()),
         }
     }
@@ -250,3 +256,6 @@ impl Voter {
         }
     }
 }
+
+#[cfg(test)]
+mod plain;
