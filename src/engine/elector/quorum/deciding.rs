@@ -128,7 +128,10 @@ impl Quorum {
         }
         for vip in self.holder.closing() {
             if (around.silent)(vip) || sabotaged(Sabotage::ReleasedBeforeQuiet) {
-                self.holder.silent(now, vip);
+                if let Some(released) = self.holder.silent(now, vip) {
+                    // This member is a voter as well, and promised itself.
+                    self.voter.on_released(&self.me, self.life, &released);
+                }
                 self.news = true;
             }
         }
