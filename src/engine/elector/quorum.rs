@@ -136,7 +136,7 @@ impl Quorum {
         };
         let mut post = Post::new(me.clone(), config.life);
         let raft = Raft::new(me.clone(), config, now, rng);
-        post.serve(raft.entry().map_or(&config.listed, |it| &it.members));
+        post.serve(now, raft.entry().map_or(&config.listed, |it| &it.members));
         Self {
             fitness: Fitness::new(config.health, config.check, timing.heartbeat, now),
             placer: Placer::new(timing, config.fail_back),
@@ -221,7 +221,7 @@ impl Quorum {
         let promises = self.voter.promises(cx.now);
         self.raft.tick(cx, &promises);
         if let Some(entry) = self.raft.entry() {
-            self.post.serve(&entry.members);
+            self.post.serve(cx.now, &entry.members);
             // What an earlier life may have promised, if nothing is known of that.
             if self.forgot {
                 self.voter.wait_until(self.started_at + entry.longest);
