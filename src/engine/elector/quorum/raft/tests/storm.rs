@@ -236,7 +236,7 @@ impl World {
                     let machine = self.machine(&of.0);
                     let mut raft = machine.raft.take().expect("it is alive");
                     let voted = raft.retire();
-                    machine.farewell = orderly.then_some(Farewell { voted, promised_until: 0 });
+                    machine.farewell = orderly.then_some(Farewell { voted, ..Farewell::default() });
                     if let Some((_, record)) = machine.writing.take().filter(|_| done) {
                         machine.disk = Some(record);
                     }
