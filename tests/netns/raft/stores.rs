@@ -8,7 +8,7 @@ use std::time::Duration;
 use edgevip::io::clock;
 use nix::mount::{MsFlags, mount};
 
-use super::nothing_lost;
+use super::{LONG, nothing_lost};
 use crate::RaftScenario;
 use crate::lab::gap::Gap;
 use crate::lab::net::{NODES, run};
@@ -36,14 +36,19 @@ fn full_disk(quorum: &mut Quorum<'_>) -> String {
     fill(&folder);
     let (gap, since) = (Gap::begin(quorum.vip), clock::now());
     // What is asked is agreed by the others, and the VIP comes here all the same.
-    let roles = quorum.hold_on(full);
+    let leader = quorum.leader();
+    quorum.ordered(&format!("move {} {full}", quorum.vip));
+    watch.only(full, LONG);
     let status = quorum.status_is(full, "names the disk", |it| {
         it["quorum"]["silent_because"].as_str().is_some_and(|it| it.contains("no room for "))
     });
     // It still votes: without it there is no majority.
-    quorum.kill(&roles.leader);
-    let now = quorum.settled();
-    assert_eq!(now.holder, full);
+    quorum.kill(&leader);
+    quorum.status_is(full, "has another leader", |it| {
+        let now = it["quorum"]["leader"].as_str();
+        now.is_some_and(|it| it != leader) && it["vips"][0]["state"] == "answering"
+    });
+    watch.only(full, LONG);
     let words = status["quorum"]["silent_because"].as_str().unwrap_or_default().to_string();
     let words = words.replace(&quorum.folder().display().to_string(), "");
     format!("{}; {words}", nothing_lost(gap, &watch, since))
