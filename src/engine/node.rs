@@ -239,7 +239,7 @@ impl Node {
         let unable: BTreeSet<_> = wanted
             .iter()
             .copied()
-            .filter(|vip| view.usable(*vip).is_err() || self.announcer.is_refused(*vip))
+            .filter(|vip| view.usable(*vip).is_err() || self.announcer.is_refused(cx.now, *vip))
             .collect();
         let late = |after| self.stopping_at.is_some_and(|it| it + after <= cx.now);
         let around = Surroundings {

@@ -162,9 +162,9 @@ impl Work {
                 answer
             }
             KernelJob::Clean { vips } => self.clean(&vips),
-            // Without its fence, it would end when the kernel gets to it.
+            // Without its fence, it would answer, or end when the kernel gets to it.
             KernelJob::HoldAddress { vip, .. } if self.spoiled.contains(&vip) => {
-                KernelAnswer::Failed("the fence before it could not be opened".into())
+                KernelAnswer::Failed("the fence before it could not be set".into())
             }
             KernelJob::HoldAddress { link, vip, length, until } => {
                 let answer = self.hold(Place { link, vip, length }, until);
@@ -180,7 +180,13 @@ impl Work {
                 KernelAnswer::TooLate
             }
             KernelJob::SendFrame { link, frame, .. } => done(self.sender.send(link, &frame)),
-            KernelJob::Silence { vips, until } => self.fence(|it| it.silence(&vips, until)),
+            KernelJob::Silence { vips, until } => {
+                let answer = self.fence(|it| it.silence(&vips, until));
+                if !answer.is_good() {
+                    self.spoiled.extend(vips);
+                }
+                answer
+            }
             KernelJob::Unfence { vips } => self.fence(|it| it.forget(&vips)),
             KernelJob::VerifyFence => self.fence(Fence::verify),
         }

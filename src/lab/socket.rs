@@ -105,9 +105,10 @@ impl Socket {
 
 /// Asks for a place before ordinary threads, so that a busy machine does not lose probes.
 pub fn hurry() {
-    // SAFETY: `it` outlives the call.
+    // SAFETY: zeros are a value of it, with musl's further fields, and it outlives the call.
     unsafe {
-        let it = libc::sched_param { sched_priority: 10 };
+        let mut it = zeroed::<libc::sched_param>();
+        it.sched_priority = 10;
         // Not allowed without privileges, and then the figures are merely coarser.
         libc::sched_setscheduler(0, libc::SCHED_RR, &raw const it);
     }

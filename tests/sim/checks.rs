@@ -10,11 +10,15 @@ use edgevip::model::{
     WatchEvent,
 };
 
+use crate::book::{Life, host_of};
+use crate::cluster::Cluster;
 use crate::host::{Excuse, MS, Nanos, SEC};
 use crate::world::{Event, World};
 
 /// More actions in one turn than a node with two VIPs can have reason for.
 const MOST_ACTIONS: usize = 40;
+/// And in a quorum: orders, and two datagrams to each other member, for each VIP.
+const MOST_ACTIONS_EACH: usize = 8;
 /// How long an address may outlive what it was given: rounding up to a second, and the
 /// kernel's lateness.
 const LIFETIME_LATE: Duration = Duration::from_millis(2_250);
@@ -147,8 +151,9 @@ pub fn turn(
     deadline: Option<Deadline>,
     now: Instant,
     is_tick: bool,
+    most: usize,
 ) -> Option<String> {
-    if actions.len() > MOST_ACTIONS {
+    if actions.len() > most {
         return Some(format!("S9: {} actions in one turn", actions.len()));
     }
     let at_exit = actions.iter().position(|it| *it == Action::Exit);
@@ -159,7 +164,115 @@ pub fn turn(
     late.map(|it| format!("S7: the deadline {it:?} is past after handling at {now:?}"))
 }
 
+/// So many are enough in one turn.
+pub fn most_actions(vips: usize, hosts: usize, quorum: bool) -> usize {
+    if quorum { MOST_ACTIONS + MOST_ACTIONS_EACH * (vips + hosts) } else { MOST_ACTIONS }
+}
+
+impl Cluster {
+    /// Takes in what a member is told.
+    pub fn note_input(&mut self, me: Life, now: Instant, input: &Input) {
+        match input {
+            Input::Peer { envelope, .. } => {
+                self.book.heard(me, now, host_of(&envelope.from), envelope);
+            }
+            Input::Suspended => self.book.doubt(me),
+            _ => {}
+        }
+    }
+}
+
 impl World {
+    /// S2 to S5 of a member: what it has decided in a turn.
+    pub fn check_decided(
+        &mut self,
+        proc: usize,
+        local: Instant,
+        actions: &[Action],
+    ) -> Result<(), String> {
+        let now = self.now;
+        let (host, me) = (self.procs[proc].host, self.life_of(proc));
+        let Some(mut cluster) = self.cluster.take() else { return Ok(()) };
+        let checked = self.check_said(&mut cluster, proc, local, actions);
+        let checked = checked.and_then(|()| {
+            let clock = &self.hosts[host].clock;
+            let guards = |vip: Vip| self.hosts[host].kernel.fences.guards(vip);
+            for action in actions {
+                let Action::Kernel { job, .. } = action else { continue };
+                match job {
+                    KernelJob::Answer { vips, until } => {
+                        for vip in vips.iter().filter(|it| guards(**it)) {
+                            cluster.book.answers(me, (now, clock), *vip, *until)?;
+                        }
+                    }
+                    KernelJob::HoldAddress { vip, until, .. } if !guards(*vip) => {
+                        cluster.book.answers(me, (now, clock), *vip, *until)?;
+                    }
+                    KernelJob::SendFrame { frame, until, .. } => {
+                        let right = cluster.book.entitled_until(me, now, Vip(frame.ip()));
+                        let right = right.max(cluster.book.alone_until(me, local));
+                        let claims = !matches!(frame, Frame::Probe { .. });
+                        if claims && right.is_none_or(|it| *until > it || it <= local) {
+                            return Err(format!("S3: announces until {until:?}, not {right:?}"));
+                        }
+                    }
+                    _ => {}
+                }
+            }
+            Ok(())
+        });
+        self.cluster = Some(cluster);
+        checked
+    }
+
+    fn check_said(
+        &mut self,
+        cluster: &mut Cluster,
+        proc: usize,
+        local: Instant,
+        actions: &[Action],
+    ) -> Result<(), String> {
+        let (host, me) = (self.procs[proc].host, self.life_of(proc));
+        for action in actions {
+            let Action::Send { to, envelope } = action else { continue };
+            let clock = &self.hosts[host].clock;
+            let to = cluster.host_at(*to);
+            let gone = cluster.book.said(me, (self.now, local, clock), to, envelope)?;
+            let loud = gone.iter().find(|it| self.answers(host, **it) && self.counts(host, **it));
+            if let Some(vip) = loud {
+                return Err(format!(
+                    "S4: says that it has let go of {vip}, and host-{host} answers"
+                ));
+            }
+        }
+        Ok(())
+    }
+
+    fn life_of(&self, proc: usize) -> Life {
+        (self.procs[proc].host, self.procs[proc].author.life)
+    }
+
+    /// The furthest that the process, or its host, was entitled to answer for anything.
+    pub fn furthest(&self, proc: usize) -> Instant {
+        match &self.cluster {
+            None => self.procs[proc].truth.ever,
+            Some(it) => {
+                let host = self.procs[proc].host;
+                let all = self.vips.iter().map(|vip| it.book.ever(host, *vip));
+                all.max().unwrap_or(Instant::from_nanos(0))
+            }
+        }
+    }
+
+    /// The same for one VIP.
+    fn ever(&self, host: usize, vip: Vip) -> Instant {
+        let of_host = || self.procs_on(host).map(|it| self.procs[it].truth.ever).max();
+        match &self.cluster {
+            None => of_host().unwrap_or(Instant::from_nanos(0)),
+            Some(it) => it.book.ever(host, vip),
+        }
+    }
+
     /// S1 and S2, after every event.
     pub fn check(&mut self) {
         for at in 0..self.vips.len() {
@@ -216,8 +329,7 @@ impl World {
             return;
         }
         let now = it.clock.boot(self.now);
-        let ever = self.procs_on(host).map(|it| self.procs[it].truth.ever).max();
-        let ever = ever.unwrap_or(Instant::from_nanos(0));
+        let ever = self.ever(host, vip);
         let late = match it.kernel.live.get(&vip) {
             Some(live) if it.kernel.fences.guards(vip) => live.late,
             Some(_) | None => LIFETIME_LATE + Duration::from_nanos(self.faults.kernel_tail),
@@ -237,6 +349,8 @@ impl World {
             let late = LIFETIME_LATE + Duration::from_millis(10);
             let slept = Duration::from_nanos(it.clock.slept_by(self.now));
             let kept = if self.settings.preserve { Duration::from_secs(301) } else { slept };
+            // Behind a fence it may be there for longer than it may answer.
+            let kept = if self.cluster.is_some() { kept + Duration::from_secs(2) } else { kept };
             let over =
                 it.kernel.held.values().any(|it| mono < it.ends && now > it.entitled + late + kept);
             if over {
@@ -292,9 +406,15 @@ impl World {
             return;
         }
         let now = self.local(proc);
-        let entitled = self.procs[proc].truth.entitled_at(now);
-        let answering = self.vips.iter().any(|it| self.answers(host, *it));
-        if answering && !entitled {
+        let me = self.life_of(proc);
+        let entitled = |vip: Vip| match &self.cluster {
+            None => self.procs[proc].truth.entitled_at(now),
+            Some(it) => {
+                let right = it.book.entitled_until(me, self.now, vip);
+                right.max(it.book.alone_until(me, now)).is_some_and(|it| now < it)
+            }
+        };
+        if self.vips.iter().any(|it| self.answers(host, *it) && !entitled(*it)) {
             self.fail(format!("S2: node-{proc} has come to rest answering without a right to"));
         }
     }
@@ -330,7 +450,8 @@ impl World {
             self.announced_at[host][at] = self.now;
         }
         let it = &self.procs[proc];
-        let (late, stalled) = (now >= it.truth.ever, it.last_stall);
+        let ever = if self.cluster.is_some() { self.ever(host, vip) } else { it.truth.ever };
+        let (late, stalled) = (now >= ever, it.last_stall);
         let failed = it.thread.failed_at.unwrap_or(0);
         if late {
             self.fail(format!("S3: node-{proc} announces {vip} after its end"));
@@ -349,6 +470,9 @@ impl World {
         let it = &self.procs[proc];
         let Some(since) = it.stopping_since else { return };
         let fair = self.fair_since + SEC < since && it.last_stall < since;
+        if self.cluster.is_some() {
+            return;
+        }
         let ours = self.api.author() == Some(it.author) && self.api.holder() == Some(&it.name);
         if fair && ours {
             self.fail(format!("S4: node-{proc} left and kept the lease"));

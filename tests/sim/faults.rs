@@ -18,8 +18,8 @@ pub struct Faults {
     pub api_loss: u64,
     pub lan_loss: u64,
     pub kernel_refuses: u64,
-    /// In a thousand and second.
-    pub mischief: [u64; KINDS.len()],
+    /// What may go wrong, and how often: in a thousand, each time.
+    pub mischief: Vec<(Kind, u64)>,
 }
 
 /// The kinds of mischief.
@@ -51,6 +51,19 @@ pub enum Kind {
     Unplug,
     WatchCut,
     WatchLag,
+    // Of a quorum only.
+    Cut,
+    DiskBad,
+    DiskFull,
+    DiskSlow,
+    MailSlow,
+    Order,
+    PowerCut,
+    ProbesHang,
+    Reboot,
+    Sick,
+    Split,
+    StoreLost,
 }
 
 pub const KINDS: [Kind; 26] = [
@@ -82,6 +95,35 @@ pub const KINDS: [Kind; 26] = [
     Kind::WatchLag,
 ];
 
+/// What goes wrong with a quorum.
+pub const QUORUM_KINDS: [Kind; 25] = [
+    Kind::Crash,
+    Kind::Cut,
+    Kind::DiskBad,
+    Kind::DiskFull,
+    Kind::DiskSlow,
+    Kind::FlushAddress,
+    Kind::FlushRules,
+    Kind::LanCut,
+    Kind::LinkGone,
+    Kind::MailSlow,
+    Kind::Order,
+    Kind::OutOfMemory,
+    Kind::Pause,
+    Kind::PowerCut,
+    Kind::ProbesHang,
+    Kind::Reboot,
+    Kind::RulesChurn,
+    Kind::Sick,
+    Kind::Split,
+    Kind::Stop,
+    Kind::StoreLost,
+    Kind::Stranger,
+    Kind::Suspend,
+    Kind::Thief,
+    Kind::Unplug,
+];
+
 impl Faults {
     pub fn none() -> Self {
         Self {
@@ -92,7 +134,7 @@ impl Faults {
             api_loss: 0,
             lan_loss: 0,
             kernel_refuses: 0,
-            mischief: [0; KINDS.len()],
+            mischief: Vec::new(),
         }
     }
 
@@ -121,8 +163,10 @@ impl Faults {
                 | Kind::Unplug
                 | Kind::WatchCut
                 | Kind::WatchLag => 60,
+                _ => 0,
             })
         });
+        let mischief = KINDS.into_iter().zip(mischief).collect();
         let (api_loss, lan_loss, kernel_refuses) = (sometimes(400), sometimes(300), sometimes(20));
         Self {
             action_tail: [100 * US, MS, 20 * MS, 500 * MS][rng.below(4) as usize],
@@ -137,25 +181,61 @@ impl Faults {
     }
 }
 
+impl Faults {
+    /// Those of a quorum that promises for so long. Tails belong to that, or nothing ever
+    /// works; and one in a while does not.
+    pub fn draw_quorum(rng: &mut Rng, promise: Nanos) -> Self {
+        let mut sometimes = |most: u64| if rng.below(2) == 0 { 0 } else { rng.below(most + 1) };
+        let mischief = QUORUM_KINDS.map(|kind| {
+            let most = match kind {
+                Kind::Cut | Kind::Order | Kind::Pause | Kind::Split => 60,
+                Kind::Crash | Kind::OutOfMemory | Kind::Stop | Kind::MailSlow => 40,
+                Kind::PowerCut | Kind::StoreLost | Kind::DiskBad => 8,
+                Kind::Thief => 0,
+                _ => 15,
+            };
+            (kind, sometimes(most))
+        });
+        let (lan_loss, kernel_refuses) = (sometimes(300), sometimes(20));
+        let tails = [100 * US, promise / 100, promise / 10, promise];
+        Self {
+            action_tail: tails[rng.below(3) as usize].max(20 * US) / 2,
+            kernel_tail: [200 * US, 12 * MS, 450 * MS][rng.below(3) as usize],
+            lan_tail: [500 * US, 20 * MS][rng.below(2) as usize],
+            net_tail: MS,
+            api_loss: 0,
+            lan_loss,
+            kernel_refuses,
+            mischief: mischief.into(),
+        }
+    }
+}
+
 /// After these nothing is promised for the length of a lease: they must not fill the run.
 const RARELY: u64 = 8;
 
 impl World {
     /// Once a simulated second: maybe something goes wrong with somebody.
     pub fn mischief(&mut self) {
-        for (at, kind) in KINDS.into_iter().enumerate() {
-            if self.chance(self.faults.mischief[at]) {
+        for at in 0..self.faults.mischief.len() {
+            let (kind, often) = self.faults.mischief[at];
+            if self.chance(often) {
                 let span = self.some_span();
                 let host = self.rng.below(self.hosts.len() as u64) as usize;
                 let proc = self.rng.below(self.procs.len() as u64) as usize;
                 self.inflict(kind, host, proc, span);
             }
         }
-        self.schedule(SEC, Event::Mischief);
+        self.schedule(self.pace, Event::Mischief);
     }
 
     /// Short ones matter as much as long ones.
     fn some_span(&mut self) -> Nanos {
+        if let Some(cluster) = self.quorum() {
+            let promise = cluster.quorum.promise();
+            let most = [promise / 3, 2 * promise, 30 * promise][self.rng.below(3) as usize];
+            return promise / 10 + self.rng.below(most);
+        }
         let most = [200 * MS, 2 * SEC, 30 * SEC][self.rng.below(3) as usize];
         100 * MS + self.rng.below(most)
     }
@@ -248,6 +328,18 @@ impl World {
                 self.set_carrier(host, false);
                 self.schedule(span, Event::PlugBack { host });
             }
+            Kind::Cut
+            | Kind::DiskBad
+            | Kind::DiskFull
+            | Kind::DiskSlow
+            | Kind::MailSlow
+            | Kind::Order
+            | Kind::PowerCut
+            | Kind::ProbesHang
+            | Kind::Reboot
+            | Kind::Sick
+            | Kind::Split
+            | Kind::StoreLost => self.inflict_on_members(kind, host, proc, span),
             Kind::WatchCut => self.end_watch(proc, 0),
             Kind::WatchLag => {
                 self.weather.watch_lag = self.rng.below(10 * SEC);
@@ -263,29 +355,7 @@ impl World {
             }
             Kind::ApiSlow => self.weather.slow = 0,
             Kind::WatchLag => self.weather.watch_lag = 0,
-            Kind::ApiCut
-            | Kind::ApiFrozen
-            | Kind::ApiGone
-            | Kind::ClockStep
-            | Kind::Compact
-            | Kind::Crash
-            | Kind::Delete
-            | Kind::Edit
-            | Kind::FlushAddress
-            | Kind::FlushRules
-            | Kind::ForeignStops
-            | Kind::LanCut
-            | Kind::LinkGone
-            | Kind::OutOfMemory
-            | Kind::Pause
-            | Kind::Restore
-            | Kind::RulesChurn
-            | Kind::Stop
-            | Kind::Stranger
-            | Kind::Suspend
-            | Kind::Thief
-            | Kind::Unplug
-            | Kind::WatchCut => {}
+            _ => {}
         }
     }
 
@@ -295,6 +365,7 @@ impl World {
         self.faults = Faults::none();
         self.weather = Default::default();
         (self.stranger_until, self.disturbed_at, self.fair_since) = (0, self.now, self.now);
+        self.heal_members();
         for host in 0..self.hosts.len() {
             let it = &mut self.hosts[host];
             let now = self.now;

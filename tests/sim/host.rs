@@ -66,6 +66,17 @@ impl Host {
         }
     }
 
+    /// Power is lost and comes back.
+    pub fn reboot(&mut self, now: Nanos) {
+        let Kernel { mac, own, fences, next_link, link, .. } = &self.kernel;
+        let index = link.map_or(*next_link, |it| it.index);
+        self.kernel = Kernel::new(*mac, index, own.clone(), fences.clone());
+        self.clock.reboot(now);
+        self.boot = self.boot.wrapping_add(0x1_0000);
+        (self.asleep_until, self.timer_at, self.lost_at) = (now, 0, now);
+        (self.excuse, self.lock) = (None, None);
+    }
+
     pub fn sleeps(&self, now: Nanos) -> bool {
         self.asleep_until > now
     }
@@ -90,6 +101,8 @@ pub fn mac_of(host: usize) -> Mac {
 /// A boot clock with a rate of its own, and the monotonic clock that lacks what was slept.
 pub struct Clock {
     offset: u64,
+    /// It showed the offset then.
+    began: Nanos,
     /// Local nanoseconds in a million true ones.
     rate: u64,
     slept: u64,
@@ -98,12 +111,12 @@ pub struct Clock {
 
 impl Clock {
     pub fn new(offset: u64, rate: u64) -> Self {
-        Self { offset, rate, slept: 0, asleep_since: None }
+        Self { offset, began: 0, rate, slept: 0, asleep_since: None }
     }
 
     pub fn boot(&self, now: Nanos) -> Instant {
         Instant::from_nanos(
-            self.offset + (u128::from(now) * u128::from(self.rate) / MILLION) as u64,
+            self.offset + (u128::from(now - self.began) * u128::from(self.rate) / MILLION) as u64,
         )
     }
 
@@ -114,12 +127,18 @@ impl Clock {
     /// The first true time at which the boot clock has reached `at`.
     pub fn when_boot(&self, at: Instant) -> Nanos {
         let local = u128::from(at.as_nanos().saturating_sub(self.offset));
-        u64::try_from((local * MILLION).div_ceil(u128::from(self.rate))).unwrap_or(u64::MAX / 4)
+        let since = u64::try_from((local * MILLION).div_ceil(u128::from(self.rate)));
+        since.map_or(u64::MAX / 4, |it| it.saturating_add(self.began).min(u64::MAX / 4))
     }
 
     /// The first true time at which the monotonic clock has reached `at`, if nobody sleeps.
     pub fn when_mono(&self, at: u64) -> Nanos {
         self.when_boot(Instant::from_nanos(at.saturating_add(self.slept)))
+    }
+
+    /// It starts again near nought.
+    pub fn reboot(&mut self, now: Nanos) {
+        *self = Self { began: now, ..Self::new(2 * SEC, self.rate) };
     }
 
     pub fn slept(&self) -> u64 {

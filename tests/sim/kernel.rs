@@ -80,6 +80,8 @@ pub struct Doing<'a> {
     pub read_at: Instant,
     pub by: Owner,
     pub entitled: Instant,
+    /// An address may be there before it may answer, and after.
+    pub prepares: bool,
     /// How much earlier an answer is to end, after an attempt that took so long.
     pub lead: Duration,
     /// What the thread has put into the fence, and not taken out again.
@@ -214,7 +216,8 @@ impl Kernel {
                 }
                 let seconds = (until.saturating_since(it.read_at).as_secs()).max(1);
                 let ends = it.mono + seconds.saturating_mul(SEC) + it.rng.below(LATENESS);
-                let held = Held { length: *length, ends, by: it.by, entitled: it.entitled };
+                let entitled = if it.prepares { it.entitled.max(*until) } else { it.entitled };
+                let held = Held { length: *length, ends, by: it.by, entitled };
                 self.held.insert((*link, *vip), held);
                 told.push(NetworkChange::Address(address((*link, *vip), *length)));
             }

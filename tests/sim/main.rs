@@ -5,7 +5,9 @@
 //! `SEED=7 cargo test --test sim one_node -- --nocapture` replays one with its log.
 
 mod apiserver;
+mod book;
 mod checks;
+mod cluster;
 mod faults;
 mod foreign;
 mod host;
@@ -13,6 +15,7 @@ mod kernel;
 mod lan;
 mod process;
 mod run;
+mod run_quorum;
 mod stories;
 #[cfg(feature = "sabotage")]
 mod teeth;
@@ -37,7 +40,7 @@ fn one_node_at_most_answers_and_one_does_once_all_is_well() {
     let started = now();
     let (mut events, mut takeovers, mut simulated) = (0, 0, 0);
     let mut failures = Vec::new();
-    for (seed, outcome) in run_all(&seeds) {
+    for (seed, outcome) in run_all(&seeds, run) {
         match outcome {
             Ok(stats) => {
                 events += stats.events;
@@ -62,6 +65,47 @@ fn one_node_at_most_answers_and_one_does_once_all_is_well() {
 }
 
 #[test]
+fn one_node_of_a_quorum_at_most_answers_and_one_does_once_all_is_well() {
+    if let Some(seed) = number("SEED") {
+        if let Err(why) = run_quorum::run(seed, Log::Print) {
+            panic!("SEED={seed}: {why}");
+        }
+        return;
+    }
+    let first = number("FIRST").unwrap_or(0);
+    let seeds: Vec<u64> = (first..first + number("SEEDS").unwrap_or(200)).collect();
+    let failures = play_quorum(&seeds);
+    let shown = failures.iter().take(20).cloned().collect::<Vec<_>>().join("\n");
+    assert!(failures.is_empty(), "{} seeds failed, among them:\n{shown}", failures.len());
+}
+
+fn play_quorum(seeds: &[u64]) -> Vec<String> {
+    let started = now();
+    let (mut events, mut takeovers, mut simulated) = (0, 0, 0);
+    let mut failures = Vec::new();
+    for (seed, outcome) in run_all(seeds, run_quorum::run) {
+        match outcome {
+            Ok(stats) => {
+                events += stats.events;
+                takeovers += stats.takeovers;
+                simulated += stats.simulated;
+            }
+            Err(why) => failures.push(format!(
+                "{why}\n    SEED={seed} cargo test --test sim one_node_of_a_quorum -- --nocapture"
+            )),
+        }
+    }
+    let took = now() - started;
+    eprintln!(
+        "{} seeds, {events} events, {takeovers} takeovers, {} simulated s in {took:.1?}: {:.0} a second",
+        seeds.len(),
+        simulated / host::SEC,
+        simulated as f64 / 1e9 / took.as_secs_f64(),
+    );
+    failures
+}
+
+#[test]
 fn the_same_seed_is_the_same_run() {
     let runs = [0, 1].map(|_| {
         let stats = (0..8).map(|seed| run(seed, Log::Hash(seed)).expect("a good run"));
@@ -72,7 +116,10 @@ fn the_same_seed_is_the_same_run() {
 }
 
 /// Each seed is a world of its own, so every core takes its share.
-fn run_all(seeds: &[u64]) -> Vec<(u64, Result<Stats, String>)> {
+fn run_all(
+    seeds: &[u64],
+    run: fn(u64, Log) -> Result<Stats, String>,
+) -> Vec<(u64, Result<Stats, String>)> {
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
     let share = seeds.len().div_ceil(cores).max(1);
     std::thread::scope(|scope| {

@@ -165,7 +165,13 @@ impl World {
         let config = Config {
             me: it.name.clone(),
             author: it.author,
-            election: Election::Lease(it.lease.clone()),
+            election: match &mut self.cluster {
+                None => Election::Lease(it.lease.clone()),
+                Some(cluster) => {
+                    cluster.book.begin((host, seed));
+                    Election::Quorum(Box::new(cluster.config(host, seed)))
+                }
+            },
             ..self.settings.node(&self.hosts[host].kernel.fences)
         };
         it.node = Some(Node::new(config, Rng::from_seed(seed), now));
@@ -202,6 +208,7 @@ impl World {
             self.hosts[host].lock = None;
             self.schedule(500 * MS, Event::Lock { host });
         }
+        self.tear_write(host);
         self.note(|| (format!("node-{proc}"), "is gone".into()));
     }
 
@@ -359,23 +366,32 @@ impl World {
         let is_tick = input == Input::Tick;
         let answering = self.vips.iter().any(|it| self.answers(host, *it));
         let it = &mut self.procs[proc];
-        it.truth.learn(&it.name, it.author, it.lease.renew_deadline, &input);
-        if input == Input::Suspended && answering {
-            it.truth.doubt(now);
+        match &mut self.cluster {
+            None => {
+                it.truth.learn(&it.name, it.author, it.lease.renew_deadline, &input);
+                if input == Input::Suspended && answering {
+                    it.truth.doubt(now);
+                }
+            }
+            Some(cluster) => cluster.note_input((host, it.author.life), now, &input),
         }
         let Some(node) = &mut it.node else { return };
         let actions: Vec<_> = node.handle(now, input).collect();
-        let mut wrong = checks::turn(&actions, node.deadline(), now, is_tick);
+        let most = checks::most_actions(self.vips.len(), self.hosts.len(), self.cluster.is_some());
+        let mut wrong = checks::turn(&actions, node.deadline(), now, is_tick, most);
         if is_tick && self.rng.below(8) == 0 {
             let again: Vec<_> = node.handle(now, Input::Tick).collect();
             if !again.is_empty() {
                 wrong = wrong.or(Some(format!("S8: a second tick does {again:?}")));
             }
         }
-        for action in &actions {
-            wrong = wrong.or_else(|| it.truth.check_order(it.author, now, action));
+        if self.cluster.is_none() {
+            for action in &actions {
+                wrong = wrong.or_else(|| it.truth.check_order(it.author, now, action));
+            }
         }
-        it.todo.extend(actions);
+        wrong = wrong.or_else(|| self.check_decided(proc, now, &actions).err());
+        self.procs[proc].todo.extend(actions);
         if let Some(why) = wrong {
             self.fail(format!("node-{proc}: {why}"));
         }
@@ -385,11 +401,16 @@ impl World {
         self.note(|| (format!("node-{proc}"), format!("{action:?}")));
         let last_of_batch = !matches!(self.procs[proc].todo.front(), Some(Action::Kernel { .. }));
         match action {
-            Action::Answer { .. }
-            | Action::Farewell(_)
-            | Action::Probe(_)
-            | Action::Send { .. }
-            | Action::Store { .. } => {}
+            Action::Answer { request, outcome } => self.on_answer(proc, request, outcome),
+            Action::Farewell(it) => {
+                let host = self.procs[proc].host;
+                if let Some(cluster) = &mut self.cluster {
+                    cluster.farewells[host] = Some(it);
+                }
+            }
+            Action::Probe(it) => self.probe(proc, it),
+            Action::Send { to, envelope } => self.post(proc, to, &envelope),
+            Action::Store { number, record } => self.write_store(proc, number, &record),
             Action::Exit => self.exit(proc),
             Action::Kernel { order, job } => {
                 self.procs[proc].batch.push((order, job));
@@ -540,6 +561,7 @@ impl World {
         read_at: Instant,
         act: impl FnOnce(&mut Kernel, &mut Doing<'_>) -> (T, Vec<NetworkChange>),
     ) -> T {
+        let ever = self.furthest(proc);
         let it = &mut self.procs[proc];
         let Host { clock, kernel, .. } = &mut self.hosts[it.host];
         let doing = &mut Doing {
@@ -547,7 +569,8 @@ impl World {
             boot: clock.boot(self.now),
             read_at,
             by: Owner { proc, life: it.life },
-            entitled: it.truth.ever,
+            entitled: ever,
+            prepares: self.cluster.is_some(),
             lead: it.thread.lead,
             fenced: &mut it.thread.fenced,
             rng: &mut self.rng,
@@ -615,8 +638,24 @@ impl World {
         let thread = &mut self.procs[proc].thread;
         match &job {
             KernelJob::HoldAddress { vip, .. } if !answer.is_good() => thread.spoiled.push(*vip),
-            KernelJob::Answer { vips, .. } if !answer.is_good() => thread.spoiled.extend(vips),
+            KernelJob::Answer { vips, .. } | KernelJob::Silence { vips, .. }
+                if !answer.is_good() =>
+            {
+                thread.spoiled.extend(vips);
+            }
             _ => {}
+        }
+        if let Some(cluster) = &mut self.cluster
+            && answer.is_good()
+        {
+            match &job {
+                KernelJob::Clean { .. } => cluster.book.silenced(host, None),
+                KernelJob::Silence { vips, .. } => cluster.book.silenced(host, Some(vips)),
+                KernelJob::RemoveAddress { vip, .. } => {
+                    cluster.book.silenced(host, Some(&[*vip]));
+                }
+                _ => {}
+            }
         }
         // A frame that went out is not worth waking anybody for.
         if answer != KernelAnswer::Done || !matches!(job, KernelJob::SendFrame { .. }) {

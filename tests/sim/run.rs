@@ -62,6 +62,7 @@ fn draw(seed: u64, log: Log) -> (World, Plan) {
     let rates: Vec<_> = (0..3).map(|_| 1_000_000 - drift + rng.below(2 * drift + 1)).collect();
     let settings = Settings {
         lease: lease(&mut rng, &rates, fenced, None),
+        quorum: None,
         fenced,
         two_families: rng.below(3) == 0,
         by_name: rng.below(6) == 0,
@@ -243,7 +244,7 @@ pub fn keep_calm(world: &mut World, long: bool) -> Result<(), String> {
 }
 
 /// Something small happens to the holder; its clients are back in a moment.
-fn poke(world: &mut World, kind: Kind) -> Result<(), String> {
+pub fn poke(world: &mut World, kind: Kind) -> Result<(), String> {
     let vip = world.vips[0];
     let host = (0..world.hosts.len()).find(|it| world.answers(*it, vip));
     let Some(host) = host else { return Ok(()) };

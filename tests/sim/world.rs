@@ -14,6 +14,7 @@ use edgevip::model::{
 };
 
 use crate::apiserver::ApiServer;
+use crate::cluster::{Cluster, Quorum};
 use crate::faults::{Faults, Kind};
 use crate::foreign::Foreign;
 use crate::host::{Clock, Host, MS, Nanos, SEC, mac_of};
@@ -28,6 +29,7 @@ pub enum Event {
     BurstDue { host: usize, at: usize, since: Nanos },
     Clears(Kind),
     ClientLooks,
+    Datagram { from: usize, to: usize, bytes: Vec<u8> },
     Deliver { proc: usize, life: u32, input: Box<Input> },
     ForeignTries,
     ForeignWrites { version: Option<ResourceVersion>, sent: Nanos },
@@ -46,6 +48,7 @@ pub enum Event {
     Turn { proc: usize, life: u32 },
     Wake { proc: usize, life: u32 },
     Watch { proc: usize, life: u32, id: u32, event: Box<WatchEvent> },
+    Written { proc: usize, life: u32, number: u64 },
 }
 
 /// Who hears a frame.
@@ -59,6 +62,8 @@ pub enum Ear {
 #[derive(Clone, Debug)]
 pub struct Settings {
     pub lease: LeaseConfig,
+    /// Elect by this instead.
+    pub quorum: Option<Quorum>,
     pub fenced: bool,
     pub two_families: bool,
     pub by_name: bool,
@@ -77,6 +82,7 @@ impl Settings {
                 renew_deadline: Duration::from_secs(10),
                 retry_period: Duration::from_secs(2),
             },
+            quorum: None,
             fenced: true,
             two_families: false,
             by_name: false,
@@ -88,8 +94,11 @@ impl Settings {
     }
 
     pub fn vips(&self) -> Vec<Vip> {
-        let all = ["10.0.0.42", "fd00::42"].map(|it| Vip(it.parse().expect("an address")));
-        all.into_iter().take(1 + usize::from(self.two_families)).collect()
+        let count = self.quorum.as_ref().map_or(1, |it| it.vips);
+        let vip = |it: String| Vip(it.parse().expect("an address"));
+        let v4 = (0..count).map(|it| vip(format!("10.0.0.{}", 42 + it)));
+        let v6 = self.two_families.then(|| vip("fd00::42".to_owned()));
+        v4.chain(v6).collect()
     }
 
     /// What the process adds is its name, its author and its lease.
@@ -122,6 +131,9 @@ pub struct World {
     pub client: Client,
     pub api: ApiServer,
     pub foreign: Option<Foreign>,
+    pub cluster: Option<Box<Cluster>>,
+    /// Something may go wrong so often.
+    pub pace: Nanos,
     pub faults: Faults,
     pub weather: Weather,
     /// A host that is not ours uses the VIPs until then.
@@ -182,6 +194,8 @@ impl World {
             client: Client::default(),
             api: ApiServer::default(),
             foreign: None,
+            cluster: None,
+            pace: SEC,
             faults: Faults::none(),
             weather: Weather::default(),
             stranger_until: 0,
@@ -198,6 +212,8 @@ impl World {
             failure: None,
             log: Log::None,
         };
+        let hosts = world.hosts.len();
+        world.cluster = world.settings.quorum.clone().map(|it| Box::new(Cluster::new(it, hosts)));
         world.schedule(SEC, Event::ClientLooks);
         world.schedule(SEC, Event::Mischief);
         world.schedule(60 * SEC, Event::Bookmark);
@@ -260,6 +276,7 @@ impl World {
             Event::BurstDue { host, at, since } => self.check_burst(host, at, since),
             Event::Clears(kind) => self.clear(kind),
             Event::ClientLooks => self.client_looks(),
+            Event::Datagram { from, to, bytes } => self.on_datagram(from, to, &bytes),
             Event::Deliver { proc, life, input } if self.lives(proc, life) => {
                 self.deliver(proc, *input);
             }
@@ -282,10 +299,14 @@ impl World {
             Event::Turn { proc, life } if self.lives(proc, life) => self.turn(proc),
             Event::Wake { proc, life } if self.lives(proc, life) => self.wake(proc),
             Event::Watch { proc, life, id, event } => self.on_watch(proc, life, id, *event),
+            Event::Written { proc, life, number } if self.lives(proc, life) => {
+                self.on_written(proc, number);
+            }
             Event::Deliver { .. }
             | Event::KernelStep { .. }
             | Event::Turn { .. }
-            | Event::Wake { .. } => {}
+            | Event::Wake { .. }
+            | Event::Written { .. } => {}
         }
     }
 

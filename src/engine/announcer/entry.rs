@@ -409,7 +409,7 @@ impl Entry {
         self.claimed = Claim::Unasked;
     }
 
-    fn is_refused(&self, now: Instant) -> bool {
+    pub fn is_refused(&self, now: Instant) -> bool {
         self.refused.as_ref().is_some_and(|(_, again_at)| now < *again_at)
     }
 }

@@ -225,8 +225,8 @@ impl Announcer {
     }
 
     /// Whether the kernel refuses the VIP.
-    pub fn is_refused(&self, vip: Vip) -> bool {
-        self.vips.get(&vip).is_some_and(|it| it.refused.is_some())
+    pub fn is_refused(&self, now: Instant, vip: Vip) -> bool {
+        self.vips.get(&vip).is_some_and(|it| it.is_refused(now))
     }
 
     /// Whether nothing of ours is left in the kernel.

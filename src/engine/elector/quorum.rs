@@ -134,7 +134,7 @@ impl Quorum {
             Some(it) => Voter::again(it, now + longest),
             None => Voter::new(now + longest),
         };
-        let mut post = Post::new(me.clone(), config.life);
+        let mut post = Post::new(me.clone(), config.life, timing.promise);
         let raft = Raft::new(me.clone(), config, now, rng);
         post.serve(now, raft.entry().map_or(&config.listed, |it| &it.members));
         Self {
@@ -181,6 +181,7 @@ impl Quorum {
             Received::Believed { message, life, fresh } => {
                 if fresh {
                     self.voter.on_new_life(&from, life);
+                    self.answers.remove(&from);
                     self.members.remove(&from);
                 }
                 self.on_message(cx, &from, life, *message);

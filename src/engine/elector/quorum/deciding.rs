@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use super::placer::PlacerView;
-use super::{Candidate, Quorum, Surroundings};
+use super::{Candidate, Quorum, READY_FOR, Surroundings};
 use crate::engine::Cx;
 use crate::engine::sabotage::{Sabotage, sabotaged};
 use crate::model::{Assigned, Instant, NodeName, Report, Vip};
@@ -15,7 +15,8 @@ impl Quorum {
             it.holder.as_ref() == Some(&self.me) || it.next.as_ref() == Some(&self.me)
         };
         let ready = self.assigned.values().filter(|it| it.next.as_ref() == Some(&self.me));
-        let ready = ready.filter(|it| self.waiting.contains_key(&it.vip) && (around.ready)(it.vip));
+        let waits = |vip| self.waiting.get(&vip).is_some_and(|since| now < *since + READY_FOR);
+        let ready = ready.filter(|it| waits(it.vip) && (around.ready)(it.vip));
         let unable = |vip: Vip| around.unable.contains(&vip) || !around.wanted.contains(&vip);
         let report = Report {
             ailments: self.fitness.ailments(now, around.carrier),
@@ -48,7 +49,9 @@ impl Quorum {
             let heard: Vec<_> = holds.collect();
             let assigned: Vec<_> = self.assigned.values().cloned().collect();
             self.placer.note_assignment(&assigned);
-            self.placer.begin(cx.now, self.raft.term(), self.raft.inherited(), &heard);
+            let mut promises = self.raft.inherited().to_vec();
+            promises.extend(self.voter.promises(cx.now));
+            self.placer.begin(cx.now, self.raft.term(), &promises, &heard);
             self.terms += 1;
             self.news = true;
         } else if !leads && self.leads {

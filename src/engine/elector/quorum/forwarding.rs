@@ -41,12 +41,30 @@ impl Quorum {
     pub fn on_order(&mut self, cx: &mut Cx<'_>, request: RequestId, call: ClusterCall) {
         let elsewhere = self.raft.leader().is_some_and(|it| *it != self.me);
         if !elsewhere || self.forwarding.ours.len() >= MOST {
-            return self.raft.propose(cx, request, call);
+            return self.propose(cx, request, call);
         }
         self.forwarding.last = (self.forwarding.last + 1) % OTHERS;
         let ours = Ours { request, call, until: cx.now + PATIENCE };
         self.forwarding.ours.insert(self.forwarding.last, ours);
         self.hurried.extend(self.raft.leader().cloned());
+    }
+
+    /// Raft knows of no VIPs, so what it is asked about them is looked at here.
+    fn propose(&mut self, cx: &mut Cx<'_>, request: RequestId, call: ClusterCall) {
+        match &call {
+            ClusterCall::Move(vip, _) if self.raft.leads() && !self.assigned.contains_key(vip) => {
+                let known: Vec<_> = self.assigned.keys().map(ToString::to_string).collect();
+                let why =
+                    format!("{vip} is no VIP of this cluster; there are {}", known.join(", "));
+                cx.act(Action::Answer { request, outcome: Err(why) });
+            }
+            ClusterCall::Add { .. }
+            | ClusterCall::Drain(_)
+            | ClusterCall::Move(..)
+            | ClusterCall::Promote(_)
+            | ClusterCall::Remove(_)
+            | ClusterCall::Undrain(_) => self.raft.propose(cx, request, call),
+        }
     }
 
     /// A member hands a question on, or answers one of ours.
@@ -67,7 +85,7 @@ impl Quorum {
                     let request = RequestId(OTHERS | self.forwarding.last);
                     let theirs = Theirs { request, outcome: None, until: cx.now + PATIENCE };
                     self.forwarding.theirs.insert(key, theirs);
-                    self.raft.propose(cx, request, call.clone());
+                    self.propose(cx, request, call.clone());
                 }
             }
             RaftCall::Forwarded { number, outcome } => {

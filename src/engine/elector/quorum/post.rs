@@ -20,6 +20,9 @@ use crate::model::{Envelope, Instant, Life, Member, Members, Message, NodeName};
 const PATIENCE: Duration = Duration::from_secs(1);
 /// Who was removed is told so for so long.
 const PARTING: Duration = Duration::from_secs(2);
+/// A life that has still to show itself is answered at once so often, and with the beat after
+/// that: else two that are each shown a former life of the other would not stop answering.
+const GREETINGS: u8 = 4;
 /// Others that have the key, but are no members, are remembered for status.
 const STRANGERS: usize = 16;
 
@@ -27,6 +30,8 @@ const STRANGERS: usize = 16;
 pub(crate) struct Post {
     me: NodeName,
     life: Life,
+    /// What took longer, there and back, says nothing any more.
+    latest: Duration,
     peers: BTreeMap<NodeName, Peer>,
     /// Who else speaks to us, and from where.
     strangers: BTreeMap<NodeName, SocketAddr>,
@@ -55,6 +60,7 @@ struct Seen {
     count: u64,
     /// Its last stamp, and when that came.
     stamp: Option<(u64, Instant)>,
+    greeted: u8,
 }
 
 /// What came of a datagram.
@@ -69,8 +75,8 @@ pub(crate) enum Received {
 }
 
 impl Post {
-    pub fn new(me: NodeName, life: Life) -> Self {
-        Self { me, life, peers: BTreeMap::new(), strangers: BTreeMap::new() }
+    pub fn new(me: NodeName, life: Life, latest: Duration) -> Self {
+        Self { me, life, latest, peers: BTreeMap::new(), strangers: BTreeMap::new() }
     }
 
     /// These are the members from here on.
@@ -113,7 +119,7 @@ impl Post {
             }
             return Received::Refused("stranger");
         };
-        let received = peer.receive(now, self.life, address, forwarded, envelope);
+        let received = peer.receive(now, (self.life, self.latest), address, forwarded, envelope);
         if let Received::Refused(code) = received {
             *peer.refused.entry(code).or_default() += 1;
         }
@@ -133,6 +139,10 @@ impl Post {
         for seen in lives {
             peer.sent += 1;
             let mut message = message.clone();
+            if seen.map(|it| it.life) != peer.known.map(|it| it.life) {
+                // They are for a hold of the life that is known, and ids begin anew.
+                message.answers.clear();
+            }
             message.stamp = micros(cx.now);
             message.echo = seen
                 .and_then(|it: Seen| it.stamp)
@@ -175,7 +185,7 @@ impl Peer {
     fn receive(
         &mut self,
         now: Instant,
-        ours: Life,
+        (ours, latest): (Life, Duration),
         address: SocketAddr,
         forwarded: bool,
         envelope: Envelope,
@@ -188,21 +198,26 @@ impl Peer {
         }
         let hears_us = envelope.echo == Some(ours);
         if let Some(known) = self.known.as_mut().filter(|it| it.life == envelope.life) {
+            // It has heard this life, so it was not meant for it; what was may come after it.
+            if !hears_us {
+                return Received::Refused("other-life");
+            }
             if !known.note(now, &envelope) {
                 return Received::Refused("replayed");
             }
             let (life, echo) = (known.life, envelope.message.as_ref().and_then(|it| it.echo));
-            return match envelope.message.filter(|_| hears_us) {
+            return match envelope.message {
+                Some(_) if round_trip(now, echo) > Some(latest) => Received::Refused("late"),
                 Some(message) => {
                     self.note_round_trip(now, echo);
                     self.heard_at = Some(now);
                     Received::Believed { message, life, fresh: false }
                 }
-                None => Received::Introduced,
+                None => Received::Refused("hello"),
             };
         }
         if self.challenged.is_none_or(|it| it.life != envelope.life) {
-            let seen = Seen { life: envelope.life, since: now, count: 0, stamp: None };
+            let seen = Seen { life: envelope.life, since: now, count: 0, stamp: None, greeted: 0 };
             self.challenged = Some(seen);
         }
         let Some(seen) = &mut self.challenged else {
@@ -211,6 +226,7 @@ impl Peer {
         if !seen.note(now, &envelope) {
             return Received::Refused("replayed");
         }
+        seen.greeted = seen.greeted.saturating_add(1);
         let (seen, echo) = (*seen, envelope.message.as_ref().and_then(|it| it.echo));
         let proven = echo.is_some_and(|(stamp, _)| stamp > micros(seen.since))
             || sabotaged(Sabotage::ReplayBelieved);
@@ -221,16 +237,15 @@ impl Peer {
                 self.heard_at = Some(now);
                 Received::Believed { message, life: seen.life, fresh: true }
             }
+            None if seen.greeted > GREETINGS => Received::Refused("unproven"),
             None => Received::Introduced,
         }
     }
 
     fn note_round_trip(&mut self, now: Instant, echo: Option<(u64, u64)>) {
-        let Some((stamp, kept)) = echo else {
-            return;
-        };
-        let took = Duration::from_micros(micros(now).saturating_sub(stamp).saturating_sub(kept));
-        self.round_trip = Some(self.round_trip.map_or(took, |it| (it * 7 + took) / 8));
+        if let Some(took) = round_trip(now, echo) {
+            self.round_trip = Some(self.round_trip.map_or(took, |it| (it * 7 + took) / 8));
+        }
     }
 }
 
@@ -246,6 +261,12 @@ impl Seen {
         }
         true
     }
+}
+
+fn round_trip(now: Instant, echo: Option<(u64, u64)>) -> Option<Duration> {
+    let (stamp, kept) = echo?;
+    let took = micros(now).saturating_sub(stamp).saturating_sub(kept);
+    Some(Duration::from_micros(took))
 }
 
 fn micros(at: Instant) -> u64 {

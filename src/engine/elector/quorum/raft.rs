@@ -207,12 +207,9 @@ impl Raft {
     pub fn calls(&mut self, to: &NodeName) -> Vec<RaftCall> {
         self.urgent.remove(to);
         let answer = self.peers.get_mut(to).and_then(|it| it.answer.take());
-        let more = match &self.role {
-            Role::Candidate { .. } => self.question_for(to),
-            Role::Follower { .. } | Role::Leader { .. } => self.append_for(to),
-        };
+        let (question, append) = (self.question_for(to), self.append_for(to));
         let handover = self.handing_to().filter(|it| *it == to).map(|_| RaftCall::StandNow);
-        [answer, more, handover].into_iter().flatten().collect()
+        [answer, question, append, handover].into_iter().flatten().collect()
     }
 
     /// When [`Raft::tick`] is next needed.
@@ -262,7 +259,7 @@ impl Raft {
                 }
                 RaftCall::Vote { term, binding, granted, promises } => {
                     if *granted {
-                        self.on_vote(cx, from, (*term, *binding), promises);
+                        self.on_vote(from, (*term, *binding), promises);
                     }
                 }
                 // What operators ask is looked at before raft.

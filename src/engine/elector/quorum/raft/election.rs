@@ -1,5 +1,8 @@
 //! Standing, voting, leading and handing over.
 
+#[cfg(test)]
+mod tests;
+
 use std::cmp::Reverse;
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -122,18 +125,12 @@ impl Raft {
         }
     }
 
-    pub(super) fn on_vote(
-        &mut self,
-        cx: &mut Cx<'_>,
-        from: &NodeName,
-        given: (u64, bool),
-        promises: &[Promised],
-    ) {
+    pub(super) fn on_vote(&mut self, from: &NodeName, given: (u64, bool), promises: &[Promised]) {
         if let Role::Candidate { term, binding, votes, .. } = &mut self.role
             && (*term, *binding) == given
         {
             votes.insert(from.clone(), promises.to_vec());
-            self.count(cx);
+            self.count();
         }
     }
 
@@ -151,7 +148,7 @@ impl Raft {
         };
         self.be_patient(cx, self.timing.promise / 2);
         self.ask_all(term, round, binding);
-        self.count(cx);
+        self.count();
         true
     }
 
@@ -277,7 +274,7 @@ impl Raft {
         self.urgent.extend(voters.into_iter().filter(|it| *it != self.me));
     }
 
-    fn count(&mut self, cx: &mut Cx<'_>) {
+    fn count(&mut self) {
         let (Role::Candidate { term, round, binding, votes }, Some(entry)) =
             (&self.role, self.ledger.newest())
         else {
@@ -293,7 +290,7 @@ impl Raft {
             self.urgent.extend(self.others());
         } else {
             self.ask_all(*term, *round, true);
-            self.count(cx);
+            self.count();
         }
     }
 

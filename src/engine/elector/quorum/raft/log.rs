@@ -1,5 +1,8 @@
 //! Founding, appending, committing.
 
+#[cfg(test)]
+mod tests;
+
 use std::time::Duration;
 
 use super::peers::Knows;
@@ -10,6 +13,9 @@ use crate::model::{Entry, EntryId, Instant, Message, NodeName, RaftCall, Wishes,
 
 /// The entry that a cluster begins with. No leader has appended it.
 const FOUNDING: EntryId = EntryId { term: 0, index: 1 };
+/// A member that has lost its store may have voted in so many terms that nobody it hears
+/// knows of.
+const TERMS_UNKNOWN: u64 = 16;
 /// A member that may found a cluster alone waits so long for the others.
 const FOUND_ALONE_AFTER: Duration = Duration::from_secs(10);
 
@@ -43,7 +49,8 @@ impl Raft {
                 && entry.members.contains_key(&self.me)
                 && message.cluster == Some(entry.cluster);
             if wanted && (founding || committed) {
-                self.ledger.raise_floor(self.highest());
+                let unknown = if founding { 0 } else { TERMS_UNKNOWN };
+                self.ledger.raise_floor(self.highest().saturating_add(unknown));
                 self.ledger.keep((**entry).clone());
             }
         }

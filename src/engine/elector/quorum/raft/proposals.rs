@@ -1,5 +1,8 @@
 //! What operators ask for: one at a time, each a new entry.
 
+#[cfg(test)]
+mod tests;
+
 use std::collections::{BTreeSet, VecDeque};
 use std::time::Duration;
 
