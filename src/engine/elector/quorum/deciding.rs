@@ -138,7 +138,10 @@ impl Quorum {
         }
         for vip in self.holder.closing() {
             if (around.silent)(vip) || sabotaged(Sabotage::ReleasedBeforeQuiet) {
-                self.holder.silent(now, vip);
+                if let Some(released) = self.holder.silent(now, vip) {
+                    // This member is a voter as well, and promised itself.
+                    self.voter.on_released(&self.me, self.life, &released);
+                }
                 self.news = true;
                 // This member's own promise as well.
                 let released = self.holder.released().find(|it| it.vip == vip);

@@ -97,12 +97,12 @@ impl Holder {
     }
 
     /// The kernel is known not to answer for the VIP.
-    pub fn silent(&mut self, now: Instant, vip: Vip) {
-        if let Some(it) = self.held.get(&vip).filter(|it| it.state == State::Closing) {
-            let released = Released { vip, epoch: it.epoch, id: it.last };
-            self.released.insert(vip, Gone { released, at: now, overtaken: false });
-            self.held.remove(&vip);
-        }
+    pub fn silent(&mut self, now: Instant, vip: Vip) -> Option<Released> {
+        let it = self.held.get(&vip).filter(|it| it.state == State::Closing)?;
+        let released = Released { vip, epoch: it.epoch, id: it.last };
+        self.released.insert(vip, Gone { released, at: now, overtaken: false });
+        self.held.remove(&vip);
+        Some(released)
     }
 
     /// A decision about the VIP was heard.
