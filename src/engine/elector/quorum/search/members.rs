@@ -25,8 +25,9 @@ impl Search {
             it.holder.state == 0 && it.fence == 0 && it.queue == [0; 2] && !it.booting
         });
         if self.case.farewells && orderly {
-            let until = Voter::from_plain(&node.voter, &self.world).last_until();
-            let voter = Voter::new(until).plain(&self.world);
+            let word = Voter::from_plain(&node.voter, &self.world).farewell(0);
+            let latest = Clock::VOTER.now() + self.world.length;
+            let voter = Voter::again(&word, latest).plain(&self.world);
             self.push(out, s, Act::Farewell(n), self.started(s, n, voter));
         }
     }
