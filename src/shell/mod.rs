@@ -62,11 +62,13 @@ pub fn run(config: Config, reload: impl Fn() -> Result<Config, String>) -> Resul
     let seed = entropy();
     let author = Author { host: host_id(), life: entropy() };
     let (others, quorum) = match &config.raft {
-        None => (Others::Lease(Api::start(config.clone(), answers.clone(), watched)), None),
+        None => {
+            (Others::Lease(Box::new(Api::start(config.clone(), answers.clone(), watched))), None)
+        }
         Some(raft) => {
             let named = config.instance.as_deref();
             let (members, quorum) = Members::start(raft, named, &answers)?;
-            (Others::Quorum(members), Some(quorum))
+            (Others::Quorum(Box::new(members)), Some(quorum))
         }
     };
     let engine_config = start::engine_config(&config, author, fences, quorum);
@@ -113,8 +115,8 @@ struct Shell {
 
 /// Those that this node elects with.
 enum Others {
-    Lease(Api),
-    Quorum(Members),
+    Lease(Box<Api>),
+    Quorum(Box<Members>),
 }
 
 /// Where tasks of the executor put their mail.
