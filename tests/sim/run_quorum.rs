@@ -13,8 +13,8 @@ use crate::run::{Stats, check_converged, poke};
 use crate::world::{Log, Settings, World};
 
 /// The bad time is so many promises long, within these.
-const BAD: Nanos = 250;
-const SHORTEST: Nanos = 15 * SEC;
+const BAD: Nanos = 120;
+const SHORTEST: Nanos = 8 * SEC;
 const LONGEST: Nanos = 240 * SEC;
 
 /// Safety under faults, then liveness once they stop.
@@ -81,7 +81,7 @@ fn draw(seed: u64, log: Log) -> (World, Plan) {
         by_name: false,
         preserve: false,
         label: false,
-        refresh: Duration::from_secs(3 + rng.below(10)),
+        refresh: Duration::from_secs(2 + rng.below(3)),
         ..Settings::stock()
     };
     let faults = Faults::draw_quorum(&mut rng, promise);
@@ -192,7 +192,8 @@ fn keep_calm(world: &mut World, long: bool) -> Result<(), String> {
     let count = |world: &World| world.quorum().map_or((0, 0), |it| (it.writes, it.datagrams));
     let (told_before, (writes, sent), since) = (told(world), count(world), world.now);
     world.client.measure_anew();
-    world.run_for(if long { 120 * SEC } else { 15 * SEC })?;
+    let span = (60 * promise(world)).clamp(5 * SEC, 30 * SEC);
+    world.run_for(if long { 4 * span } else { span })?;
     check_converged(world)?;
     let at = |why: String| Err(format!("L4: {why}"));
     if world.takeovers != before {

@@ -117,6 +117,8 @@ impl Entry {
             self.refused = failed.clone();
             if good {
                 self.held = None;
+                // Even if the fence could not be closed before.
+                self.may_answer = false;
                 self.unfence(cx, vip);
             }
         }
@@ -295,7 +297,8 @@ impl Entry {
             return;
         }
         self.keepable = keep_until;
-        let remembered = matches!(self.gate, Gate::Closed { until } if until >= keep_until);
+        let remembered = matches!(self.gate, Gate::Closed { until } if until >= keep_until)
+            && self.quiet_by.is_none();
         if !remembered {
             self.close(cx, vip, keep_until);
         }

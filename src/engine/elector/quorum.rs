@@ -236,6 +236,7 @@ impl Quorum {
             }
         }
         self.heir = self.has_heir(cx.now);
+        self.note_waiting(cx.now);
         self.examine(cx.now, around);
         for _ in 0..ROUNDS {
             if !self.lead(cx, around) {

@@ -75,6 +75,10 @@ impl Quorum {
             let newer = self.assigned.get(&it.vip).is_none_or(|known| known.epoch <= it.epoch);
             if newer {
                 self.holder.on_epoch(it.vip, it.epoch);
+                if self.assigned.get(&it.vip).is_some_and(|known| known.epoch < it.epoch) {
+                    // Another decision, for which it is to get ready anew.
+                    self.waiting.remove(&it.vip);
+                }
                 if it.holder.as_ref().is_some_and(|holder| *holder != self.me) || it.next.is_some()
                 {
                     self.taken.insert(it.vip);
