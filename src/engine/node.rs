@@ -259,7 +259,9 @@ impl Node {
         if !matches!((&self.elector, input), (Elector::Quorum(_), Input::Tick)) {
             return;
         }
-        let late = self.deadline().map(|it| now.saturating_since(it.at));
+        // A tick too many says nothing.
+        let due = self.deadline().filter(|it| it.at <= now);
+        let late = due.map(|it| now.saturating_since(it.at));
         if let (Elector::Quorum(quorum), Some(late)) = (&mut self.elector, late) {
             quorum.on_lateness(now, late);
         }

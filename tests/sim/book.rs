@@ -310,6 +310,13 @@ impl Book {
         all.map(|((_, term), who)| (*term, *who)).next_back()
     }
 
+    /// The newest entry that anybody has appended: its voters count from then.
+    pub fn head(&self) -> Option<&Entry> {
+        let cluster = self.newest()?.cluster;
+        let all = self.entries.iter().filter(|((it, _), _)| *it == cluster);
+        all.map(|(_, it)| it).next_back()
+    }
+
     /// The newest entry that anybody is known to think committed.
     pub fn newest(&self) -> Option<&Entry> {
         let (cluster, all) = self.committed.iter().max_by_key(|(_, it)| it.keys().next_back())?;

@@ -349,7 +349,7 @@ impl World {
     /// Nobody has more than a minority without a store, so that a cluster is left.
     pub fn may_lose_store(&self, host: usize) -> bool {
         let Some(cluster) = self.quorum() else { return false };
-        let Some(entry) = cluster.book.newest() else { return false };
+        let Some(entry) = cluster.book.head() else { return false };
         let voters = entry.voters();
         let whole = |it: &NodeName| {
             let at = host_of(it);

@@ -18,7 +18,7 @@ pub const MARGIN: Duration = Duration::from_millis(10);
 /// Less than this is too short to be opened for.
 const SHORTEST: Duration = Duration::from_millis(20);
 /// The fence remembers an address for so long after it must close.
-const MEMORY: Duration = Duration::from_secs(3);
+const MEMORY: Duration = Duration::from_secs(5);
 const LATENESS: u64 = 1_250 * MS;
 
 pub struct Kernel {

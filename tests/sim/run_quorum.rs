@@ -242,6 +242,14 @@ fn has_heir(world: &World, host: usize) -> bool {
     })
 }
 
+/// The other voters are a majority.
+fn can_spare(world: &World, host: usize) -> bool {
+    let voters = world.quorum().and_then(|it| it.book.newest()).map(|it| it.voters());
+    let voters = voters.unwrap_or_default();
+    let others = voters.iter().filter(|it| crate::book::host_of(it) != host);
+    others.count() * 2 > voters.len()
+}
+
 fn holder(world: &World, at: usize) -> Option<usize> {
     let vip = world.vips[at % world.vips.len()];
     (0..world.hosts.len()).find(|it| world.answers(*it, vip))
@@ -270,7 +278,8 @@ fn drain(world: &mut World) -> Result<(), String> {
 
 /// L5: an orderly stop costs the clients next to nothing.
 fn leave(world: &mut World) -> Result<(), String> {
-    let Some(host) = holder(world, 1).filter(|it| has_heir(world, *it)) else { return Ok(()) };
+    let goes_on = |it: &usize| has_heir(world, *it) && can_spare(world, *it);
+    let Some(host) = holder(world, 1).filter(goes_on) else { return Ok(()) };
     let moment = world.rng.below(SEC);
     world.run_for(moment)?;
     world.client.measure_anew();

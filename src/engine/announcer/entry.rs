@@ -167,6 +167,11 @@ impl Entry {
         self.succeeded = false;
     }
 
+    /// Announces anew.
+    pub fn defend(&mut self, now: Instant) {
+        self.burst = Some((now, 0));
+    }
+
     /// Leaves a place that is not the wanted one, in the same batch that takes the new one.
     pub fn move_away(&mut self, cx: &mut Cx<'_>, vip: Vip, on: Usable, length: u8) {
         let Some(held) = &mut self.held else {

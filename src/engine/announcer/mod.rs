@@ -156,6 +156,8 @@ impl Announcer {
         let due = self.doubted_at.is_none_or(|at| at + DOUBT_EVERY <= now);
         if due {
             self.doubted_at = Some(now);
+            // Whose right is confirmed at once does not go silent in between.
+            self.vips.values_mut().filter(|it| it.is_open()).for_each(|it| it.defend(now));
         }
         due
     }

@@ -28,6 +28,8 @@ mod post;
 mod raft;
 #[cfg(test)]
 mod rules;
+#[cfg(test)]
+mod search;
 mod speaking;
 mod telling;
 mod voter;
@@ -54,6 +56,8 @@ use crate::model::{
 
 /// A VIP that is to be answered for next is there, silent, for at most so long.
 const READY_FOR: Duration = Duration::from_secs(1);
+/// What a leader decides may make it ready for more: once, and that it is so no more.
+const ROUNDS: usize = 3;
 /// How much longer than its right to answer an address may be there, behind a fence.
 const OUTLIVES: Duration = Duration::from_secs(2);
 
@@ -192,7 +196,10 @@ impl Quorum {
     }
 
     pub fn on_stored(&mut self, cx: &mut Cx<'_>, number: u64, failure: Option<String>) {
+        let before = self.raft.newest();
         self.raft.on_stored(cx, number, failure);
+        // What is held has to be asked for anew: of these voters, and by this configuration.
+        self.news |= self.raft.newest() != before && self.holder.epochs().next().is_some();
     }
 
     pub fn on_probed(&mut self, now: Instant, probe: Probe, failure: Option<String>) {
@@ -230,8 +237,15 @@ impl Quorum {
         }
         self.heir = self.has_heir(cx.now);
         self.examine(cx.now, around);
-        self.lead(cx, around);
+        for _ in 0..ROUNDS {
+            if !self.lead(cx, around) {
+                break;
+            }
+            self.note_waiting(cx.now);
+            self.examine(cx.now, around);
+        }
         self.hold(cx.now, around);
+        self.hand_over(cx, around);
         self.note_waiting(cx.now);
         self.answer_kept(cx.now);
         self.sort_answers(cx);

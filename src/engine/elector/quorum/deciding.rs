@@ -38,8 +38,8 @@ impl Quorum {
         self.report = report;
     }
 
-    /// The leader's part: who carries what.
-    pub(super) fn lead(&mut self, cx: &mut Cx<'_>, around: &Surroundings<'_>) {
+    /// The leader's part: who carries what. Whether anything was decided anew.
+    pub(super) fn lead(&mut self, cx: &mut Cx<'_>, around: &Surroundings<'_>) -> bool {
         let leads = self.raft.leads();
         self.note_own(cx.now);
         if leads && !self.leads {
@@ -60,7 +60,7 @@ impl Quorum {
         }
         self.leads = leads;
         let Some(entry) = self.raft.entry().filter(|_| leads) else {
-            return;
+            return false;
         };
         let view = PlacerView {
             wanted: around.wanted,
@@ -71,13 +71,20 @@ impl Quorum {
             handing_over: self.raft.is_handing_over(),
         };
         self.placer.decide(cx.now, &view);
-        if !self.assigned.values().eq(self.placer.assignment()) {
+        let decided = !self.assigned.values().eq(self.placer.assignment());
+        if decided {
             let assignment: Vec<_> = self.placer.assignment().cloned().collect();
             self.learn(&assignment);
             self.news = true;
         }
-        let settled = around.stopping && self.placer.is_settled_without(&self.me);
-        if settled && !self.raft.is_handing_over() && self.heir {
+        decided
+    }
+
+    /// A leader that stops, and has nothing any more, has another lead.
+    pub(super) fn hand_over(&mut self, cx: &mut Cx<'_>, around: &Surroundings<'_>) {
+        let leaves = self.leads && around.stopping && self.heir;
+        let holds = self.holder.epochs().next().is_some();
+        if leaves && !holds && !self.placer.reckons_with(&self.me) {
             self.raft.transfer(cx);
         }
     }
@@ -136,6 +143,11 @@ impl Quorum {
                     self.voter.on_released(&self.me, self.life, &released);
                 }
                 self.news = true;
+                // This member's own promise as well.
+                let released = self.holder.released().find(|it| it.vip == vip);
+                if let Some(it) = released {
+                    self.voter.on_released(&self.me, self.life, &it);
+                }
             }
         }
     }

@@ -201,12 +201,17 @@ impl Placer {
     }
 
     /// Whether nothing is held by this member, or moving to or from it.
+    #[cfg(test)]
     pub fn is_settled_without(&self, name: &NodeName) -> bool {
-        let concerns = |it: &Seat| {
+        !self.holding.contains(name) && !self.reckons_with(name)
+    }
+
+    /// Whether anything is assigned to this member, or moving to it.
+    pub fn reckons_with(&self, name: &NodeName) -> bool {
+        self.seats.values().any(|it| {
             let Assigned { holder, next, .. } = &it.assigned;
             holder.as_ref() == Some(name) || next.as_ref() == Some(name)
-        };
-        !self.holding.contains(name) && !self.seats.values().any(concerns)
+        })
     }
 
     /// How long a member is not heard before it counts as dead.

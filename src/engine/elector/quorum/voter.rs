@@ -239,7 +239,13 @@ impl Voter {
             Some(it) if it.to != hold.from => {
                 Err(HoldRefusal::Promised(it.until.saturating_since(now)))
             }
-            Some(it) if it.life == hold.life && hold.id < it.id => Err(HoldRefusal::Earlier),
+            Some(it)
+                if it.life == hold.life
+                    && hold.id < it.id
+                    && !sabotaged(Sabotage::EarlierHoldPromised) =>
+            {
+                Err(HoldRefusal::Earlier)
+            }
             Some(_) | None => Ok(()),
         }
     }
@@ -267,3 +273,6 @@ impl Voter {
         }
     }
 }
+
+#[cfg(test)]
+mod plain;
