@@ -43,7 +43,7 @@ const ABOUT: &str = "
 gap: an echo every 2 ms through the client's own neighbour cache; from the first lost one to the
   next answer. In `first`: from before the daemon is spawned to the first answer.
   A quorum's three are spawned at once, a Lease's and keepalived's first alone.
-drain: an operator's word; the time that the command takes is not in it.
+drain: from before the operator's command is started.
 answer: from the event to the first answer of another node to a question, as two answer is asked:
   where the dead node's kernel goes on serving those who know it, a client has no gap.
 two answer: a question every 10 ms to all; from the first that two nodes answered to the last. A
