@@ -14,6 +14,7 @@ use std::time::Duration;
 use edgevip::io::clock;
 use lab::cluster::Cluster;
 use lab::net::NODES;
+use lab::quorum::Quorum;
 use lab::watch::Watch;
 use lab::{Lab, keepalived, program, require, sandbox, wait_for};
 use nix::unistd::Pid;
@@ -46,6 +47,10 @@ fn main() {
         "{:<34} {:>8} {:>8} {:>8} {:>8} {:>10} {:>8}",
         "", "RSS kB", "PSS kB", "anon kB", "threads", "wakeups/s", "CPU %"
     );
+    for profile in ["default", "fast"] {
+        by_quorum(&lab, profile, window);
+        lab.restore();
+    }
     // The API server has a Lease of its own.
     let own = requests(&lab, || _ = wait_for(window, || false));
     for (duration, renew, retry) in [("15", "10", "2"), ("3", "2", "500ms")] {
@@ -69,6 +74,34 @@ fn edgevip(lab: &Lab, [duration, renew, retry]: [&str; 3], window: Duration, own
         println!("{:<34} {row}", format!("edgevip {duration}/{renew}/{retry}, {node}"));
     }
     println!("{:<34} {asked} requests about the Lease in {window:?}, all nodes together", "");
+}
+
+fn by_quorum(lab: &Lab, profile: &str, window: Duration) {
+    let mut quorum = Quorum::new(lab, &format!("footprint-{profile}"));
+    quorum.set("vip_raft_profile", profile);
+    let (watch, _) = quorum.settle();
+    // A node that is asked a hundred times a second is not idle.
+    drop(watch);
+    let roles = quorum.hold_apart();
+    wait_for(SETTLE, || false);
+    let pids: Vec<_> = NODES.iter().map(|it| quorum.daemon(it).pid()).collect();
+    let before: Vec<_> = pids.iter().map(|it| written(*it)).collect();
+    let rows = measure(&pids, window);
+    let bytes: u64 = pids.iter().zip(before).map(|(pid, before)| written(*pid) - before).sum();
+    for (row, node) in rows.iter().zip(NODES) {
+        let role = match (node == roles.leader, node == roles.holder) {
+            (true, _) => "leader",
+            (false, true) => "holder",
+            (false, false) => "follower",
+        };
+        println!("{:<34} {row}", format!("edgevip, quorum {profile}, {role}"));
+    }
+    println!("{:<34} {bytes} bytes written to disks in {window:?}, all nodes together", "");
+}
+
+/// What a process has had written to disks.
+fn written(pid: Pid) -> u64 {
+    field(Path::new(&format!("/proc/{pid}/io")), "write_bytes:")
 }
 
 /// Requests about Leases meanwhile.

@@ -1,5 +1,6 @@
 //! What happens to the node that answers, or to what it lives on.
 
+use std::cell::LazyCell;
 use std::time::Duration;
 
 use edgevip::io::clock;
@@ -19,9 +20,10 @@ const FLAP: Duration = Duration::from_millis(500);
 
 /// Every event, by the name that `--events` knows, in the order in which they happen: those
 /// that keep the machine busy for a while stand last.
-pub const EVENTS: [(&str, Event); 12] = [
+pub const EVENTS: [(&str, Event); 13] = [
     ("first", Event::First),
     ("term", Event::Term),
+    ("drain", Event::Drain),
     ("kill", Event::Kill),
     ("stop", Event::Stop),
     ("partition", Event::Partition),
@@ -41,6 +43,8 @@ pub enum Event {
     First,
     /// The daemon is asked to stop.
     Term,
+    /// An operator has the node carry nothing.
+    Drain,
     /// The daemon is killed.
     Kill,
     /// The daemon hangs, and goes on later.
@@ -88,10 +92,13 @@ impl Event {
         EVENTS.iter().find(|it| it.1 == self).map_or("", |it| it.0)
     }
 
-    /// Whether a system that knows no API server and no nftables can feel it.
-    pub fn is_for_all(self) -> bool {
+    /// Whether a system feels it: one that has an API server, one that has nftables, one that
+    /// takes orders.
+    pub fn is_for(self, api: bool, nft: bool, orders: bool) -> bool {
         match self {
-            Self::ApiStop | Self::ApiRestart | Self::ApiSlow | Self::Ruleset => false,
+            Self::ApiStop | Self::ApiRestart | Self::ApiSlow => api,
+            Self::Ruleset => nft,
+            Self::Drain => orders,
             Self::First
             | Self::Term
             | Self::Kill
@@ -106,7 +113,12 @@ impl Event {
     /// Whether another node must answer afterwards.
     pub fn moves(self) -> bool {
         match self {
-            Self::Term | Self::Kill | Self::Stop | Self::Partition | Self::Carrier => true,
+            Self::Term
+            | Self::Drain
+            | Self::Kill
+            | Self::Stop
+            | Self::Partition
+            | Self::Carrier => true,
             Self::First
             | Self::Flap
             | Self::Address
@@ -122,13 +134,14 @@ impl Event {
         self,
         holder: &str,
         system: &dyn System,
-        api: &Api,
+        api: &LazyCell<Api>,
         relay: &Relay,
     ) -> Option<Ended> {
         let began = clock::now();
         match self {
             Self::First => return None,
             Self::Term => system.signal(holder, Signal::SIGTERM),
+            Self::Drain => system.drain(holder),
             Self::Kill => system.signal(holder, Signal::SIGKILL),
             Self::Stop => system.signal(holder, Signal::SIGSTOP),
             Self::Partition => {
@@ -170,6 +183,7 @@ impl Event {
             }
             Self::First
             | Self::Term
+            | Self::Drain
             | Self::Kill
             | Self::Stop
             | Self::Partition
@@ -187,6 +201,7 @@ impl Event {
             Self::Carrier => Some("replug"),
             Self::First
             | Self::Term
+            | Self::Drain
             | Self::Kill
             | Self::Flap
             | Self::Address
@@ -201,6 +216,7 @@ impl Event {
     pub fn heal(self, holder: &str, system: &mut dyn System) {
         match self {
             Self::Term | Self::Kill => system.revive(holder),
+            Self::Drain => system.undrain(holder),
             Self::Stop => system.signal(holder, Signal::SIGCONT),
             Self::Partition => {
                 net::mend(holder, Lan::Clients);

@@ -2,8 +2,9 @@
 //! same nodes for comparison, turn by turn.
 //!
 //! `cargo bench --bench failover -- [--rounds 20] [--lease 15/10/2,3/2/0.5]
-//! [--events term,kill,api] [--systems edgevip,1,0.1]`, where a number is keepalived with
-//! advertisements that many seconds apart, and edgevip runs once for each Lease.
+//! [--events term,kill,api] [--systems edgevip,quorum,quorum-fast,1,0.1,0.01]`, where a number is
+//! keepalived with advertisements that many seconds apart, edgevip runs once for each Lease, and
+//! a quorum has the default times or those of the profile that is named.
 //!
 //! The program measured is `EDGEVIP_BIN` where that is set. A round of everything with a Lease of
 //! 3/2/0.5 takes 70 s.
@@ -28,7 +29,7 @@ use lab::net::NODES;
 use lab::relay::Relay;
 use lab::watch::Watch;
 use lab::{Lab, millis, program, require, sandbox, wait_for};
-use system::{Edgevip, Keepalived, System};
+use system::{ByQuorum, Edgevip, Keepalived, System};
 use table::{Sample, Table};
 
 /// Longer than anything here needs.
@@ -41,6 +42,10 @@ const CALM: Duration = Duration::from_millis(200);
 const ABOUT: &str = "
 gap: an echo every 2 ms through the client's own neighbour cache; from the first lost one to the
   next answer. In `first`: from before the daemon is spawned to the first answer.
+  A quorum's three are spawned at once, a Lease's and keepalived's first alone.
+drain: from before the operator's command is started.
+answer: from the event to the first answer of another node to a question, as two answer is asked:
+  where the dead node's kernel goes on serving those who know it, a client has no gap.
 two answer: a question every 10 ms to all; from the first that two nodes answered to the last. A
   dead or hung keepalived never ends it: there it is watched for half a second and then undone.
 flap: down and up again half a second later. api-stop: it hangs for one lease duration. api-restart:
@@ -57,6 +62,7 @@ decision to frame: from when the heir's deciding thread is handed the answer to 
 enum Kind {
     Edgevip { lease: String },
     Keepalived { interval: String },
+    Quorum { profile: String },
 }
 
 /// All that rounds have in common.
@@ -73,7 +79,8 @@ fn main() {
     let option = |name: &str| std::env::args().skip_while(|it| it != name).nth(1);
     let rounds = option("--rounds").map_or(20, |it| it.parse().expect("--rounds is a number"));
     let leases = option("--lease").unwrap_or_else(|| "3/2/0.5".into());
-    let systems = option("--systems").unwrap_or_else(|| "edgevip,1,0.1".into());
+    let systems =
+        option("--systems").unwrap_or_else(|| "edgevip,quorum,quorum-fast,1,0.1,0.01".into());
     let all = event::EVENTS.map(|it| it.0).join(",");
     let events = Event::named(&option("--events").unwrap_or(all));
     let kinds = kinds(&systems, &leases);
@@ -107,6 +114,10 @@ fn kinds(systems: &str, leases: &str) -> Vec<Kind> {
             "edgevip" => {
                 kinds.extend(leases.split(',').map(|it| Kind::Edgevip { lease: it.into() }));
             }
+            "quorum" => kinds.push(Kind::Quorum { profile: "default".into() }),
+            other if other.starts_with("quorum-") => {
+                kinds.push(Kind::Quorum { profile: other["quorum-".len()..].into() });
+            }
             interval => kinds.push(Kind::Keepalived { interval: interval.into() }),
         }
     }
@@ -118,6 +129,7 @@ impl Kind {
         match self {
             Self::Edgevip { lease } => format!("edgevip, lease {lease}"),
             Self::Keepalived { interval } => format!("keepalived, advert {interval} s"),
+            Self::Quorum { profile } => format!("edgevip, quorum {profile}"),
         }
     }
 }
@@ -127,8 +139,9 @@ impl Bench {
         match kind {
             Kind::Edgevip { lease } => {
                 // Only where it has to be slow is there anything between the nodes and the API.
+                let felt = self.events_for(true, true, false);
                 let (slow, direct): (Vec<_>, Vec<_>) =
-                    self.events.iter().partition(|it| **it == Event::ApiSlow);
+                    felt.iter().partition(|it| **it == Event::ApiSlow);
                 if !direct.is_empty() {
                     self.lab.restore();
                     let name = format!("failover-{index}-{round}");
@@ -149,13 +162,53 @@ impl Bench {
             }
             Kind::Keepalived { interval } => {
                 self.lab.restore();
-                let events: Vec<_> =
-                    self.events.iter().copied().filter(|it| it.is_for_all()).collect();
+                let events = self.events_for(false, false, false);
                 let mut system = Keepalived::new(&self.lab, interval);
                 life(&self.lab, &self.relay, &mut system, &events, index, &mut self.table);
             }
+            Kind::Quorum { profile } => {
+                self.lab.restore();
+                let events = self.events_for(false, true, true);
+                let name = format!("failover-{index}-{round}");
+                let lab = &self.lab;
+                let mut system = ByQuorum::new(lab, &name, profile);
+                together(lab, &self.relay, &mut system, &events, index, &mut self.table);
+            }
         }
     }
+
+    fn events_for(&self, api: bool, nft: bool, orders: bool) -> Vec<Event> {
+        self.events.iter().copied().filter(|it| it.is_for(api, nft, orders)).collect()
+    }
+}
+
+/// As [`life`], of a system that needs more than one to begin: `first` is from before all are
+/// spawned to the first answer.
+fn together(
+    lab: &Lab,
+    relay: &Relay,
+    system: &mut dyn System,
+    events: &[Event],
+    index: usize,
+    table: &mut Table,
+) {
+    let watch = Watch::begin(system.vip());
+    let gap = Gap::begin(system.vip());
+    let since = clock::now();
+    NODES.iter().for_each(|it| system.start(it));
+    let holder = watch.someone(LONG);
+    reachable(system.vip(), LONG);
+    if events.contains(&Event::First) {
+        table.add((Event::First, false, index), first(gap.end(), &watch, since));
+    }
+    system.settled(&holder);
+    happen(lab, relay, system, events, index, table, &watch, steady(&watch));
+}
+
+/// What is seen of a first start.
+fn first(seen: Seen, watch: &Watch, since: Instant) -> Sample {
+    let first_answer = seen.first.expect("it is reachable");
+    Sample { gap: first_answer.saturating_since(since), ..sample(seen, watch, since) }
 }
 
 /// One system from its first start to its end, and all events meanwhile.
@@ -175,42 +228,57 @@ fn life(
     watch.only(first, LONG);
     reachable(system.vip(), LONG);
     if events.contains(&Event::First) {
-        let seen = gap.end();
-        let first_answer = seen.first.expect("it is reachable");
-        let sample =
-            Sample { gap: first_answer.saturating_since(since), ..sample(seen, &watch, since) };
+        let sample = self::first(gap.end(), &watch, since);
         table.add((Event::First, false, index), framed(sample, system, &watch, first, since));
     }
     for node in NODES.into_iter().filter(|it| *it != first) {
         system.start(node);
     }
     system.settled(first);
-    let mut holder = first.to_string();
+    happen(lab, relay, system, events, index, table, &watch, first.to_string());
+}
+
+/// All events but the first start, to whoever holds.
+#[allow(clippy::too_many_arguments, reason = "it is the rest of a life")]
+fn happen(
+    lab: &Lab,
+    relay: &Relay,
+    system: &mut dyn System,
+    events: &[Event],
+    index: usize,
+    table: &mut Table,
+    watch: &Watch,
+    mut holder: String,
+) {
     for event in events.iter().copied().filter(|it| *it != Event::First) {
         phase(system.period());
         let gap = Gap::begin(system.vip());
         let since = clock::now();
         let ended = event.strike(&holder, system, &lab.api, relay);
-        let heir = if event.moves() { taken_over(&watch, &holder, since) } else { steady(&watch) };
+        let heir = if event.moves() { taken_over(watch, &holder, since) } else { steady(watch) };
         let seen = gap.end();
         let back = |it: &Ended| Some((seen.began? + seen.longest).saturating_since(it.at));
         let sample = Sample {
             lasted: ended.as_ref().map(|it| it.lasted),
             back: ended.as_ref().and_then(back),
-            ..sample(seen, &watch, since)
+            answer: watch
+                .first_other(&holder, since)
+                .filter(|_| event.moves())
+                .map(|it| it.saturating_since(since)),
+            ..sample(seen, watch, since)
         };
         let again = event.undone().map(|_| Gap::begin(system.vip()));
         let undone = clock::now();
         event.heal(&holder, system);
         // What is not undone has been waited for.
-        let after = if event.moves() { steady(&watch) } else { heir.clone() };
+        let after = if event.moves() { steady(watch) } else { heir.clone() };
         system.settled(&after);
         if let Some(gap) = again {
             let key = (event, true, index);
-            table.add(key, self::sample(gap.end(), &watch, undone));
+            table.add(key, self::sample(gap.end(), watch, undone));
         }
         let moved = heir != holder;
-        let sample = if moved { framed(sample, system, &watch, &heir, since) } else { sample };
+        let sample = if moved { framed(sample, system, watch, &heir, since) } else { sample };
         table.add((event, false, index), sample);
         holder = after;
     }

@@ -16,6 +16,7 @@ use crate::LONG;
 use crate::lab::cluster::Cluster;
 use crate::lab::daemon::Daemon;
 use crate::lab::net::{NODES, has_address, ip_in};
+use crate::lab::quorum::Quorum;
 use crate::lab::{Lab, keepalived, wait_for};
 
 /// A system under test.
@@ -34,6 +35,10 @@ pub trait System {
     fn revive(&mut self, node: &str);
     /// Waits until this node leads and all others know it.
     fn settled(&self, heir: &str);
+    /// Has a node carry nothing.
+    fn drain(&self, _node: &str) {}
+    /// Lets a node carry again.
+    fn undrain(&self, _node: &str) {}
     /// The election that made this node the heir since then.
     fn election(&self, heir: &str, since: Instant) -> Option<Election>;
 }
@@ -128,6 +133,63 @@ impl Drop for Edgevip<'_> {
         for node in NODES {
             _ = fs::remove_file(self.cluster.recording(node));
         }
+    }
+}
+
+/// Three edgevips that elect by a quorum of their own.
+pub struct ByQuorum<'a> {
+    quorum: Quorum<'a>,
+}
+
+impl<'a> ByQuorum<'a> {
+    /// None of them runs yet; they have the times of this profile.
+    pub fn new(lab: &'a Lab, name: &str, profile: &str) -> Self {
+        let mut quorum = Quorum::new(lab, name);
+        quorum.set("vip_raft_profile", profile);
+        Self { quorum }
+    }
+}
+
+impl System for ByQuorum<'_> {
+    fn vip(&self) -> IpAddr {
+        self.quorum.vip
+    }
+
+    fn period(&self) -> Duration {
+        Duration::from_millis(30)
+    }
+
+    fn patience(&self) -> Duration {
+        self.quorum.promise()
+    }
+
+    fn start(&mut self, node: &str) {
+        self.quorum.start(node);
+    }
+
+    fn signal(&self, node: &str, signal: Signal) {
+        self.quorum.signal(node, signal);
+    }
+
+    fn revive(&mut self, node: &str) {
+        self.quorum.ended(node, LONG);
+        self.quorum.start(node);
+    }
+
+    fn settled(&self, _: &str) {
+        self.quorum.settled();
+    }
+
+    fn drain(&self, node: &str) {
+        self.quorum.ordered(&format!("drain {node}"));
+    }
+
+    fn undrain(&self, node: &str) {
+        self.quorum.ordered(&format!("undrain {node}"));
+    }
+
+    fn election(&self, _: &str, _: Instant) -> Option<Election> {
+        None
     }
 }
 

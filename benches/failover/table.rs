@@ -11,6 +11,8 @@ use crate::event::Event;
 pub struct Sample {
     /// How long the client had no answer, at worst.
     pub gap: Duration,
+    /// From the event to the first answer of another node, where the VIP moves.
+    pub answer: Option<Duration>,
     /// How many of its probes were lost.
     pub lost: usize,
     /// From the first question that two nodes answered to the last.
@@ -35,10 +37,10 @@ pub struct Table {
 }
 
 const HEAD: &str = "\
-| event | system | n | client's gap, ms: min / p50 / p99 / max | lost probes: p50 / max \
+| event | system | n | client's gap, ms: min / p50 / p99 / max | answer, ms: p50 / p99 / max | lost probes: p50 / max \
 | two answer, ms: max | event lasted, ms: p50 | its end to answer, ms: p50 / max \
 | Lease write to frame, ms: p50 / max | decision to frame, ms: min / p50 / p99 / max |
-|---|---|---|---|---|---|---|---|---|---|
+|---|---|---|---|---|---|---|---|---|---|---|
 ";
 
 impl Table {
@@ -61,6 +63,7 @@ impl Table {
                 systems[*system].clone(),
                 all.len().to_string(),
                 quantiles(of(|it| Some(it.gap)), &[0.0, 0.5, 0.99, 1.0], 0),
+                quantiles(of(|it| it.answer), &[0.5, 0.99, 1.0], 0),
                 quantiles(lost, &[0.5, 1.0], 0),
                 quantiles(of(|it| Some(it.two)), &[1.0], 0),
                 quantiles(of(|it| it.lasted), &[0.5], 0),

@@ -11,6 +11,8 @@ pub enum Sabotage {
     ConflictingReleaseNotRetried,
     /// A holder counts its right from the answer instead of from the question.
     CountedFromAnswer,
+    /// A voter remembers the last hold that it promised, not the highest.
+    EarlierHoldPromised,
     /// A VIP that is moved keeps its epoch.
     EpochNotRaised,
     /// A leader that sees another holder goes on.
@@ -23,6 +25,8 @@ pub enum Sabotage {
     LateAcknowledgement,
     /// A reply to an earlier request is taken for the current one's.
     LateReply,
+    /// A holder counts a member that has no vote.
+    LearnerCounted,
     /// An earlier process's addresses are left in the kernel.
     LeftoversNotCleaned,
     /// A VIP is moved by plan before its next holder is ready.
@@ -63,17 +67,19 @@ pub enum Sabotage {
 
 impl Sabotage {
     /// All of them.
-    pub const ALL: [Self; 28] = [
+    pub const ALL: [Self; 30] = [
         Self::BurstMissingAfterHeal,
         Self::CommitWithoutMajority,
         Self::ConflictingReleaseNotRetried,
         Self::CountedFromAnswer,
+        Self::EarlierHoldPromised,
         Self::EpochNotRaised,
         Self::ForeignHolderIgnored,
         Self::GivenUpAfterRetryPeriod,
         Self::ImpatientFollower,
         Self::LateAcknowledgement,
         Self::LateReply,
+        Self::LearnerCounted,
         Self::LeftoversNotCleaned,
         Self::MoveBeforeReady,
         Self::NoLifetime,

@@ -10,7 +10,6 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll, Wake, Waker};
 use std::time::Duration;
 
-use async_io::Async;
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, ppoll};
 use nix::sys::eventfd::{EfdFlags, EventFd};
@@ -87,7 +86,7 @@ impl Reading {
 pub struct Alarm {
     bell: Arc<Bell>,
     at: Cell<Option<Instant>>,
-    behind: Async<TimerFd>,
+    behind: TimerFd,
 }
 
 /// The timer behind the alarm does not wake the loop when that wakes by itself.
@@ -97,7 +96,7 @@ impl Alarm {
     /// An alarm that is not set.
     pub fn new() -> io::Result<Self> {
         let flags = TimerFlags::TFD_CLOEXEC | TimerFlags::TFD_NONBLOCK;
-        let behind = Async::new(TimerFd::new(ClockId::CLOCK_BOOTTIME, flags)?)?;
+        let behind = TimerFd::new(ClockId::CLOCK_BOOTTIME, flags)?;
         let flags = EfdFlags::EFD_CLOEXEC | EfdFlags::EFD_NONBLOCK;
         let rope = EventFd::from_value_and_flags(0, flags)?;
         let bell = Arc::new(Bell { rope, rung: AtomicBool::new(false) });
@@ -120,7 +119,8 @@ impl Alarm {
             }
             let left = self.at.get().map(|it| it.saturating_since(clock::now()));
             let left = left.map(TimeSpec::from_duration);
-            let fds = [Some(self.bell.rope.as_fd()), ear].into_iter().flatten();
+            let behind = self.at.get().map(|_| self.behind.as_fd());
+            let fds = [Some(self.bell.rope.as_fd()), behind, ear].into_iter().flatten();
             let mut fds: Vec<_> = fds.map(|it| PollFd::new(it, PollFlags::POLLIN)).collect();
             match ppoll(&mut fds, left, None) {
                 Ok(_) | Err(Errno::EINTR) => {}
@@ -137,18 +137,13 @@ impl Alarm {
         }
         let nanos = i64::try_from((at + BEHIND).as_nanos()).unwrap_or(i64::MAX);
         let end = Expiration::OneShot(TimeSpec::nanoseconds(nanos));
-        self.behind.get_ref().set(end, TimerSetTimeFlags::TFD_TIMER_ABSTIME)?;
+        // What it told before is forgotten with that.
+        self.behind.set(end, TimerSetTimeFlags::TFD_TIMER_ABSTIME)?;
         let come = poll_fn(|_| {
             self.at.set(Some(at));
             if at <= clock::now() { Poll::Ready(Ok(())) } else { Poll::Pending }
         });
-        let slept = async {
-            while clock::now() < at {
-                self.behind.readable().await?;
-            }
-            Ok(())
-        };
-        smol::future::or(come, slept).await
+        come.await
     }
 }
 
@@ -247,18 +242,19 @@ mod tests {
     #[test]
     fn the_timer_behind_the_alarm_ends_the_wait_by_itself() {
         let alarm = Alarm::new().unwrap();
-        async_io::block_on(async {
-            let at = clock::now() + Duration::from_millis(5);
-            alarm.until(at).await.unwrap();
-            assert!(clock::now() >= at);
-            // What fired while nobody waited does not end the next wait.
-            let mut wait = Box::pin(alarm.until(clock::now() + Duration::from_millis(5)));
-            assert!(smol::future::poll_once(&mut wait).await.is_none());
-            async_io::Timer::after(Duration::from_millis(50)).await;
-            drop(wait);
-            let at = clock::now() + Duration::from_millis(30);
-            alarm.until(at).await.unwrap();
-            assert!(clock::now() >= at);
+        let at = clock::now() + Duration::from_millis(5);
+        let mut first = true;
+        let wait = poll_fn(|_| {
+            // The wait itself is far too long.
+            alarm.at.set(Some(at + Duration::from_secs(600)));
+            if first {
+                let nanos = i64::try_from((at + BEHIND).as_nanos()).unwrap();
+                let end = Expiration::OneShot(TimeSpec::nanoseconds(nanos));
+                alarm.behind.set(end, TimerSetTimeFlags::TFD_TIMER_ABSTIME).unwrap();
+            }
+            if std::mem::take(&mut first) { Poll::Pending } else { Poll::Ready(()) }
         });
+        alarm.drive(wait, None).unwrap();
+        assert!(clock::now() >= at + BEHIND);
     }
 }

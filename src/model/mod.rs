@@ -18,8 +18,8 @@ pub use lease::{
 pub use net::{Address, Hardware, Link, LinkIndex, LinkName, Mac, NetworkChange, Vip};
 pub use quorum::{
     Ailment, Assigned, ClusterCall, Entry, EntryId, Envelope, Epoch, Farewell, Hold, HoldAnswer,
-    HoldRefusal, Life, Member, MemberRole, Members, Message, Probe, Promised, RaftCall, Released,
-    Report, StoreRecord, Wishes, is_majority,
+    HoldRefusal, LastPromise, Life, Member, MemberRole, Members, Message, Probe, Promised,
+    RaftCall, Released, Report, StoreRecord, Wishes, is_majority,
 };
 pub use refusal::Refusal;
 pub use status::{

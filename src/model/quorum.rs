@@ -392,8 +392,25 @@ pub struct StoreRecord {
 pub struct Farewell {
     /// The last term it voted in.
     pub voted: u64,
-    /// When the last of its promises ends, in nanoseconds of the boot clock.
+    /// When the last of those promises ends of which no more is known, in nanoseconds of the
+    /// boot clock.
     pub promised_until: u64,
+    /// The promises that it had made.
+    #[serde(default)]
+    pub promises: Vec<LastPromise>,
+}
+
+/// A promise of a member that has stopped.
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
+pub struct LastPromise {
+    /// Which VIP, to whom, in which epoch.
+    pub promised: Promised,
+    /// The life of the holder that was promised it.
+    pub life: Life,
+    /// The highest of its holds that was acknowledged.
+    pub id: u64,
+    /// When it ends, in nanoseconds of the boot clock.
+    pub until: u64,
 }
 
 /// What an operator asks of a cluster.

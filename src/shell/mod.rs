@@ -42,6 +42,8 @@ use orders::Operators;
 
 /// What the watch may say before it waits for the loop.
 const INBOX: usize = 256;
+/// Signals that wait: one of each kind, and a second to stop.
+const SIGNALS: usize = 4;
 /// Orders of operators that wait to be looked at.
 const ORDERS: usize = 4;
 /// Members of quorums on one host are told apart by their names.
@@ -60,11 +62,13 @@ pub fn run(config: Config, reload: impl Fn() -> Result<Config, String>) -> Resul
     let seed = entropy();
     let author = Author { host: host_id(), life: entropy() };
     let (others, quorum) = match &config.raft {
-        None => (Others::Lease(Api::start(config.clone(), answers.clone(), watched)), None),
+        None => {
+            (Others::Lease(Box::new(Api::start(config.clone(), answers.clone(), watched))), None)
+        }
         Some(raft) => {
             let named = config.instance.as_deref();
             let (members, quorum) = Members::start(raft, named, &answers)?;
-            (Others::Quorum(members), Some(quorum))
+            (Others::Quorum(Box::new(members)), Some(quorum))
         }
     };
     let engine_config = start::engine_config(&config, author, fences, quorum);
@@ -111,8 +115,8 @@ struct Shell {
 
 /// Those that this node elects with.
 enum Others {
-    Lease(Api),
-    Quorum(Members),
+    Lease(Box<Api>),
+    Quorum(Box<Members>),
 }
 
 /// Where tasks of the executor put their mail.
@@ -153,12 +157,13 @@ impl Shell {
         spawn(executor, start::hold_lock(namespace, name, edges.answers));
         spawn(executor, logger::tell_repeats());
         self.serve(executor, edges.orders);
-        let signals = Signals::listen()?;
+        let (signals, from_signals) = smol::channel::bounded(SIGNALS);
+        spawn(executor, signal(Signals::listen()?, signals));
         let mut gauge = SleepGauge::new();
         let mut stop_asked = false;
         self.told_ready();
         loop {
-            let wake = self.next(&inbox, &signals, alarm).await?;
+            let wake = self.next(&inbox, &from_signals, alarm).await?;
             if gauge.slept().is_some() && self.turn(Input::Suspended) {
                 break;
             }
@@ -196,7 +201,12 @@ impl Shell {
 
     /// The next thing to handle. Whatever is handed to the node, it looks at the time first,
     /// so mail goes before a tick that is due: it may hold what the deadline waits for.
-    async fn next(&self, inbox: &Inbox, signals: &Signals, alarm: &Alarm) -> io::Result<Wake> {
+    async fn next(
+        &self,
+        inbox: &Inbox,
+        signals: &Receiver<Signal>,
+        alarm: &Alarm,
+    ) -> io::Result<Wake> {
         let deadline = self.node.borrow().deadline().map(|it| it.at);
         if deadline.is_some_and(|at| at <= clock::now()) {
             smol::future::yield_now().await;
@@ -211,7 +221,12 @@ impl Shell {
             }
             Ok(Wake::Input(Input::Tick))
         };
-        let signal = async { signals.next().await.map(Wake::Signal) };
+        let signal = async {
+            match signals.recv().await {
+                Ok(signal) => Ok(Wake::Signal(signal)),
+                Err(_) => Err(io::Error::other("signals cannot be heard any more")),
+            }
+        };
         let mail = |from: &Receiver<Input>| {
             let from = from.clone();
             async move { Ok(Wake::Input(from.recv().await.unwrap_or(Input::Stop))) }
@@ -408,6 +423,15 @@ impl Others {
             }
             // The engine elects with one of them only.
             (Self::Lease(_) | Self::Quorum(_), _) => {}
+        }
+    }
+}
+
+/// Hands signals on. Were the loop to wait for them itself, it would ask for them each turn.
+async fn signal(signals: Signals, to: Sender<Signal>) {
+    while let Ok(signal) = signals.next().await {
+        if to.send(signal).await.is_err() {
+            return;
         }
     }
 }

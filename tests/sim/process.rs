@@ -382,7 +382,8 @@ impl World {
         if is_tick && self.rng.below(8) == 0 {
             let again: Vec<_> = node.handle(now, Input::Tick).collect();
             if !again.is_empty() {
-                wrong = wrong.or(Some(format!("S8: a second tick does {again:?}, after {actions:?}")));
+                wrong =
+                    wrong.or(Some(format!("S8: a second tick does {again:?}, after {actions:?}")));
             }
         }
         if self.cluster.is_none() {

@@ -28,6 +28,8 @@ mod post;
 mod raft;
 #[cfg(test)]
 mod rules;
+#[cfg(test)]
+mod search;
 mod speaking;
 mod telling;
 mod voter;
@@ -130,19 +132,19 @@ impl Quorum {
         let stored = config.stored.as_ref().ok().and_then(Option::as_ref);
         let longest =
             stored.and_then(|it| it.entry.as_ref()).map_or(timing.promise, |it| it.longest);
-        // What an earlier life promised, it promised before now; if it said when that ends,
+        // What an earlier life promised, it promised before now; if it said what that was,
         // there was nothing after.
-        let starting_until = match &config.farewell {
-            Some(it) => Instant::from_nanos(it.promised_until).min(now + longest),
-            None => now + longest,
+        let voter = match &config.farewell {
+            Some(it) => Voter::again(it, now + longest),
+            None => Voter::new(now + longest),
         };
         let mut post = Post::new(me.clone(), config.life, timing.promise);
         let raft = Raft::new(me.clone(), config, now, rng);
-        post.serve(raft.entry().map_or(&config.listed, |it| &it.members));
+        post.serve(now, raft.entry().map_or(&config.listed, |it| &it.members));
         Self {
             fitness: Fitness::new(config.health, config.check, timing.heartbeat, now),
             placer: Placer::new(timing, config.fail_back),
-            voter: Voter::new(starting_until),
+            voter,
             holder: Holder::default(),
             forwarding: Forwarding::default(),
             me,
@@ -226,7 +228,7 @@ impl Quorum {
         let promises = self.voter.promises(cx.now);
         self.raft.tick(cx, &promises);
         if let Some(entry) = self.raft.entry() {
-            self.post.serve(&entry.members);
+            self.post.serve(cx.now, &entry.members);
             // What an earlier life may have promised, if nothing is known of that.
             if self.forgot {
                 self.voter.wait_until(self.started_at + entry.longest);
@@ -293,8 +295,7 @@ impl Quorum {
     /// What the next start of this boot should know; nothing is promised after it.
     pub fn farewell(&mut self) -> Farewell {
         self.said_farewell = true;
-        let promised_until = self.voter.last_until().as_nanos();
-        Farewell { voted: self.raft.retire(), promised_until }
+        self.voter.farewell(self.raft.retire())
     }
 
     pub fn deadline(&self, now: Instant) -> Option<Deadline> {

@@ -22,6 +22,8 @@ const INTERRUPTED: u16 = 0x10;
 const HAS_WORDS: u16 = 0x200;
 /// `NLMSGERR_ATTR_MSG`.
 const WORDS: u16 = 1;
+/// An answer that says only whether is no longer; room for one is kept.
+const ANSWER: usize = 4 * 1024;
 /// The kernel puts at most this into one piece of an answer.
 const PIECE: usize = 32 * 1024;
 
@@ -133,7 +135,10 @@ impl Socket {
             return vec![Refused::all(errno)];
         }
         let (mut refused, mut answered) = (Vec::new(), awaited.is_none());
-        self.buffer.resize(PIECE, 0);
+        let longest = if awaited.is_some() { ANSWER } else { PIECE };
+        if self.buffer.len() < longest {
+            self.buffer.resize(longest, 0);
+        }
         loop {
             let flags = MsgFlags::MSG_DONTWAIT;
             let length = match socket::recv(self.fd.as_raw_fd(), &mut self.buffer, flags) {
@@ -155,7 +160,9 @@ impl Socket {
             }
         }
         // Idle most of the time: the buffer is not worth keeping.
-        self.buffer = Vec::new();
+        if self.buffer.len() > ANSWER {
+            self.buffer = Vec::new();
+        }
         if refused.is_empty() && !answered {
             refused.push(Refused::all(Errno::ENODATA));
         }

@@ -16,6 +16,7 @@ use crate::lab::wait_for;
 use crate::outcome::{SLACK, never_two, silent_since};
 
 pub const SCENARIOS: &[RaftScenario] = &[
+    ("raft_cut_holder", cut_holder),
     ("raft_cut_each", cut_each),
     ("raft_carrier", carrier),
     ("raft_one_way", one_way),
@@ -24,9 +25,21 @@ pub const SCENARIOS: &[RaftScenario] = &[
     ("raft_replayed", replayed),
 ];
 
-/// The cable of each node in turn is cut at the far end: its link still has a carrier.
-fn cut_each(quorum: &mut Quorum<'_>) -> String {
+/// The holder's cable is cut at the far end: its link still has a carrier.
+fn cut_holder(quorum: &mut Quorum<'_>) -> String {
     let (watch, _) = quorum.settle();
+    let holder = quorum.hold_apart().holder;
+    let outcome = moved(quorum, &watch, &holder, |_| net::cut(&holder, Lan::Clients));
+    assert!(outcome.seen.longest <= SOON, "{outcome}\n{}", watch.story(outcome.since));
+    net::mend(&holder, Lan::Clients);
+    quorum.settled();
+    never_two(&watch, outcome.since);
+    outcome.to_string()
+}
+
+/// The cable of each node in turn.
+fn cut_each(quorum: &mut Quorum<'_>) -> String {
+    let (watch, _) = quorum.patient().settle();
     let mut said = Vec::new();
     let since = clock::now();
     for node in NODES {
@@ -39,7 +52,7 @@ fn cut_each(quorum: &mut Quorum<'_>) -> String {
         };
         if roles.holder == node {
             let outcome = moved(quorum, &watch, node, |_| net::cut(node, Lan::Clients));
-            assert!(outcome.seen.longest <= SOON, "{outcome}\n{}", watch.story(since));
+            assert!(outcome.seen.longest <= SOON * 2, "{outcome}\n{}", watch.story(since));
             let code = ["no-majority", "not-assigned"];
             quorum.status_is(node, "is silent", |it| {
                 code.iter().any(|code| it["vips"][0]["code"] == **code)
@@ -51,7 +64,7 @@ fn cut_each(quorum: &mut Quorum<'_>) -> String {
             said.push(format!("{what}: {outcome}"));
         } else {
             net::cut(node, Lan::Clients);
-            quorum.wait(Duration::from_millis(400));
+            quorum.wait(Duration::from_millis(1_200));
             net::mend(node, Lan::Clients);
             quorum.settled_on(&roles.holder);
             said.push(format!("{what}: it stays"));

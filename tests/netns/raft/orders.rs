@@ -4,7 +4,7 @@ use std::fs;
 
 use edgevip::io::clock;
 
-use super::nothing_lost;
+use super::{LONG, nothing_lost};
 use crate::RaftScenario;
 use crate::lab::gap::{Gap, reachable};
 use crate::lab::net::{ALL_NODES, NODES};
@@ -42,8 +42,13 @@ fn move_vip(quorum: &mut Quorum<'_>) -> String {
     let (watch, _) = quorum.patient().settle();
     let (gap, since) = (Gap::begin(quorum.vip), clock::now());
     for node in ["n1", "n2", "n3", "n1"] {
+        let asked = clock::now();
         quorum.ordered(&format!("move {} {node}", quorum.vip));
-        watch.only(node, crate::raft::LONG);
+        watch.only(node, LONG);
+        let spans = watch.spans(asked);
+        let first = spans.iter().find(|it| it.by.contains(node)).expect("it answers").from;
+        let took = first.saturating_since(asked);
+        assert!(took < quorum.promise() / 2, "{node} waits for a promise: {took:?}");
     }
     let refused = quorum.order(&format!("move {} nobody", quorum.vip)).expect_err("no such member");
     assert!(refused.contains("nobody is no member; members are n1, n2, n3"), "{refused}");

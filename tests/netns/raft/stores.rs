@@ -8,7 +8,7 @@ use std::time::Duration;
 use edgevip::io::clock;
 use nix::mount::{MsFlags, mount};
 
-use super::nothing_lost;
+use super::{LONG, nothing_lost};
 use crate::RaftScenario;
 use crate::lab::gap::Gap;
 use crate::lab::net::{NODES, run};
@@ -16,6 +16,7 @@ use crate::lab::quorum::Quorum;
 
 pub const SCENARIOS: &[RaftScenario] = &[
     ("raft_full_disk", full_disk),
+    ("raft_slow_disk", slow_disk),
     ("raft_corrupt_store", corrupt_store),
     ("raft_foreign_store", foreign_store),
     ("raft_lost_store", lost_store),
@@ -36,17 +37,51 @@ fn full_disk(quorum: &mut Quorum<'_>) -> String {
     fill(&folder);
     let (gap, since) = (Gap::begin(quorum.vip), clock::now());
     // What is asked is agreed by the others, and the VIP comes here all the same.
-    let roles = quorum.hold_on(full);
+    let leader = quorum.leader();
+    quorum.ordered(&format!("move {} {full}", quorum.vip));
+    watch.only(full, LONG);
     let status = quorum.status_is(full, "names the disk", |it| {
         it["quorum"]["silent_because"].as_str().is_some_and(|it| it.contains("no room for "))
     });
     // It still votes: without it there is no majority.
-    quorum.kill(&roles.leader);
-    let now = quorum.settled();
-    assert_eq!(now.holder, full);
+    quorum.kill(&leader);
+    quorum.status_is(full, "has another leader", |it| {
+        let now = it["quorum"]["leader"].as_str();
+        now.is_some_and(|it| it != leader) && it["vips"][0]["state"] == "answering"
+    });
+    watch.only(full, LONG);
     let words = status["quorum"]["silent_because"].as_str().unwrap_or_default().to_string();
     let words = words.replace(&quorum.folder().display().to_string(), "");
     format!("{}; {words}", nothing_lost(gap, &watch, since))
+}
+
+/// The holder's disk takes its time: who answers does not wait for it.
+fn slow_disk(quorum: &mut Quorum<'_>) -> String {
+    const SLOW: Duration = Duration::from_secs(1);
+    let (watch, _) = quorum.patient().settle();
+    let roles = quorum.hold_apart();
+    let slow = [roles.holder.as_str()];
+    let children = slow.map(|node| {
+        let pid = quorum.daemon(node).pid().to_string();
+        let inject = format!("inject=fsync,fdatasync:delay_enter={}", SLOW.as_micros());
+        let trace = ["-e", "trace=fsync,fdatasync", "-e", &inject, "-o", "/dev/null"];
+        Command::new("strace").args(["-qq", "-f", "-p", &pid]).args(trace).spawn()
+    });
+    quorum.wait(Duration::from_millis(300));
+    let (gap, since) = (Gap::begin(quorum.vip), clock::now());
+    // The others have agreed to it long before this disk has it.
+    let third = NODES.into_iter().find(|it| *it != roles.holder && *it != roles.leader);
+    quorum.ordered(&format!("drain {}", third.expect("three")));
+    quorum.wait(SLOW * 3);
+    for child in children {
+        let mut child = child.expect("strace is there");
+        run(Command::new("kill").args(["-INT", &child.id().to_string()]));
+        child.wait().expect("it is our child");
+    }
+    quorum.settled_on(&roles.holder);
+    let spans = watch.spans(since);
+    assert_eq!(spans.len(), 1, "somebody waits for a disk\n{}", watch.story(since));
+    nothing_lost(gap, &watch, since)
 }
 
 /// Leaves no room in a folder that is a small tmpfs.

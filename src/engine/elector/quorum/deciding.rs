@@ -138,7 +138,10 @@ impl Quorum {
         }
         for vip in self.holder.closing() {
             if (around.silent)(vip) || sabotaged(Sabotage::ReleasedBeforeQuiet) {
-                self.holder.silent(now, vip);
+                if let Some(released) = self.holder.silent(now, vip) {
+                    // This member is a voter as well, and promised itself.
+                    self.voter.on_released(&self.me, self.life, &released);
+                }
                 self.news = true;
                 // This member's own promise as well.
                 let released = self.holder.released().find(|it| it.vip == vip);
@@ -158,7 +161,11 @@ impl Quorum {
         };
         let waiting: BTreeSet<_> =
             self.assigned.values().filter(|it| waits(it)).map(|it| it.vip).collect();
-        self.waiting.retain(|vip, _| waiting.contains(vip));
+        let next =
+            |vip: &Vip| self.assigned.get(vip).is_some_and(|it| it.next.as_ref() == Some(&self.me));
+        // Who was late is asked again and again, if nobody else is there: it gets ready again.
+        let over = |vip: &Vip, since: Instant| next(vip) && since + READY_FOR * 2 <= now;
+        self.waiting.retain(|vip, since| waiting.contains(vip) && !over(vip, *since));
         for vip in waiting {
             self.waiting.entry(vip).or_insert(now);
         }

@@ -45,7 +45,7 @@ impl Quorum {
             }
             self.answers.insert(from.clone(), vec![answer]);
         }
-        if let Some(entry) = self.raft.entry() {
+        if let Some(entry) = self.raft.head() {
             let committed = self.raft.committed() == entry.id;
             for answer in &message.answers {
                 self.holder.on_answer(cx.now, from, answer, entry, committed);
@@ -115,7 +115,7 @@ impl Quorum {
     }
 
     pub(super) fn count_own(&mut self, now: Instant, answer: &HoldAnswer) {
-        if let Some(entry) = self.raft.entry() {
+        if let Some(entry) = self.raft.head() {
             let committed = self.raft.committed() == entry.id;
             self.holder.on_answer(now, &self.me, answer, entry, committed);
         }

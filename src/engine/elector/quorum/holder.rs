@@ -97,12 +97,12 @@ impl Holder {
     }
 
     /// The kernel is known not to answer for the VIP.
-    pub fn silent(&mut self, now: Instant, vip: Vip) {
-        if let Some(it) = self.held.get(&vip).filter(|it| it.state == State::Closing) {
-            let released = Released { vip, epoch: it.epoch, id: it.last };
-            self.released.insert(vip, Gone { released, at: now, overtaken: false });
-            self.held.remove(&vip);
-        }
+    pub fn silent(&mut self, now: Instant, vip: Vip) -> Option<Released> {
+        let it = self.held.get(&vip).filter(|it| it.state == State::Closing)?;
+        let released = Released { vip, epoch: it.epoch, id: it.last };
+        self.released.insert(vip, Gone { released, at: now, overtaken: false });
+        self.held.remove(&vip);
+        Some(released)
     }
 
     /// A decision about the VIP was heard.
@@ -181,7 +181,9 @@ impl Holder {
             let Some(it) = self.held.get_mut(vip).filter(|it| counts(it)) else {
                 continue;
             };
-            if !entry.is_majority(committed, by) {
+            let anybody =
+                sabotaged(Sabotage::LearnerCounted) && by.len() * 2 > entry.voters().len();
+            if !anybody && !entry.is_majority(committed, by) {
                 continue;
             }
             let from = if sabotaged(Sabotage::CountedFromAnswer) { now } else { sent.at };
@@ -243,3 +245,6 @@ impl Holder {
         self.held.values().filter_map(|it| it.until).filter(|it| *it > now).min()
     }
 }
+
+#[cfg(test)]
+mod plain;

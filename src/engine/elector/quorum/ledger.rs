@@ -181,7 +181,7 @@ mod tests {
     #[test]
     fn the_floor_after_a_start() {
         let stored = |floor| Ok(Some(StoreRecord { floor, ..StoreRecord::default() }));
-        let farewell = |voted| Some(Farewell { voted, promised_until: 0 });
+        let farewell = |voted| Some(Farewell { voted, ..Farewell::default() });
         let cases = [
             ("a first start", Ok(None), None, 0),
             ("after a crash", stored(16), None, 16),

@@ -201,6 +201,7 @@ impl Placer {
     }
 
     /// Whether nothing is held by this member, or moving to or from it.
+    #[cfg(test)]
     pub fn is_settled_without(&self, name: &NodeName) -> bool {
         !self.holding.contains(name) && !self.reckons_with(name)
     }

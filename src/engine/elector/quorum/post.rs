@@ -18,6 +18,8 @@ use crate::model::{Envelope, Instant, Life, Member, Members, Message, NodeName};
 
 /// A life that has not shown itself by then is not waited for.
 const PATIENCE: Duration = Duration::from_secs(1);
+/// Who was removed is told so for so long.
+const PARTING: Duration = Duration::from_secs(2);
 /// A life that has still to show itself is answered at once so often, and with the beat after
 /// that: else two that are each shown a former life of the other would not stop answering.
 const GREETINGS: u8 = 4;
@@ -45,6 +47,8 @@ struct Peer {
     heard_at: Option<Instant>,
     round_trip: Option<Duration>,
     refused: BTreeMap<&'static str, u64>,
+    /// It is no member any more, and is spoken to until then, so that it hears of that.
+    parting: Option<Instant>,
 }
 
 /// A life of a peer.
@@ -76,11 +80,15 @@ impl Post {
     }
 
     /// These are the members from here on.
-    pub fn serve(&mut self, members: &Members) {
+    pub fn serve(&mut self, now: Instant, members: &Members) {
         let is_peer =
             |name: &NodeName, it: &Member| *name != self.me && !it.address.ip().is_unspecified();
-        self.peers.retain(|name, peer| {
-            members.get(name).is_some_and(|it| is_peer(name, it) && it.address == peer.address)
+        self.peers.retain(|name, peer| match members.get(name) {
+            Some(it) => {
+                peer.parting = None;
+                is_peer(name, it) && it.address == peer.address
+            }
+            None => now < *peer.parting.get_or_insert(now + PARTING),
         });
         for (name, it) in members.iter().filter(|(name, it)| is_peer(name, it)) {
             self.peers.entry(name.clone()).or_insert_with(|| Peer {
@@ -91,6 +99,7 @@ impl Post {
                 heard_at: None,
                 round_trip: None,
                 refused: BTreeMap::new(),
+                parting: None,
             });
         }
         self.strangers.retain(|name, _| !members.contains_key(name));

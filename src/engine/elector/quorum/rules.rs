@@ -35,6 +35,12 @@ const VOTER: &[&str] = &[
      10   B1 hold 1 of 1.2              : promised-to-another 110
      20   A1 released 5 of 1.1          : -
      20   due                           : B 1 promised",
+    "# A voter that stopped in order goes on with what it had promised
+     0    A1 hold 5 of 1.1              : promised
+     10   restart                       : -
+     10   B1 hold 1 of 1.2              : promised-to-another 110
+     20   A1 released 5 of 1.1          : -
+     20   due                           : B 1 promised",
     "# A release of an earlier hold drops nothing
      0    A1 hold 5 of 1.1              : promised
      10   A1 released 4 of 1.1          : -
@@ -144,6 +150,11 @@ impl Bench {
                 let due: Vec<_> =
                     due.iter().map(|(to, it)| format!("{to} {} {}", it.id, outcome(it))).collect();
                 if due.is_empty() { "-".to_owned() } else { due.join(", ") }
+            }
+            [_, "restart"] => {
+                let farewell = self.voter.farewell(0);
+                self.voter = Voter::again(&farewell, at(number(0)) + Duration::from_millis(120));
+                "-".to_owned()
             }
             [_, who, "lives"] => {
                 let (name, life) = member(who);

@@ -34,7 +34,7 @@ impl Quorum {
 
     /// The hold of this beat. This member answers it like any other.
     fn ask_all(&mut self, now: Instant) -> Option<Hold> {
-        let entry = self.raft.entry()?;
+        let entry = self.raft.head()?;
         let (config, longest) = (entry.id, entry.longest);
         let length = self.timing.promise.min(longest);
         let hurry = self.timing.heartbeat * 3 / 2;

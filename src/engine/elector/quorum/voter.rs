@@ -14,8 +14,8 @@ use std::time::Duration;
 
 use crate::engine::sabotage::{Sabotage, sabotaged};
 use crate::model::{
-    Assigned, EntryId, Epoch, Hold, HoldAnswer, HoldRefusal, Instant, Life, NodeName, Promised,
-    Released, Vip,
+    Assigned, EntryId, Epoch, Farewell, Hold, HoldAnswer, HoldRefusal, Instant, LastPromise, Life,
+    NodeName, Promised, Released, Vip,
 };
 
 /// The promises of this member.
@@ -70,6 +70,29 @@ impl Voter {
             released: BTreeMap::new(),
             starting_until,
         }
+    }
+
+    /// A voter that goes on where an earlier life of this boot has stopped. None of its
+    /// promises lasts longer than `latest`.
+    pub fn again(farewell: &Farewell, latest: Instant) -> Self {
+        let at = |nanos| Instant::from_nanos(nanos).min(latest);
+        let promises = farewell.promises.iter().map(|it| {
+            let Promised { vip, to, epoch } = it.promised.clone();
+            (vip, Promise { to, life: it.life, id: it.id, epoch, until: at(it.until) })
+        });
+        Self { promises: promises.collect(), ..Self::new(at(farewell.promised_until)) }
+    }
+
+    /// What the next start of this boot should know, if nothing is promised after this.
+    pub fn farewell(&self, voted: u64) -> Farewell {
+        let promises = self.promises.iter().map(|(vip, it)| LastPromise {
+            promised: Promised { vip: *vip, to: it.to.clone(), epoch: it.epoch },
+            life: it.life,
+            id: it.id,
+            until: it.until.as_nanos(),
+        });
+        let promised_until = self.starting_until.as_nanos();
+        Farewell { voted, promised_until, promises: promises.collect() }
     }
 
     /// Not before then: it may have promised more than was thought.
@@ -180,12 +203,6 @@ impl Voter {
         Some((&it.to, it.until))
     }
 
-    /// When the last promise of all ends.
-    pub fn last_until(&self) -> Instant {
-        let last = self.promises.values().map(|it| it.until).max();
-        last.unwrap_or(self.starting_until).max(self.starting_until)
-    }
-
     /// Whether the VIP may be promised for this hold.
     fn judge(
         &self,
@@ -222,7 +239,13 @@ impl Voter {
             Some(it) if it.to != hold.from => {
                 Err(HoldRefusal::Promised(it.until.saturating_since(now)))
             }
-            Some(it) if it.life == hold.life && hold.id < it.id => Err(HoldRefusal::Earlier),
+            Some(it)
+                if it.life == hold.life
+                    && hold.id < it.id
+                    && !sabotaged(Sabotage::EarlierHoldPromised) =>
+            {
+                Err(HoldRefusal::Earlier)
+            }
             Some(_) | None => Ok(()),
         }
     }
@@ -250,3 +273,6 @@ impl Voter {
         }
     }
 }
+
+#[cfg(test)]
+mod plain;

@@ -55,6 +55,14 @@ impl Raft {
         let refusal = match self.leader() {
             Some(leader) if *leader != self.me => Some(format!("{leader} leads; ask it")),
             None => Some("nobody leads at the moment; try again".to_owned()),
+            Some(_) if self.fault().is_some() => {
+                let why = self.fault().unwrap_or_default();
+                Some(format!(
+                    "{} leads, and its store cannot be written: {why}; or stop it, and another \
+                     leads",
+                    self.me
+                ))
+            }
             Some(_) if self.proposals.len() >= MOST => {
                 Some(format!("{MOST} requests are waiting already; try again later"))
             }

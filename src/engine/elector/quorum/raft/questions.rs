@@ -43,6 +43,12 @@ impl Raft {
         self.ledger.newest()
     }
 
+    /// The newest entry, on disk or on its way there. What a holder asks for dies with it, so
+    /// it need not wait for its disk to ask in the name of this one.
+    pub fn head(&self) -> Option<&Entry> {
+        self.ledger.head()
+    }
+
     /// Its name, for [`Message::newest`].
     pub fn newest(&self) -> EntryId {
         self.entry().map_or(EntryId::default(), |it| it.id)

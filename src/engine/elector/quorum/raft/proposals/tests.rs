@@ -76,6 +76,21 @@ fn who_does_not_lead_says_who_does() {
 }
 
 #[test]
+fn a_leader_that_cannot_write_says_so_to_who_asks() {
+    let mut bench = Bench::leading(3, id(5, 1));
+    bench.writes = false;
+    order(&mut bench, ClusterCall::Drain(name(1)));
+    // Whichever write is under way.
+    for number in 1..100 {
+        let no_room = Some("no room".to_owned());
+        bench.turn(|raft, cx| raft.on_stored(cx, number, no_room));
+    }
+    order(&mut bench, ClusterCall::Drain(name(2)));
+    let last = bench.answers.pop().unwrap().1.unwrap_err();
+    assert!(last.contains("n1 leads, and its store cannot be written: no room"), "{last}");
+}
+
+#[test]
 fn orders_wait_in_a_short_queue_and_not_for_ever() {
     let mut bench = Bench::leading(3, id(5, 1));
     for number in 0..18 {

@@ -189,7 +189,7 @@ impl World {
         let written = self.rng.below(2) == 0;
         let machine = self.machine(name);
         let voted = machine.raft.take().expect("it is alive").retire();
-        machine.farewell = orderly.then_some(Farewell { voted, promised_until: 0 });
+        machine.farewell = orderly.then_some(Farewell { voted, ..Farewell::default() });
         if let Some((_, record)) = machine.writing.take().filter(|_| written) {
             machine.disk = Some(record);
         }
