@@ -143,11 +143,6 @@ impl Quorum {
                     self.voter.on_released(&self.me, self.life, &released);
                 }
                 self.news = true;
-                // This member's own promise as well.
-                let released = self.holder.released().find(|it| it.vip == vip);
-                if let Some(it) = released {
-                    self.voter.on_released(&self.me, self.life, &it);
-                }
             }
         }
     }
