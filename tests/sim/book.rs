@@ -12,7 +12,7 @@ use edgevip::model::{
 use crate::host::{Clock, Nanos};
 
 /// Holds of one life that are remembered.
-const REMEMBERED: usize = 64;
+const REMEMBERED: usize = 256;
 
 #[derive(Default)]
 pub struct Book {
@@ -136,7 +136,10 @@ impl Book {
     ) -> Result<Vec<Vip>, String> {
         let Some(message) = &envelope.message else { return Ok(Vec::new()) };
         self.check_raft(me.0, to, message)?;
-        let cluster = message.cluster.unwrap_or(0);
+        // Who has nothing on disk yet asks by what it was told.
+        let told = |id: EntryId| self.entries.keys().find(|it| it.1 == id).map_or(0, |it| it.0);
+        let cluster = message.cluster.or(message.hold.as_ref().map(|it| told(it.config)));
+        let cluster = cluster.unwrap_or(0);
         let holder = self.holders.entry(me).or_default();
         if let Some(hold) = &message.hold
             && holder.sent.back().is_none_or(|it| it.id < hold.id)
