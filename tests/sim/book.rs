@@ -278,8 +278,7 @@ impl Book {
         if until > right {
             return Err(format!("S2: answers for {vip} until {until:?}, entitled until {right:?}"));
         }
-        let ever = self.ever.entry((me.0, vip)).or_insert(right);
-        *ever = right.max(*ever);
+        self.note_right(me.0, vip, right);
         let end = clock.when_boot(until);
         let others = self.given.iter().filter(|((host, it), _)| *host != me.0 && *it == vip);
         if let Some(((other, _), left)) = others.filter(|it| *it.1 > now).next() {
@@ -295,6 +294,12 @@ impl Book {
             self.promise(me.0, now, vip, Promise { to: me, id, until })?;
         }
         Ok(())
+    }
+
+    /// It is entitled to more than it has let its kernel do.
+    pub fn note_right(&mut self, host: usize, vip: Vip, right: Instant) {
+        let ever = self.ever.entry((host, vip)).or_insert(right);
+        *ever = right.max(*ever);
     }
 
     pub fn ever(&self, host: usize, vip: Vip) -> Instant {
