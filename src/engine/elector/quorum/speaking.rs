@@ -77,9 +77,8 @@ impl Quorum {
         // What is asked for in vain may only have been lost, and the beat may be slow.
         let again = self.beaten_at + heartbeat.min(AGAIN);
         let suspicion = self.suspicion();
-        let heard = |(name, it): (&NodeName, &Candidate)| {
-            *name != self.me && now < it.heard_at + suspicion
-        };
+        let heard =
+            |(name, it): (&NodeName, &Candidate)| *name != self.me && now < it.heard_at + suspicion;
         let asks = self.holder.is_asking(now) && self.members.iter().any(heard);
         let again = if asks { again } else { self.beat_at };
         let pressed = self.holder.first_end(now).map(|it| (it - heartbeat).max(extra));
