@@ -235,7 +235,8 @@ impl Book {
         let after = holder.released.get(&vip).copied().unwrap_or(0).max(holder.doubted);
         let nobody = BTreeSet::new();
         for asked in holder.sent.iter().rev().filter(|it| it.id > after && it.vips.contains(&vip)) {
-            let Some(entry) = self.entries.get(&asked.config) else { continue };
+            // One that waits for its turn on the asker's own disk needs those of the one before.
+            let Some(entry) = self.entries.get(&asked.config).or(self.newest()) else { continue };
             let by = asked.by.get(&vip).unwrap_or(&nobody);
             let until = asked.at + asked.length * 21 / 25;
             if self.is_majority(entry, by, None) {

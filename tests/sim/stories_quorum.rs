@@ -599,3 +599,25 @@ fn a_voter_is_not_removed_where_too_few_would_be_left() {
     tale.start(idler).run(2 * SEC);
     tale.finish();
 }
+
+#[test]
+fn who_has_an_entry_that_came_to_nothing_hears_the_leader_that_it_removes() {
+    // The leader appends that another is removed, tells nobody else, and dies.
+    let mut tale = quorum(&[Voter; 3], 1);
+    let (leader, idler) = (tale.leader(), tale.idler());
+    tale.cut(leader, idler);
+    for other in (0..3).filter(|it| *it != leader && *it != idler) {
+        tale.cut(leader, other).cut(other, leader);
+    }
+    tale.cut(idler, leader);
+    for removed in (0..3).filter(|it| *it != leader) {
+        tale.world.order(leader, ClusterCall::Remove(name_of(removed)));
+    }
+    tale.run(60 * MS).crash(leader).run(2 * SEC);
+    tale.world.heal_members();
+    tale.start(leader).run(3 * SEC);
+    let newest = |tale: &Tale, host| tale.world.quorum().and_then(|it| it.record(host)?.entry);
+    let ids: Vec<_> = (0..3).map(|it| newest(&tale, it).map(|it| it.id)).collect();
+    assert!(ids.iter().all(|it| *it == ids[0]), "{ids:?}");
+    tale.finish();
+}
