@@ -21,7 +21,7 @@ pub enum Sabotage {
     GivenUpAfterRetryPeriod,
     /// A follower waits half of the renew deadline.
     ImpatientFollower,
-    /// A holder that is giving up still counts what is acknowledged.
+    /// A holder that is giving up, or gave up in between, still counts what is acknowledged.
     LateAcknowledgement,
     /// A reply to an earlier request is taken for the current one's.
     LateReply,
@@ -39,6 +39,8 @@ pub enum Sabotage {
     OldConfigPromised,
     /// A follower waits for its own duration only, whatever the record says.
     OwnDurationOnly,
+    /// A voter counts its promise from when the sender's clock says it asked.
+    PromiseFromSender,
     /// A voter promises half of what it was asked for.
     PromiseTooShort,
     /// An address that somebody else removed is not put back.
@@ -67,7 +69,7 @@ pub enum Sabotage {
 
 impl Sabotage {
     /// All of them.
-    pub const ALL: [Self; 30] = [
+    pub const ALL: [Self; 31] = [
         Self::BurstMissingAfterHeal,
         Self::CommitWithoutMajority,
         Self::ConflictingReleaseNotRetried,
@@ -86,6 +88,7 @@ impl Sabotage {
         Self::NoWaitAfterStart,
         Self::OldConfigPromised,
         Self::OwnDurationOnly,
+        Self::PromiseFromSender,
         Self::PromiseTooShort,
         Self::ReaddForgotten,
         Self::ReleaseBeforeSilent,

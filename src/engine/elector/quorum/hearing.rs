@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use super::voter::Grounds;
 use super::{Candidate, Quorum, QuorumTiming, Raft};
 use crate::engine::Cx;
+use crate::engine::sabotage::{Sabotage, sabotaged};
 use crate::model::{Assigned, Hold, HoldAnswer, Instant, Life, Message, NodeName, Vip};
 
 impl Quorum {
@@ -39,7 +40,11 @@ impl Quorum {
             self.voter.on_released(from, life, it);
         }
         if let Some(hold) = &message.hold {
-            let answer = self.promise(cx.now, from, life, hold);
+            let came = match sabotaged(Sabotage::PromiseFromSender) {
+                true => Instant::from_nanos(message.stamp.saturating_mul(1_000)),
+                false => cx.now,
+            };
+            let answer = self.promise(came, from, life, hold);
             if hold.urgent {
                 self.hurried.insert(from.clone());
             }

@@ -174,10 +174,8 @@ impl Holder {
                 continue;
             };
             by.insert(from.clone());
-            let counts = |it: &Held| match it.state {
-                State::Wanted => sent.id > it.after,
-                State::Closing => sabotaged(Sabotage::LateAcknowledgement),
-            };
+            let late = sabotaged(Sabotage::LateAcknowledgement);
+            let counts = |it: &Held| (it.state == State::Wanted && sent.id > it.after) || late;
             let Some(it) = self.held.get_mut(vip).filter(|it| counts(it)) else {
                 continue;
             };
