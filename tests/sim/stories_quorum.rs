@@ -638,3 +638,86 @@ fn who_asks_a_member_that_cannot_reach_the_leader_is_told_so() {
     assert!(matches!(answer, Some(Err(_))), "{answer:?}");
     tale.finish();
 }
+
+#[test]
+fn a_member_that_hears_nobody_does_not_keep_a_leader_from_committing() {
+    // One has just been told, and acknowledges nothing in this term; another is deaf.
+    let mut tale = quorum(&[Voter; 3], 1);
+    let (leader, idler) = (tale.leader(), tale.idler());
+    let third = (0..3).find(|it| ![leader, idler].contains(it)).expect("a third");
+    tale.crash(third).run(SEC).start(third).run(SEC);
+    tale.cut(leader, idler);
+    tale.order(ClusterCall::Drain(name_of(idler)));
+    tale.finish();
+}
+
+/// Five hosts, of which three vote; the other two are learners and have caught up. Promises
+/// are long, so that a voter's word outlives what is done here.
+fn enlarging() -> (Tale, usize, usize) {
+    let ms = Duration::from_millis;
+    let timing = QuorumTiming { heartbeat: ms(2_000), promise: ms(8_125), ..stock(&[], 1).timing };
+    let mut tale = tale(Quorum { timing, ..stock(&[Voter; 3], 1) }, 2, true);
+    for host in [3, 4] {
+        tale.order(ClusterCall::Add {
+            name: name_of(host),
+            address: address_of(host),
+            witness: false,
+        });
+    }
+    tale.run(5 * SEC);
+    // In the term in which they were told, they acknowledge nothing.
+    let leader = tale.leader();
+    tale.cut_off(leader).run(25 * SEC);
+    tale.world.heal_members();
+    tale.run(20 * SEC);
+    tale.order(ClusterCall::Drain(name_of(4)));
+    tale.order(ClusterCall::Undrain(name_of(4)));
+    tale.run(20 * SEC);
+    let (leader, holder) = (tale.leader(), tale.holder(0));
+    assert!(leader != holder && holder < 3);
+    // What the holder says reaches the learners no more.
+    tale.cut(holder, 3).cut(holder, 4);
+    tale.run(10 * SEC);
+    (tale, leader, holder)
+}
+
+/// Asks the leader for both learners to become voters, and waits for nothing.
+fn promote_both(tale: &mut Tale, leader: usize) {
+    for host in [3, 4] {
+        tale.world.order(leader, ClusterCall::Promote(name_of(host)));
+    }
+}
+
+/// Whether another is told to answer while the first still may.
+pub fn voters_are_changed_twice_while_a_holder_is_not_heard() -> Result<(), String> {
+    let (mut tale, leader, holder) = enlarging();
+    tale.cut(holder, leader).cut(leader, holder);
+    // The leader's own word to the holder is over in a while, and the third voter, who hears
+    // both, gives its word until the leader takes the holder for dead.
+    tale.world.run_for(5 * SEC)?;
+    promote_both(&mut tale, leader);
+    tale.world.run_for(30 * SEC)
+}
+
+/// The same of a holder that has not heard of the voters there are now, while one of those
+/// before goes on hearing it.
+pub fn voters_are_changed_and_a_holder_does_not_hear_of_it() -> Result<(), String> {
+    let (mut tale, leader, holder) = enlarging();
+    tale.cut(leader, holder);
+    for host in [3, 4] {
+        tale.order(ClusterCall::Promote(name_of(host)));
+        tale.world.run_for(12 * SEC)?;
+    }
+    tale.cut(holder, leader);
+    tale.world.run_for(30 * SEC)
+}
+
+#[test]
+fn the_voters_are_not_changed_again_before_all_know_of_the_first_change() {
+    voters_are_changed_twice_while_a_holder_is_not_heard().unwrap_or_else(|why| panic!("{why}"));
+}
+
+#[test]
+fn who_does_not_know_the_voters_holds_nothing_by_those_before() {
+    voters_are_changed_and_a_holder_does_not_hear_of_it().unwrap_or_else(|why| panic!("{why}"));
+}
