@@ -68,6 +68,8 @@ pub(crate) struct Raft {
     inherited: Vec<Promised>,
     proposals: VecDeque<Proposal>,
     applying: Option<Applying>,
+    /// The entry of this leader's that is not committed, and since when.
+    waiting: Option<(EntryId, Instant)>,
 }
 
 #[derive(Debug)]
@@ -142,6 +144,7 @@ impl Raft {
             inherited: Vec::new(),
             proposals: VecDeque::new(),
             applying: None,
+            waiting: None,
         }
     }
 

@@ -3,6 +3,7 @@
 #[cfg(test)]
 mod tests;
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use super::peers::Knows;
@@ -18,6 +19,9 @@ const FOUNDING: EntryId = EntryId { term: 0, index: 1 };
 const TERMS_UNKNOWN: u64 = 16;
 /// A member that may found a cluster alone waits so long for the others.
 const FOUND_ALONE_AFTER: Duration = Duration::from_secs(10);
+
+/// Whoever hears a leader acknowledges what it appends within this.
+const HEARD_WITHIN: Duration = Duration::from_secs(3);
 
 impl Raft {
     /// A message from somebody with a store to this member that has none. Its earlier life
@@ -242,9 +246,16 @@ impl Raft {
         };
         let present = self.present(cx.now);
         let able = self.such(|it| it.floor < self.term);
-        let able = present.intersection(&able).cloned().collect();
-        let waits = entry.id.term == self.term && entry.id > self.committed;
-        if waits && !is_majority(&entry.voters(), &able) {
+        let able: BTreeSet<_> = present.intersection(&able).cloned().collect();
+        let (id, voters) = (entry.id, entry.voters());
+        let waits = id.term == self.term && id > self.committed;
+        let known = self.waiting.filter(|(it, _)| *it == id);
+        self.waiting = waits.then(|| known.unwrap_or((id, cx.now)));
+        // One of those who could may be heard, and not hear us.
+        let patience = (self.timing.promise * 2).min(HEARD_WITHIN);
+        let late = self.waiting.is_some_and(|(_, since)| since + patience <= cx.now);
+        let barred = voters.intersection(&present).any(|it| !able.contains(it));
+        if waits && (!is_majority(&voters, &able) || (late && barred)) {
             self.stand(cx, Round::Again);
         }
     }
