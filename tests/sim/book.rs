@@ -232,7 +232,7 @@ impl Book {
         let after = holder.released.get(&vip).copied().unwrap_or(0).max(holder.doubted);
         let nobody = BTreeSet::new();
         for asked in holder.sent.iter().rev().filter(|it| it.id > after && it.vips.contains(&vip)) {
-            let Some(entry) = self.entries.get(&asked.config) else { continue };
+            let Some(entry) = self.entry_of(asked.config) else { continue };
             let by = asked.by.get(&vip).unwrap_or(&nobody);
             let until = asked.at + asked.length * 21 / 25;
             if self.is_majority(entry, by, None) {
@@ -245,6 +245,12 @@ impl Book {
             }
         }
         None
+    }
+
+    /// Who has still to write its first entry belongs to no cluster, and asks by it already.
+    fn entry_of(&self, (cluster, id): (u64, EntryId)) -> Option<&Entry> {
+        let known = self.entries.get(&(cluster, id));
+        known.or_else(|| self.entries.iter().find(|it| cluster == 0 && it.0.1 == id).map(|it| it.1))
     }
 
     fn is_majority(&self, entry: &Entry, by: &BTreeSet<usize>, me: Option<usize>) -> bool {
