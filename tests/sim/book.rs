@@ -12,7 +12,7 @@ use edgevip::model::{
 use crate::host::{Clock, Nanos};
 
 /// Holds of one life that are remembered.
-const REMEMBERED: usize = 64;
+const REMEMBERED: usize = 512;
 
 #[derive(Default)]
 pub struct Book {
