@@ -12,7 +12,7 @@ use edgevip::model::{
 use crate::host::{Clock, Nanos};
 
 /// Holds of one life that are remembered.
-const REMEMBERED: usize = 512;
+const REMEMBERED: usize = 256;
 
 #[derive(Default)]
 pub struct Book {
@@ -136,7 +136,10 @@ impl Book {
     ) -> Result<Vec<Vip>, String> {
         let Some(message) = &envelope.message else { return Ok(Vec::new()) };
         self.check_raft(me.0, to, message)?;
-        let cluster = message.cluster.unwrap_or(0);
+        // Who has nothing on disk yet asks by what it was told.
+        let told = |id: EntryId| self.entries.keys().find(|it| it.1 == id).map_or(0, |it| it.0);
+        let cluster = message.cluster.or(message.hold.as_ref().map(|it| told(it.config)));
+        let cluster = cluster.unwrap_or(0);
         let holder = self.holders.entry(me).or_default();
         if let Some(hold) = &message.hold
             && holder.sent.back().is_none_or(|it| it.id < hold.id)
@@ -232,7 +235,7 @@ impl Book {
         let after = holder.released.get(&vip).copied().unwrap_or(0).max(holder.doubted);
         let nobody = BTreeSet::new();
         for asked in holder.sent.iter().rev().filter(|it| it.id > after && it.vips.contains(&vip)) {
-            let Some(entry) = self.entry_of(asked.config) else { continue };
+            let Some(entry) = self.entries.get(&asked.config) else { continue };
             let by = asked.by.get(&vip).unwrap_or(&nobody);
             let until = asked.at + asked.length * 21 / 25;
             if self.is_majority(entry, by, None) {
@@ -245,12 +248,6 @@ impl Book {
             }
         }
         None
-    }
-
-    /// Who has still to write its first entry belongs to no cluster, and asks by it already.
-    fn entry_of(&self, (cluster, id): (u64, EntryId)) -> Option<&Entry> {
-        let known = self.entries.get(&(cluster, id));
-        known.or_else(|| self.entries.iter().find(|it| cluster == 0 && it.0.1 == id).map(|it| it.1))
     }
 
     fn is_majority(&self, entry: &Entry, by: &BTreeSet<usize>, me: Option<usize>) -> bool {
