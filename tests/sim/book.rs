@@ -235,7 +235,8 @@ impl Book {
         let after = holder.released.get(&vip).copied().unwrap_or(0).max(holder.doubted);
         let nobody = BTreeSet::new();
         for asked in holder.sent.iter().rev().filter(|it| it.id > after && it.vips.contains(&vip)) {
-            let Some(entry) = self.entries.get(&asked.config) else { continue };
+            // One that waits for its turn on the asker's own disk needs those of the one before.
+            let Some(entry) = self.entries.get(&asked.config).or(self.newest()) else { continue };
             let by = asked.by.get(&vip).unwrap_or(&nobody);
             let until = asked.at + asked.length * 21 / 25;
             if self.is_majority(entry, by, None) {
@@ -278,8 +279,7 @@ impl Book {
         if until > right {
             return Err(format!("S2: answers for {vip} until {until:?}, entitled until {right:?}"));
         }
-        let ever = self.ever.entry((me.0, vip)).or_insert(right);
-        *ever = right.max(*ever);
+        self.note_right(me.0, vip, right);
         let end = clock.when_boot(until);
         let mut others = self.given.iter().filter(|((host, it), _)| *host != me.0 && *it == vip);
         if let Some(((other, _), left)) = others.find(|it| *it.1 > now) {
@@ -295,6 +295,12 @@ impl Book {
             self.promise(me.0, now, vip, Promise { to: me, id, until })?;
         }
         Ok(())
+    }
+
+    /// It is entitled to more than it has let its kernel do.
+    pub fn note_right(&mut self, host: usize, vip: Vip, right: Instant) {
+        let ever = self.ever.entry((host, vip)).or_insert(right);
+        *ever = right.max(*ever);
     }
 
     pub fn ever(&self, host: usize, vip: Vip) -> Instant {

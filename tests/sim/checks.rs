@@ -215,6 +215,9 @@ impl World {
                         if claims && right.is_none_or(|it| *until > it || it <= local) {
                             return Err(format!("S3: announces until {until:?}, not {right:?}"));
                         }
+                        if let Some(right) = right {
+                            cluster.book.note_right(host, Vip(frame.ip()), right);
+                        }
                     }
                     _ => {}
                 }

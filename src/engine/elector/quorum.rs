@@ -140,7 +140,10 @@ impl Quorum {
         };
         let mut post = Post::new(me.clone(), config.life, timing.promise);
         let raft = Raft::new(me.clone(), config, now, rng);
-        post.serve(now, raft.entry().map_or(&config.listed, |it| &it.members));
+        post.serve(now, &config.listed, false);
+        if let Some(entry) = raft.entry() {
+            post.serve(now, &entry.members, raft.is_committed());
+        }
         Self {
             fitness: Fitness::new(config.health, config.check, timing.heartbeat, now),
             placer: Placer::new(timing, config.fail_back),
@@ -228,7 +231,7 @@ impl Quorum {
         let promises = self.voter.promises(cx.now);
         self.raft.tick(cx, &promises);
         if let Some(entry) = self.raft.entry() {
-            self.post.serve(cx.now, &entry.members);
+            self.post.serve(cx.now, &entry.members, self.raft.is_committed());
             // What an earlier life may have promised, if nothing is known of that.
             if self.forgot {
                 self.voter.wait_until(self.started_at + entry.longest);

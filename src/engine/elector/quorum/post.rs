@@ -79,8 +79,9 @@ impl Post {
         Self { me, life, latest, peers: BTreeMap::new(), strangers: BTreeMap::new() }
     }
 
-    /// These are the members from here on.
-    pub fn serve(&mut self, now: Instant, members: &Members) {
+    /// These are the members from here on; unless that is `settled`, those before may be
+    /// right, and one of them the leader who says so.
+    pub fn serve(&mut self, now: Instant, members: &Members, settled: bool) {
         let is_peer =
             |name: &NodeName, it: &Member| *name != self.me && !it.address.ip().is_unspecified();
         self.peers.retain(|name, peer| match members.get(name) {
@@ -88,7 +89,7 @@ impl Post {
                 peer.parting = None;
                 is_peer(name, it) && it.address == peer.address
             }
-            None => now < *peer.parting.get_or_insert(now + PARTING),
+            None => !settled || now < *peer.parting.get_or_insert(now + PARTING),
         });
         for (name, it) in members.iter().filter(|(name, it)| is_peer(name, it)) {
             self.peers.entry(name.clone()).or_insert_with(|| Peer {

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::Quorum;
+use super::{Candidate, Quorum};
 use crate::engine::Cx;
 use crate::model::{Hold, Instant, Message, NodeName};
 
@@ -76,7 +76,11 @@ impl Quorum {
         let extra = self.beaten_at + heartbeat / 3;
         // What is asked for in vain may only have been lost, and the beat may be slow.
         let again = self.beaten_at + heartbeat.min(AGAIN);
-        let again = if self.holder.is_asking(now) { again } else { self.beat_at };
+        let suspicion = self.suspicion();
+        let heard =
+            |(name, it): (&NodeName, &Candidate)| *name != self.me && now < it.heard_at + suspicion;
+        let asks = self.holder.is_asking(now) && self.members.iter().any(heard);
+        let again = if asks { again } else { self.beat_at };
         let pressed = self.holder.first_end(now).map(|it| (it - heartbeat).max(extra));
         pressed.unwrap_or(self.beat_at).min(again).min(self.beat_at)
     }
