@@ -123,7 +123,7 @@ fn others_are_refused_with_the_reason() {
 fn post(me: &str, life: u64) -> Post {
     let mut it = Post::new(name(me), Life(life), D);
     let member = |it: &str| (name(it), Member { address: address(it), role: MemberRole::Voter });
-    it.serve(Instant::from_nanos(0), &["a", "b"].map(member).into());
+    it.serve(Instant::from_nanos(0), &["a", "b"].map(member).into(), true);
     it
 }
 
