@@ -602,22 +602,39 @@ fn a_voter_is_not_removed_where_too_few_would_be_left() {
 
 #[test]
 fn who_has_an_entry_that_came_to_nothing_hears_the_leader_that_it_removes() {
-    // The leader appends that another is removed, tells nobody else, and dies.
+    let mut tale = quorum(&[Voter; 3], 1);
+    let leader = tale.leader();
+    let others: Vec<_> = (0..3).filter(|it| *it != leader).collect();
+    // It appends that the next leader is removed, tells nobody, and dies.
+    tale.cut_off(leader);
+    tale.world.order(leader, ClusterCall::Remove(name_of(others[0])));
+    tale.run(60 * MS).crash(leader).run(2 * SEC);
+    assert_eq!(tale.leader(), others[0]);
+    let newest = |tale: &Tale, host| {
+        let entry = tale.world.quorum().and_then(|it| it.record(host)?.entry);
+        entry.expect("an entry").id
+    };
+    assert!(newest(&tale, leader) > newest(&tale, others[0]), "it was appended");
+    tale.start(leader).run(5 * SEC);
+    tale.world.heal_members();
+    tale.run(SEC);
+    let to = others[1];
+    tale.order(ClusterCall::Drain(name_of(to)));
+    tale.order(ClusterCall::Undrain(name_of(to)));
+    tale.run(SEC);
+    assert_eq!(newest(&tale, leader), newest(&tale, others[0]), "it was told otherwise");
+    tale.finish();
+}
+
+#[test]
+fn who_asks_a_member_that_cannot_reach_the_leader_is_told_so() {
     let mut tale = quorum(&[Voter; 3], 1);
     let (leader, idler) = (tale.leader(), tale.idler());
-    tale.cut(leader, idler);
-    for other in (0..3).filter(|it| *it != leader && *it != idler) {
-        tale.cut(leader, other).cut(other, leader);
-    }
+    // It hears the leader, and is not heard: the question never comes there.
     tale.cut(idler, leader);
-    for removed in (0..3).filter(|it| *it != leader) {
-        tale.world.order(leader, ClusterCall::Remove(name_of(removed)));
-    }
-    tale.run(60 * MS).crash(leader).run(2 * SEC);
-    tale.world.heal_members();
-    tale.start(leader).run(3 * SEC);
-    let newest = |tale: &Tale, host| tale.world.quorum().and_then(|it| it.record(host)?.entry);
-    let ids: Vec<_> = (0..3).map(|it| newest(&tale, it).map(|it| it.id)).collect();
-    assert!(ids.iter().all(|it| *it == ids[0]), "{ids:?}");
+    let request = tale.world.order(idler, ClusterCall::Drain(name_of(idler)));
+    tale.run(11 * SEC);
+    let answer = tale.world.quorum().and_then(|it| it.orders[&request].answer.clone());
+    assert!(matches!(answer, Some(Err(_))), "{answer:?}");
     tale.finish();
 }

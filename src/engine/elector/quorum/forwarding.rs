@@ -104,10 +104,18 @@ impl Quorum {
     /// Keeps the answers that others wait for, and gives up what nobody waits for.
     pub(super) fn sort_answers(&mut self, cx: &mut Cx<'_>) {
         let Forwarding { ours, theirs, .. } = &mut self.forwarding;
-        if ours.is_empty() && theirs.is_empty() {
+        let is_theirs =
+            |it: &Action| matches!(it, Action::Answer { request, .. } if request.0 >= OTHERS);
+        if ours.is_empty() && theirs.is_empty() && !cx.out.iter().any(is_theirs) {
             return;
         }
-        ours.retain(|_, it| cx.now < it.until);
+        let late = ours.extract_if(.., |_, it| it.until <= cx.now).map(|(_, it)| it.request);
+        for request in late.collect::<Vec<_>>() {
+            let seconds = PATIENCE.as_secs();
+            let why =
+                format!("the leader did not answer within {seconds} s; it may still come to be");
+            cx.act(Action::Answer { request, outcome: Err(why) });
+        }
         theirs.retain(|_, it| cx.now < it.until);
         let mut kept = Vec::new();
         for action in std::mem::take(cx.out) {
