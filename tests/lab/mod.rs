@@ -7,6 +7,8 @@
 //!                                   ─┴───┴───┴───────┴──     mgmt 10.78.0.0/24
 //! ```
 //!
+//! Two more nodes, n4 and n5, stand by. The API server starts when it is needed first.
+//!
 //! Everything lives in namespaces of its own and ends with the process, however that ends.
 
 pub mod api;

@@ -281,8 +281,8 @@ impl Book {
         }
         self.note_right(me.0, vip, right);
         let end = clock.when_boot(until);
-        let others = self.given.iter().filter(|((host, it), _)| *host != me.0 && *it == vip);
-        if let Some(((other, _), left)) = others.filter(|it| *it.1 > now).next() {
+        let mut others = self.given.iter().filter(|((host, it), _)| *host != me.0 && *it == vip);
+        if let Some(((other, _), left)) = others.find(|it| *it.1 > now) {
             let left = (left - now) as f64 / 1e6;
             return Err(format!(
                 "S2: answers for {vip} while node-{other} may, for {left:.3} ms more"
@@ -333,10 +333,6 @@ impl Book {
     }
 
     /// The longest promise of any cluster.
-    pub fn longest(&self) -> Duration {
-        self.entries.values().map(|it| it.longest).max().unwrap_or_default()
-    }
-
     /// S5.
     fn check_raft(
         &mut self,

@@ -7,7 +7,7 @@ use std::net::SocketAddr;
 use edgevip::engine::{FailBack, Input, ProbeRule, QuorumConfig, QuorumTiming};
 use edgevip::model::{
     ClusterCall, Envelope, Farewell, Life, Member, MemberRole, Members, NodeName, Probe, RequestId,
-    StoreRecord, Vip,
+    StoreRecord,
 };
 use edgevip::wire::quorum::{Keys, open, seal};
 use edgevip::wire::store;
@@ -36,10 +36,6 @@ pub struct Quorum {
 impl Quorum {
     pub fn promise(&self) -> Nanos {
         self.timing.promise.as_nanos() as Nanos
-    }
-
-    pub fn heartbeat(&self) -> Nanos {
-        self.timing.heartbeat.as_nanos() as Nanos
     }
 
     /// When the last of so many stands for election, at the latest.
@@ -401,10 +397,6 @@ impl World {
             .values()
             .any(|it| removes(&it.call) && (it.asked_at + 15 * SEC > self.now));
         (!(removes(&call) && recent)).then_some(call)
-    }
-
-    pub fn move_to(&mut self, vip: Vip, host: usize) -> ClusterCall {
-        ClusterCall::Move(vip, name_of(host))
     }
 }
 

@@ -451,7 +451,7 @@ fn what_operators_want_outlives_the_leader() {
     let (holder, leader) = (tale.holder(0), tale.leader());
     let to = (0..3).find(|it| *it != holder && *it != leader).expect("a third");
     let vip = tale.world.vips[0];
-    let call = tale.world.move_to(vip, to);
+    let call = ClusterCall::Move(vip, name_of(to));
     tale.order(call);
     tale.run(2 * SEC);
     assert_eq!(tale.holder(0), to);
@@ -561,7 +561,7 @@ fn an_address_whose_fence_cannot_be_closed_is_not_added() {
     tale.world.faults.kernel_refuses = 150;
     for turn in 0..30 {
         let vip = tale.world.vips[turn % 2];
-        let call = tale.world.move_to(vip, turn % 3);
+        let call = ClusterCall::Move(vip, name_of(turn % 3));
         let leader = tale.leader();
         tale.world.order(leader, call);
         tale.run(7 * SEC);

@@ -131,6 +131,8 @@ fn lossy(quorum: &mut Quorum<'_>) -> String {
     }
     quorum.wait(Duration::from_secs(3));
     NODES.iter().for_each(|it| mend(it));
+    // What the last losses have led to may still be on its way.
+    quorum.wait(Duration::from_secs(1));
     let roles = quorum.settled();
     watch.only(&roles.holder, LONG);
     never_two(&watch, since);

@@ -273,3 +273,6 @@ fn round_trip(now: Instant, echo: Option<(u64, u64)>) -> Option<Duration> {
 fn micros(at: Instant) -> u64 {
     at.as_nanos() / 1_000
 }
+
+#[cfg(test)]
+mod tests;
