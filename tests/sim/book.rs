@@ -332,7 +332,6 @@ impl Book {
         self.entries.get(&(*cluster, *all.values().next_back()?))
     }
 
-    /// The longest promise of any cluster.
     /// S5.
     fn check_raft(
         &mut self,
