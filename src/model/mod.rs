@@ -6,6 +6,7 @@ mod lease;
 mod net;
 mod quorum;
 mod refusal;
+mod service;
 mod status;
 mod time;
 
@@ -22,6 +23,10 @@ pub use quorum::{
     RaftCall, Released, Report, StoreRecord, Wishes, is_majority,
 };
 pub use refusal::Refusal;
+pub use service::{
+    ClusterNode, ConfigMap, Endpoint, EndpointSlice, FamilyPolicy, Followed, Ingress, IpFamily,
+    Object, ObjectEvent, ObjectName, Protocol, Service, ServicePatch, ServicePort,
+};
 pub use status::{
     ApiStatus, LinkStatus, MemberStatus, PlaceStatus, QuorumStatus, Role, Status, VipState,
     VipStatus, tolerance,

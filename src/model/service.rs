@@ -1,0 +1,253 @@
+//! What is read of the cluster's objects: Services, their endpoints, nodes, the pools.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::net::IpAddr;
+
+use serde::{Deserialize, Serialize};
+
+use super::{ApiFault, NodeName, ResourceVersion};
+
+/// An object of one kind: its namespace, empty where there is none, and its name.
+#[derive(Clone, Debug, Deserialize, Eq, Ord, PartialEq, PartialOrd, Serialize)]
+pub struct ObjectName {
+    /// Empty for what belongs to the whole cluster.
+    pub namespace: String,
+    /// Unique among its kind in the namespace.
+    pub name: String,
+}
+
+impl fmt::Display for ObjectName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.namespace.is_empty() {
+            true => f.write_str(&self.name),
+            false => write!(f, "{}/{}", self.namespace, self.name),
+        }
+    }
+}
+
+/// What is followed: listed once, then watched.
+#[derive(Clone, Debug, Deserialize, Eq, Ord, PartialEq, PartialOrd, Serialize)]
+pub enum Followed {
+    /// One ConfigMap.
+    ConfigMap(ObjectName),
+    /// All EndpointSlices of a namespace, or of all.
+    EndpointSlices(Option<String>),
+    /// All nodes.
+    Nodes,
+    /// All Services of a namespace, or of all.
+    Services(Option<String>),
+}
+
+/// What the list and the watch of one [`Followed`] have to say.
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
+pub enum ObjectEvent {
+    /// Nothing changed up to this version.
+    Bookmark(ResourceVersion),
+    /// As it is at some moment.
+    Changed(Box<Object>),
+    /// It is there no more.
+    Deleted(ObjectName),
+    /// List and watch ended, orderly or not.
+    Ended(ApiFault),
+    /// 410: the version to resume from is forgotten.
+    Expired,
+    /// All that there was at this version has been said: what was not, is not.
+    Listed(ResourceVersion),
+    /// A list begins.
+    Listing,
+    /// The server accepted the watch.
+    Opened,
+}
+
+/// One of the objects that are followed.
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
+pub enum Object {
+    /// A ConfigMap.
+    ConfigMap(ConfigMap),
+    /// An EndpointSlice.
+    EndpointSlice(EndpointSlice),
+    /// A node.
+    Node(ClusterNode),
+    /// A Service.
+    Service(Service),
+}
+
+/// A ConfigMap.
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
+pub struct ConfigMap {
+    /// Which.
+    pub name: ObjectName,
+    /// Its version.
+    pub version: ResourceVersion,
+    /// Its texts.
+    pub data: BTreeMap<String, String>,
+}
+
+/// An EndpointSlice, as far as it says where a Service is served.
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
+pub struct EndpointSlice {
+    /// Which.
+    pub name: ObjectName,
+    /// Its version.
+    pub version: ResourceVersion,
+    /// Of which Service, by its label.
+    pub service: ObjectName,
+    /// Who serves.
+    pub endpoints: Vec<Endpoint>,
+}
+
+/// One that serves a Service.
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
+pub struct Endpoint {
+    /// The node it is on, by `nodeName`, else by `hostname`.
+    pub node: Option<NodeName>,
+    /// It takes new connections. What a slice leaves out counts as so.
+    pub ready: bool,
+    /// It serves, although it may be about to end. What a slice leaves out is as `ready`.
+    pub serving: bool,
+}
+
+/// A node, as far as it can carry VIPs.
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
+pub struct ClusterNode {
+    /// Which.
+    pub name: NodeName,
+    /// Its version.
+    pub version: ResourceVersion,
+    /// Its condition `Ready` is `True`.
+    pub ready: bool,
+    /// `spec.unschedulable`: it was cordoned.
+    pub cordoned: bool,
+    /// It has the label `node.kubernetes.io/exclude-from-external-load-balancers`.
+    pub excluded: bool,
+    /// Its own addresses.
+    pub addresses: Vec<IpAddr>,
+}
+
+/// A Service, as far as it asks for addresses.
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
+pub struct Service {
+    /// Which.
+    pub name: ObjectName,
+    /// Another one of the same name has another.
+    pub uid: String,
+    /// The version that the next write is conditional on.
+    pub version: ResourceVersion,
+    /// Its type is `LoadBalancer`.
+    pub balanced: bool,
+    /// It is being deleted, and waits for finalizers.
+    pub deleting: bool,
+    /// `spec.loadBalancerClass`.
+    pub class: Option<String>,
+    /// `spec.loadBalancerIP`.
+    pub load_balancer_ip: Option<String>,
+    /// `externalTrafficPolicy` is `Local`.
+    pub local: bool,
+    /// `spec.ipFamilies`, in this order: whether IPv6.
+    pub families: Vec<IpFamily>,
+    /// `spec.ipFamilyPolicy`.
+    pub family_policy: FamilyPolicy,
+    /// What it serves.
+    pub ports: Vec<ServicePort>,
+    /// Its annotations, as far as they are ours or the peer's.
+    pub annotations: BTreeMap<String, String>,
+    /// Its labels, as far as they are the peer's.
+    pub labels: BTreeMap<String, String>,
+    /// Its finalizers.
+    pub finalizers: Vec<String>,
+    /// `status.loadBalancer.ingress`.
+    pub ingress: Vec<Ingress>,
+}
+
+/// A family of addresses.
+#[derive(Clone, Copy, Debug, Deserialize, Eq, Ord, PartialEq, PartialOrd, Serialize)]
+pub enum IpFamily {
+    /// 32 bits.
+    V4,
+    /// 128 bits.
+    V6,
+}
+
+impl IpFamily {
+    /// Of which family an address is.
+    pub fn of(ip: IpAddr) -> Self {
+        if ip.is_ipv4() { Self::V4 } else { Self::V6 }
+    }
+}
+
+/// How many families a Service asks for.
+#[derive(Clone, Copy, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
+pub enum FamilyPolicy {
+    /// Two, where there are.
+    PreferDualStack,
+    /// Two, or none.
+    RequireDualStack,
+    /// One.
+    #[default]
+    SingleStack,
+}
+
+/// A port of a Service.
+#[derive(Clone, Copy, Debug, Deserialize, Eq, Ord, PartialEq, PartialOrd, Serialize)]
+pub struct ServicePort {
+    /// Its number.
+    pub port: u16,
+    /// Its protocol.
+    pub protocol: Protocol,
+}
+
+/// What a port speaks.
+#[derive(Clone, Copy, Debug, Deserialize, Eq, Ord, PartialEq, PartialOrd, Serialize)]
+pub enum Protocol {
+    /// SCTP.
+    Sctp,
+    /// TCP.
+    Tcp,
+    /// UDP.
+    Udp,
+}
+
+impl Protocol {
+    /// As Kubernetes spells it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Sctp => "SCTP",
+            Self::Tcp => "TCP",
+            Self::Udp => "UDP",
+        }
+    }
+}
+
+/// Where a Service is said to be reached.
+#[derive(Clone, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
+pub struct Ingress {
+    /// By address.
+    pub ip: Option<IpAddr>,
+    /// By name.
+    pub hostname: Option<String>,
+    /// How traffic to it is handled: `VIP` or `Proxy`.
+    pub ip_mode: Option<String>,
+    /// Its ports.
+    pub ports: Vec<ServicePort>,
+}
+
+/// What is written to a Service: only what differs, and only while its version is this.
+#[derive(Clone, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
+pub struct ServicePatch {
+    /// Annotations to set, or to remove.
+    pub annotations: BTreeMap<String, Option<String>>,
+    /// Labels to set, or to remove.
+    pub labels: BTreeMap<String, Option<String>>,
+    /// `spec.loadBalancerIP` from now on.
+    pub load_balancer_ip: Option<String>,
+    /// `metadata.finalizers` from now on.
+    pub finalizers: Option<Vec<String>>,
+}
+
+impl ServicePatch {
+    /// Whether there is nothing to write.
+    pub fn is_empty(&self) -> bool {
+        *self == Self::default()
+    }
+}
