@@ -3,6 +3,7 @@
 mod announcer;
 mod backoff;
 mod elector;
+mod leadership;
 mod network;
 mod node;
 mod placement;

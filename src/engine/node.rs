@@ -10,8 +10,9 @@ use serde::{Deserialize, Serialize};
 
 use super::announcer::{Announcer, AnnouncerConfig};
 use super::elector::{Election, Elector, Surroundings};
+use super::leadership::Leadership;
 use super::network::{LinkChoice, Network};
-use super::placement::{Case, LINGER, Placement, View, Wish};
+use super::placement::{Placement, View, Wish};
 use super::reporter::{Reporter, Truth, VipTruth};
 use super::resolver::{Family, Resolver, WantedVip};
 use super::sabotage::{Sabotage, sabotaged};
@@ -57,7 +58,7 @@ pub struct Config {
 #[derive(Debug)]
 pub struct Node {
     config: Config,
-    elector: Elector,
+    control: Leadership,
     network: Network,
     resolver: Resolver,
     announcer: Announcer,
@@ -65,11 +66,7 @@ pub struct Node {
     lock: Option<bool>,
     cleaning: Cleaning,
     stopping_at: Option<Instant>,
-    retired_at: Option<Instant>,
-    preserve_since: Option<Instant>,
     placement: Placement,
-    /// This node is a candidate: fit, and with a link that works.
-    stands: bool,
     now: Instant,
     exited: bool,
     rng: Rng,
@@ -90,8 +87,9 @@ impl Node {
     pub fn new(config: Config, mut rng: Rng, now: Instant) -> Self {
         let me = config.me.clone();
         let has_api = matches!(config.election, Election::Lease(_));
+        let elector = Elector::new(&config.election, me.clone(), config.author, now, &mut rng);
         Self {
-            elector: Elector::new(&config.election, me.clone(), config.author, now, &mut rng),
+            control: Leadership::new(elector),
             network: Network::default(),
             resolver: Resolver::new(config.vips.clone(), config.family, now),
             announcer: Announcer::new(config.announcer.clone()),
@@ -100,10 +98,7 @@ impl Node {
             lock: None,
             cleaning: Cleaning::Waiting,
             stopping_at: None,
-            retired_at: None,
-            preserve_since: None,
             placement: BTreeMap::new(),
-            stands: false,
             now,
             exited: false,
             rng,
@@ -121,7 +116,7 @@ impl Node {
             let cx = &mut Cx { now, rng: &mut rng, out: &mut out, next: &mut next };
             self.note_lateness(now, &input);
             self.now = now;
-            self.elector.expire(now);
+            self.control.elector.expire(now);
             self.learn(cx, input);
             self.decide(cx);
             self.place(now);
@@ -136,17 +131,14 @@ impl Node {
         if self.exited {
             return None;
         }
-        let leads = self.elector.leads(self.now);
+        let leads = self.control.elector.leads(self.now);
         let plain = |at: Instant, why| Deadline { at, why };
         [
             self.announcer.deadline(),
-            self.elector.deadline(self.now, self.stands).filter(|_| self.takes_part()),
+            self.control.deadline(self.now, self.takes_part()),
             self.resolver.deadline(),
             self.reporter.deadline(leads),
             self.network.deadline(self.now).map(|at| plain(at, "carrier")),
-            self.retired_at
-                .map(|at| plain(at + LINGER, "linger ends"))
-                .filter(|it| it.at > self.now),
             self.stopping_at
                 .map(|at| plain(at + HAND_OVER_WITHIN, "hand-over ends"))
                 .filter(|it| it.at > self.now),
@@ -163,7 +155,7 @@ impl Node {
         match input {
             Input::Heard(heard) => {
                 if self.announcer.on_heard(cx.now, &heard) {
-                    self.elector.doubt(cx.now);
+                    self.control.elector.doubt(cx.now);
                 }
             }
             Input::Kernel(answers) => {
@@ -189,7 +181,7 @@ impl Node {
                 self.reporter.on_reply(cx, request, &reply);
             }
             Input::Stop => self.stopping_at = self.stopping_at.or(Some(cx.now)),
-            Input::Suspended => self.elector.doubt(cx.now),
+            Input::Suspended => self.control.elector.doubt(cx.now),
             Input::Tick => {}
         }
     }
@@ -197,7 +189,7 @@ impl Node {
     /// What is for the elector alone.
     fn learn_election(&mut self, cx: &mut Cx<'_>, input: Input) {
         let takes_part = self.takes_part();
-        match (&mut self.elector, input) {
+        match (&mut self.control.elector, input) {
             (Elector::Lease { lease, .. }, Input::Lease { request, reply }) => {
                 lease.on_reply(cx, request, reply);
             }
@@ -228,7 +220,7 @@ impl Node {
 
     /// What the elector decides before anything is placed.
     fn decide(&mut self, cx: &mut Cx<'_>) {
-        let Elector::Quorum(_) = self.elector else {
+        let Elector::Quorum(_) = self.control.elector else {
             return;
         };
         if !self.takes_part() {
@@ -251,18 +243,18 @@ impl Node {
             stopping: self.stopping_at.is_some(),
             giving_up: late(HAND_OVER_WITHIN),
         };
-        self.elector.decide(cx, &around);
+        self.control.decide(cx, &around);
     }
 
     /// How late this process gets to its timers, if that is anybody's business.
     fn note_lateness(&mut self, now: Instant, input: &Input) {
-        if !matches!((&self.elector, input), (Elector::Quorum(_), Input::Tick)) {
+        if !matches!((&self.control.elector, input), (Elector::Quorum(_), Input::Tick)) {
             return;
         }
         // A tick too many says nothing.
         let due = self.deadline().filter(|it| it.at <= now);
         let late = due.map(|it| now.saturating_since(it.at));
-        if let (Elector::Quorum(quorum), Some(late)) = (&mut self.elector, late) {
+        if let (Elector::Quorum(quorum), Some(late)) = (&mut self.control.elector, late) {
             quorum.on_lateness(now, late);
         }
     }
@@ -291,57 +283,30 @@ impl Node {
     }
 
     fn place(&mut self, now: Instant) {
-        let led = self.placement.values().any(|(wish, _)| matches!(wish, Wish::Answer { .. }));
+        let answered = self.placement.values().any(|it| matches!(it.0, Wish::Answer { .. }));
         let unfit = self.unfit();
         let vips: Vec<_> = self.resolver.vips().collect();
-        self.stands = unfit.is_none() && self.usable_somewhere(now, &vips);
-        self.note_transitions(now, led);
+        self.control.stands = unfit.is_none() && self.usable_somewhere(now, &vips);
+        let (me, preserve) = (&self.config.me, self.config.preserve);
+        self.control.note_transitions(now, me, answered, preserve);
         let mut placement = Placement::new();
         let view = self.view(now, unfit);
         for vip in vips {
-            let case = Case {
-                standing: self.elector.standing(now, vip),
-                retired_at: match &self.elector {
-                    Elector::Lease { .. } => self.retired_at,
-                    Elector::Quorum(quorum) => quorum.retired_at(now, vip),
-                },
-                succeeded: self.announcer.is_succeeded(vip) || self.is_alone(),
-            };
-            placement.insert(vip, view.place(vip, &case));
+            let succeeded = self.announcer.is_succeeded(vip) || self.is_alone();
+            placement.insert(vip, view.place(vip, &self.control.case(now, vip, succeeded)));
         }
         self.placement = placement;
-    }
-
-    /// Since when we are on our way out, and since when we keep what we lost.
-    fn note_transitions(&mut self, now: Instant, led: bool) {
-        let Elector::Lease { lease, .. } = &self.elector else {
-            return;
-        };
-        let leads = lease.leads_until().is_some();
-        let retires = (leads && !self.stands) || (!leads && lease.is_holding());
-        self.retired_at = match leads && self.stands {
-            true => None,
-            // Nobody else can answer yet.
-            false if retires => Some(now),
-            false => self.retired_at.filter(|it| now < *it + LINGER),
-        };
-        let others = lease.holder().is_some_and(|it| *it != self.config.me);
-        if leads || others || self.retired_at.is_some() {
-            self.preserve_since = None;
-        } else if led && self.config.preserve {
-            self.preserve_since = Some(now);
-        }
     }
 
     fn reconcile(&mut self, cx: &mut Cx<'_>) {
         self.clean(cx);
         self.announcer.reconcile(cx, &self.placement);
-        self.elector.reconcile(cx, self.stands, self.announcer.is_quiet());
+        self.control.elector.reconcile(cx, self.control.stands, self.announcer.is_quiet());
         self.resolver.tick(cx);
         self.report(cx);
         if self.may_exit(cx.now) {
             self.exited = true;
-            if let Elector::Quorum(quorum) = &mut self.elector {
+            if let Elector::Quorum(quorum) = &mut self.control.elector {
                 cx.act(Action::Farewell(quorum.farewell()));
             }
             cx.act(Action::Exit);
@@ -375,9 +340,9 @@ impl Node {
         });
         let truth = Truth {
             vips: vips.collect(),
-            holder: self.elector.holder(),
-            leads: self.elector.leads(cx.now),
-            api_fault: match &self.elector {
+            holder: self.control.elector.holder(),
+            leads: self.control.elector.leads(cx.now),
+            api_fault: match &self.control.elector {
                 Elector::Lease { lease, .. } => lease.fault(),
                 Elector::Quorum(_) => None,
             },
@@ -390,9 +355,9 @@ impl Node {
         let Some(at) = self.stopping_at else {
             return false;
         };
-        let done = self.announcer.is_gone() && self.elector.is_retired();
+        let done = self.announcer.is_gone() && self.control.elector.is_retired();
         // What is under way may be what the next holder waits for.
-        let waits = self.elector.is_writing() || self.retired_at.is_some();
+        let waits = self.control.elector.is_writing() || self.control.is_retiring();
         let late = at + STOP_WITHIN <= now && !waits;
         (done && self.reporter.has_told()) || late
     }
@@ -400,7 +365,7 @@ impl Node {
     /// Why this node may not stand at all.
     fn unfit(&self) -> Option<Refusal> {
         // A quorum goes on answering until another member is ready to.
-        if self.stopping_at.is_some() && matches!(self.elector, Elector::Lease { .. }) {
+        if self.stopping_at.is_some() && matches!(self.control.elector, Elector::Lease { .. }) {
             return Some(Refusal::Stopping);
         }
         match self.lock {
@@ -416,7 +381,7 @@ impl Node {
     }
 
     fn is_alone(&self) -> bool {
-        match &self.elector {
+        match &self.control.elector {
             Elector::Lease { .. } => self.reporter.candidates() == Some(1),
             Elector::Quorum(quorum) => quorum.is_alone(),
         }
@@ -424,7 +389,7 @@ impl Node {
 
     /// Whether what an earlier process left is gone, so that this one may speak.
     fn takes_part(&self) -> bool {
-        matches!(self.elector, Elector::Lease { .. })
+        matches!(self.control.elector, Elector::Lease { .. })
             || (self.lock == Some(true)
                 && self.cleaning == Cleaning::Done
                 && self.network.is_known())
@@ -440,7 +405,6 @@ impl Node {
             unfit,
             alone: self.is_alone(),
             skip_dad: self.config.skip_dad,
-            preserve_since: self.preserve_since,
         }
     }
 }

@@ -9,7 +9,7 @@ use crate::model::{Fences, Instant, Refusal, Vip};
 /// An orderly hand-over leaves the old holder silent, and serving, for at most this long.
 pub(crate) const LINGER: Duration = Duration::from_secs(1);
 /// The peer's `vip_preserve_on_leadership_loss` keeps an address for ever; we do not.
-const PRESERVE: Duration = Duration::from_secs(300);
+pub(crate) const PRESERVE: Duration = Duration::from_secs(300);
 
 /// What a VIP should be on this node.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -70,8 +70,6 @@ pub(crate) struct View<'a> {
     /// No other candidate exists: a dead link is no reason to hand over.
     pub alone: bool,
     pub skip_dad: bool,
-    /// Leadership was lost then, and addresses are to be preserved.
-    pub preserve_since: Option<Instant>,
 }
 
 /// One VIP, as others than placement see it.
@@ -79,6 +77,8 @@ pub(crate) struct Case {
     pub standing: Standing,
     /// Since when this node, answering before, has been on its way out.
     pub retired_at: Option<Instant>,
+    /// What was answered for is kept, silent, until then.
+    pub preserved_until: Option<Instant>,
     /// Another node was heard to answer for it.
     pub succeeded: bool,
 }
@@ -145,9 +145,8 @@ impl View<'_> {
         if lingers && !case.succeeded {
             return Wish::Silent { keep_until: None };
         }
-        let preserved = self.preserve_since.map(|it| it + PRESERVE).filter(|it| self.now < *it);
         let stays = vip.0.is_ipv4() && !case.succeeded && !matches!(refusal, Refusal::Stopping);
-        match preserved {
+        match case.preserved_until {
             Some(keep_until) if stays => Wish::Silent { keep_until: Some(keep_until) },
             Some(_) | None => Wish::Absent,
         }

@@ -9,13 +9,13 @@ use crate::model::{ApiStatus, Instant, LinkStatus, Refusal, Role, Status, Vip, V
 impl Node {
     /// What an operator may know.
     pub fn status(&self, now: Instant) -> Status {
-        let role = match (self.stopping_at, self.elector.leads(now)) {
+        let role = match (self.stopping_at, self.control.elector.leads(now)) {
             (Some(_), _) => Role::Stopping,
             (None, true) => Role::Leader,
-            (None, false) if self.stands => Role::Follower,
+            (None, false) if self.control.stands => Role::Follower,
             (None, false) => Role::Standby,
         };
-        let lease = match &self.elector {
+        let lease = match &self.control.elector {
             Elector::Lease { lease, watch } => Some((lease, watch)),
             Elector::Quorum(_) => None,
         };
@@ -27,11 +27,11 @@ impl Node {
                 Election::Quorum(_) => String::new(),
             },
             role,
-            holder: self.elector.holder().cloned(),
+            holder: self.control.elector.holder().cloned(),
             until_ms: lease
                 .and_then(|it| it.0.leads_until())
                 .map(|it| ms(it.saturating_since(now))),
-            terms: match &self.elector {
+            terms: match &self.control.elector {
                 Elector::Lease { lease, .. } => lease.terms(),
                 Elector::Quorum(quorum) => quorum.terms(),
             },
@@ -49,7 +49,7 @@ impl Node {
             fence_rebuilds: self.announcer.fence_rebuilds,
             readded: self.announcer.readded_in_all,
             fence_late: self.announcer.fence_late,
-            quorum: match &self.elector {
+            quorum: match &self.control.elector {
                 Elector::Lease { .. } => None,
                 Elector::Quorum(quorum) => Some(quorum.status(now)),
             },
