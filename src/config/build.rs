@@ -1,6 +1,7 @@
 //! From the text of settings to a [`Config`], with what only several settings show.
 
 mod raft;
+mod services;
 
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
@@ -38,12 +39,15 @@ fn check_mode(settings: &Settings, notes: &mut Notes) {
         _ => notes.fault("vip_arp", "true", "only one way to announce can be on"),
     }
     if !settings.is_on("cp_enable") && !settings.is_on("svc_enable") {
-        notes.fault("cp_enable", "false", "there is nothing to do; give cp_enable=true");
+        notes.fault("cp_enable", "false", "there is nothing to do; give cp_enable=true, or svc_enable=true");
     }
 }
 
 fn config(settings: &Settings, sources: &Sources<'_>, notes: &mut Notes) -> Config {
-    let vips = vips(settings, notes);
+    let vips = match settings.is_on("cp_enable") {
+        true => vips(settings, notes),
+        false => Vec::new(),
+    };
     let lengths = lengths(settings, &vips, notes);
     let fence = match settings.text("edgevip_fence") {
         "off" => FenceSetting::Off,
@@ -68,6 +72,7 @@ fn config(settings: &Settings, sources: &Sources<'_>, notes: &mut Notes) -> Conf
         preserve: settings.is_on("vip_preserve_on_leadership_loss"),
         fence,
         lease: lease(settings, fence, sources, notes),
+        services: services::services(settings, sources, notes),
         raft,
         kube: kube(settings, sources),
         label_node: settings.is_on("enable_node_labeling"),
@@ -104,7 +109,10 @@ fn node(settings: &Settings, hostname: &str, notes: &mut Notes) -> NodeName {
 }
 
 fn instance(settings: &Settings, notes: &mut Notes) -> Option<String> {
-    let name = filled(settings, "instance_name")?;
+    let Some(name) = filled(settings, "instance_name") else {
+        // It may stand beside another process that carries the control plane.
+        return (!settings.is_on("cp_enable")).then(|| "services".to_owned());
+    };
     let plain = |it: u8| it.is_ascii_alphanumeric() || b"._-".contains(&it);
     if name.len() > LONGEST_INSTANCE || !name.bytes().all(plain) {
         let right = format!(
@@ -227,9 +235,14 @@ fn read_lengths(text: &str) -> Result<Lengths, String> {
 }
 
 fn link(settings: &Settings, notes: &mut Notes) -> Option<LinkName> {
-    let name = filled(settings, "vip_interface").filter(|it| it != "auto")?;
+    link_name("vip_interface", settings, notes)
+}
+
+/// The link that a setting names, where it names one.
+fn link_name(setting: &str, settings: &Settings, notes: &mut Notes) -> Option<LinkName> {
+    let name = filled(settings, setting).filter(|it| it != "auto")?;
     if name.len() > 15 || name.contains(['/', ' ', ',']) {
-        notes.fault("vip_interface", &name, "not the name of a link; see `ip link`");
+        notes.fault(setting, &name, "not the name of a link; see `ip link`");
     }
     Some(LinkName(name))
 }
@@ -266,22 +279,11 @@ fn lease(
     sources: &Sources<'_>,
     notes: &mut Notes,
 ) -> LeaseSettings {
-    let text = settings.text("vip_leasename");
-    let (from, namespace, name) = match text.split_once('/') {
-        Some((namespace, name)) => ("vip_leasename", namespace.to_owned(), name),
-        None => ("cp_namespace", own_namespace(settings, sources), text),
-    };
-    if !is_subdomain(name) {
-        let right = "not the name of a Lease; give one such as plndr-cp-lock, or namespace/name";
-        notes.fault("vip_leasename", text, right);
-    }
-    if !is_subdomain(&namespace) || namespace.contains('.') || namespace.len() > 63 {
-        notes.fault(from, &namespace, "not a namespace; give one such as kube-system");
-    }
+    let (namespace, name) = lease_name("vip_leasename", settings, sources, notes);
     let time = |name| values::duration(settings.text(name)).unwrap_or_default();
     let lease = LeaseSettings {
         namespace,
-        name: name.into(),
+        name,
         duration: time("vip_leaseduration"),
         renew_deadline: time("vip_renewdeadline"),
         retry_period: time("vip_retryperiod"),
@@ -291,6 +293,32 @@ fn lease(
         check_times(&lease, fence, settings, notes);
     }
     lease
+}
+
+/// Namespace and name of a Lease.
+fn lease_name(
+    setting: &'static str,
+    settings: &Settings,
+    sources: &Sources<'_>,
+    notes: &mut Notes,
+) -> (String, String) {
+    let text = settings.text(setting);
+    let (from, namespace, name) = match text.split_once('/') {
+        Some((namespace, name)) => (setting, namespace.to_owned(), name),
+        None => ("cp_namespace", own_namespace(settings, sources), text),
+    };
+    if !is_subdomain(name) {
+        let right = "not the name of a Lease; give one such as plndr-cp-lock, or namespace/name";
+        notes.fault(setting, text, right);
+    }
+    if !is_namespace(&namespace) {
+        notes.fault(from, &namespace, "not a namespace; give one such as kube-system");
+    }
+    (namespace, name.to_owned())
+}
+
+fn is_namespace(text: &str) -> bool {
+    is_subdomain(text) && !text.contains('.') && text.len() < 64
 }
 
 /// The name of a Pod's own namespace, else what the settings say.

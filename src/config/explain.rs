@@ -41,6 +41,7 @@ fn works(standing: Standing, config: &Config) -> bool {
         Standing::Built => true,
         Standing::OfLease => config.raft.is_none(),
         Standing::OfRaft => config.raft.is_some(),
+        Standing::OfServices => config.services.is_some(),
         Standing::Asks(_) | Standing::Dead(_) | Standing::Parameter(_) | Standing::Retired(_) => {
             false
         }
@@ -56,6 +57,10 @@ fn in_force(setting: &Setting, text: &str, config: &Config) -> String {
         "vip_arpRate" => config.refresh.as_millis().to_string(),
         "vip_leasename" => format!("{}/{}", config.lease.namespace, config.lease.name),
         "vip_nodename" => config.node.to_string(),
+        "svc_leasename" => match &config.services {
+            Some(it) => format!("{}/{}", it.lease.0, it.lease.1),
+            None => text.into(),
+        },
         _ if setting.kind == Kind::Secret && !text.is_empty() => "(hidden)".into(),
         _ => text.into(),
     }
@@ -95,9 +100,10 @@ pub fn values(explained: &[Explained]) -> String {
     explained.iter().fold(String::new(), |text, it| {
         let effect = match it.setting.standing {
             Standing::Built => "",
-            Standing::OfLease | Standing::OfRaft if it.works => "",
+            Standing::OfLease | Standing::OfRaft | Standing::OfServices if it.works => "",
             Standing::OfLease => " (no effect where raft elects)",
             Standing::OfRaft => " (no effect where a Kubernetes Lease elects)",
+            Standing::OfServices => " (no effect where svc_enable is false)",
             Standing::Asks(_) | Standing::Parameter(_) => " (no effect in this version)",
             Standing::Dead(_) | Standing::Retired(_) => " (no effect)",
         };
@@ -123,7 +129,7 @@ pub fn access(access: &Access) -> String {
 pub fn help() -> String {
     let intro = "Settings (variable before flag before configuration file):\n";
     let settings = settings::all().filter(|it| match it.standing {
-        Standing::Built | Standing::OfLease | Standing::OfRaft => true,
+        Standing::Built | Standing::OfLease | Standing::OfRaft | Standing::OfServices => true,
         Standing::Asks(_) | Standing::Dead(_) | Standing::Parameter(_) | Standing::Retired(_) => {
             false
         }
@@ -157,6 +163,7 @@ pub fn table() -> String {
             Standing::Built => "works".into(),
             Standing::OfLease => "works where a Kubernetes Lease elects".into(),
             Standing::OfRaft => "works where raft elects".into(),
+            Standing::OfServices => "works where svc_enable is true".into(),
             Standing::Dead(why) => format!("no effect: {why}"),
             Standing::Parameter(of) => format!("no effect: {of}"),
             Standing::Retired(instead) => format!("no effect: {instead}"),

@@ -94,7 +94,7 @@ pub struct Config {
     pub node: NodeName,
     /// Tells several instances on one host apart: socket, fence tables.
     pub instance: Option<String>,
-    /// The VIPs of the control plane; not empty.
+    /// The VIPs of the control plane; none where only Services are served.
     pub vips: Vec<VipSetting>,
     /// Which families of a DNS name to use.
     pub dns_mode: DnsMode,
@@ -120,6 +120,8 @@ pub struct Config {
     pub lease: LeaseSettings,
     /// The election by raft.
     pub raft: Option<RaftSettings>,
+    /// Which Services to serve; `None`: none.
+    pub services: Option<ServiceSettings>,
     /// How to reach the API server.
     pub kube: KubeSettings,
     /// Label the node that holds the VIPs.
@@ -195,6 +197,38 @@ pub struct LeaseSettings {
     pub retry_period: Duration,
     /// Put on the Lease when it is created.
     pub annotations: BTreeMap<String, String>,
+}
+
+/// Which Services to serve, and how.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct ServiceSettings {
+    /// Namespace and name of the Lease of who carries them.
+    pub lease: (String, String),
+    /// Only those of this namespace.
+    pub namespace: Option<String>,
+    /// The link of those that name none.
+    pub link: LinkSetting,
+    /// Only those that name a class.
+    pub class_only: bool,
+    /// The class that is served here.
+    pub class_name: String,
+    /// Those without a class as well.
+    pub class_legacy: bool,
+    /// Whether anything is written to them.
+    pub writes: bool,
+    /// Namespace and name of the ConfigMap with the pools.
+    pub pools: (String, String),
+}
+
+/// Which link is to carry a VIP.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub enum LinkSetting {
+    /// The same as for the control plane.
+    AsControlPlane,
+    /// The one with the VIP's subnet.
+    Auto,
+    /// This one.
+    Named(LinkName),
 }
 
 /// How to reach the API server, as far as settings say.

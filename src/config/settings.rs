@@ -5,8 +5,9 @@
 
 mod built;
 mod others;
+mod services;
 
-use Standing::{Asks, Built, Dead, OfLease, OfRaft, Parameter, Retired};
+use Standing::{Asks, Built, Dead, OfLease, OfRaft, OfServices, Parameter, Retired};
 
 use super::values::Kind::{self, Text};
 
@@ -42,6 +43,8 @@ pub enum Standing {
     OfLease,
     /// Works where raft elects.
     OfRaft,
+    /// Works where Services are served.
+    OfServices,
     /// Belongs to this capability, which is not in this version: no effect, warned about.
     Parameter(&'static str),
     /// Gone, with this instead of it; warned about.
@@ -100,7 +103,7 @@ fn spelt(known: &str, name: &str) -> bool {
 
 /// Every setting, in the order of the table.
 pub fn all() -> impl Iterator<Item = &'static Setting> {
-    built::BUILT.iter().chain(others::NOT_BUILT).chain(others::NO_EFFECT)
+    built::BUILT.iter().chain(services::SERVICES).chain(others::NOT_BUILT).chain(others::NO_EFFECT)
 }
 
 const fn built(env: &'static str, flags: &'static str, keys: &'static str) -> Setting {
@@ -113,6 +116,10 @@ const fn lease(env: &'static str, flags: &'static str, keys: &'static str) -> Se
 
 const fn raft(env: &'static str, flags: &'static str, keys: &'static str) -> Setting {
     Setting { standing: OfRaft, ..Setting::new(env, flags, keys) }
+}
+
+const fn service(env: &'static str, flags: &'static str, keys: &'static str) -> Setting {
+    Setting { standing: OfServices, ..Setting::new(env, flags, keys) }
 }
 
 const fn asks(what: &'static str, env: &'static str, flags: &'static str) -> Setting {

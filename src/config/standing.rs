@@ -36,6 +36,8 @@ pub fn judge(settings: &Settings, notes: &mut Notes) {
             Standing::OfLease if elector == Elector::Lease => {}
             Standing::OfRaft if elector == Elector::Raft => {}
             Standing::OfLease | Standing::OfRaft => elsewhere.push(name),
+            Standing::OfServices if settings.is_on("svc_enable") => {}
+            Standing::OfServices => dead.push(format!("{name} (svc_enable is false)")),
             Standing::Asks(what) => {
                 let text = settings.text(name);
                 notes.fault(

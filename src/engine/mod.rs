@@ -11,6 +11,7 @@ mod reporter;
 mod resolver;
 mod rng;
 mod sabotage;
+mod services;
 mod watch;
 
 use std::net::SocketAddr;

@@ -22,7 +22,7 @@ pub use quorum::{
     HoldRefusal, LastPromise, Life, Member, MemberRole, Members, Message, Probe, Promised,
     RaftCall, Released, Report, StoreRecord, Wishes, is_majority,
 };
-pub use refusal::Refusal;
+pub use refusal::{Refusal, ServiceRefusal};
 pub use service::{
     ClusterNode, ConfigMap, Endpoint, EndpointSlice, FamilyPolicy, Followed, Ingress, IpFamily,
     Object, ObjectEvent, ObjectName, Protocol, Service, ServicePatch, ServicePort,

@@ -2,7 +2,7 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-use super::{Hardware, LinkName, Mac, NodeName};
+use super::{Hardware, LinkName, Mac, NodeName, ObjectName};
 
 /// Why a VIP may not be answered for here.
 #[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
@@ -26,6 +26,8 @@ pub enum Refusal {
         /// Which link.
         link: LinkName,
     },
+    /// The Service has nobody who would serve it.
+    NoEndpoints,
     /// Frames cannot be sent on this kind of link.
     NoFrames {
         /// Which link.
@@ -52,6 +54,13 @@ pub enum Refusal {
         /// How many there are.
         voters: usize,
     },
+    /// This node is not to carry Services.
+    NotEligible {
+        /// In words.
+        why: String,
+    },
+    /// The Service is to be reached where it is served, and it is not here.
+    NotServedHere,
     /// The quorum has another member carry it, or none yet.
     NotAssigned {
         /// Which.
@@ -83,12 +92,15 @@ impl Refusal {
             Self::Kernel { .. } => "kernel",
             Self::NameClash => "name-clash",
             Self::NoCarrier { .. } => "no-carrier",
+            Self::NoEndpoints => "no-endpoints",
             Self::NoFrames { .. } => "no-frames",
             Self::NoLink { .. } => "no-link",
             Self::NoMajority { .. } => "no-majority",
             Self::NotAssigned { .. } => "not-assigned",
+            Self::NotEligible { .. } => "not-eligible",
             Self::NotLeader { .. } => "not-leader",
             Self::NotMember { .. } => "not-member",
+            Self::NotServedHere => "not-served-here",
             Self::Preparing => "preparing",
             Self::Probing => "probing",
             Self::Stopping => "stopping",
@@ -108,6 +120,7 @@ impl fmt::Display for Refusal {
             Self::Kernel { why } => write!(f, "the kernel refuses: {why}"),
             Self::NameClash => write!(f, "another host writes the Lease under this node's name"),
             Self::NoCarrier { link } => write!(f, "{link} has no carrier"),
+            Self::NoEndpoints => write!(f, "the Service has no endpoints"),
             Self::NoFrames { link, hardware: Hardware::InfiniBand } => {
                 write!(f, "{link} is InfiniBand, whose 20-byte addresses are not in this version")
             }
@@ -125,11 +138,83 @@ impl fmt::Display for Refusal {
             }
             Self::NotAssigned { holder: Some(holder) } => write!(f, "{holder} carries it"),
             Self::NotAssigned { holder: None } => write!(f, "no member carries it yet"),
+            Self::NotEligible { why } => write!(f, "this node does not carry Services: {why}"),
             Self::NotMember { why } => write!(f, "{why}"),
+            Self::NotServedHere => {
+                write!(f, "externalTrafficPolicy is Local, and no endpoint serves on this node")
+            }
             Self::Preparing => write!(f, "there, silent, and about to take over"),
             Self::Probing => write!(f, "asking whether the address is free"),
             Self::Stopping => write!(f, "stopping"),
             Self::Unconfirmed => write!(f, "leadership is being confirmed"),
+        }
+    }
+}
+
+/// Why a Service that is ours has no address, or none that anybody may answer for.
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
+pub enum ServiceRefusal {
+    /// The address is one of a node, or a VIP of the control plane.
+    AddressInUse {
+        /// The address.
+        ip: std::net::IpAddr,
+        /// Who has it.
+        by: String,
+    },
+    /// Another Service has the address, and they cannot share it.
+    AddressShared {
+        /// The address.
+        ip: std::net::IpAddr,
+        /// Which has it.
+        with: ObjectName,
+        /// Why they cannot share.
+        why: String,
+    },
+    /// Nobody gave it an address.
+    Addressless {
+        /// Why not.
+        why: String,
+    },
+    /// What is written on it cannot be understood.
+    Unreadable {
+        /// The annotation, without its prefix, or the field.
+        setting: String,
+        /// What is written.
+        value: String,
+        /// What would be right.
+        right: String,
+    },
+}
+
+impl ServiceRefusal {
+    /// The code that log, metric and status share.
+    pub fn code(&self) -> &'static str {
+        match self {
+            Self::AddressInUse { .. } => "address-in-use",
+            Self::AddressShared { .. } => "address-shared",
+            Self::Addressless { .. } => "no-address",
+            Self::Unreadable { .. } => "unreadable",
+        }
+    }
+
+    /// The same, as Kubernetes spells the reason of an Event.
+    pub fn reason(&self) -> &'static str {
+        match self {
+            Self::AddressInUse { .. } => "AddressInUse",
+            Self::AddressShared { .. } => "AddressShared",
+            Self::Addressless { .. } => "NoAddress",
+            Self::Unreadable { .. } => "Unreadable",
+        }
+    }
+}
+
+impl fmt::Display for ServiceRefusal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::AddressInUse { ip, by } => write!(f, "{ip} is an address of {by}"),
+            Self::AddressShared { ip, with, why } => write!(f, "{with} has {ip}: {why}"),
+            Self::Addressless { why } => write!(f, "{why}"),
+            Self::Unreadable { setting, value, right } => write!(f, "{setting}={value}: {right}"),
         }
     }
 }

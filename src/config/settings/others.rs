@@ -3,7 +3,7 @@
 use super::super::values::Kind::{Bool, Duration, Secret, Text, Whole};
 use super::{Setting, asks, dead, gone, part};
 
-const SERVICES: &str = "Services";
+const LEASES: &str = "a Lease per Service";
 const BGP: &str = "BGP";
 const ROUTES: &str = "routing-table mode";
 const BALANCER: &str = "load balancing";
@@ -25,11 +25,6 @@ pub static NOT_BUILT: &[Setting] = &[
         Bool,
         "false",
         "Carry VIPs in a tunnel.",
-    ),
-    asks(SERVICES, "svc_enable", "services").key("enableServices").is(
-        Bool,
-        "false",
-        "Serve Services of type LoadBalancer.",
     ),
     asks(BALANCER, "lb_enable", "enableLoadBalancer").is(
         Bool,
@@ -66,59 +61,20 @@ pub static NOT_BUILT: &[Setting] = &[
     part(ETCD, "etcdCACert", "etcdCACert").key("etcd.caFile").is(Text, "", "Whom to trust."),
     part(ETCD, "etcdCert", "etcdCert").key("etcd.clientCertFile").is(Text, "", "Certificate."),
     part(ETCD, "etcdKey", "etcdKey").key("etcd.clientKeyFile").is(Text, "", "Its key."),
-    part(SERVICES, "svc_election", "servicesElection").key("enableServicesElection").is(
+    part(LEASES, "svc_election", "servicesElection").key("enableServicesElection").is(
         Bool,
         "false",
         "One election a Service.",
     ),
-    part(SERVICES, "per_service_election_on_demand", "perServiceElectionOnDemand").is(
+    part(LEASES, "per_service_election_on_demand", "perServiceElectionOnDemand").is(
         Bool,
         "false",
         "One election for each Service that asks.",
     ),
-    part(SERVICES, "svc_namespace", "").key("serviceNamespace").is(Text, "", "Only this one."),
-    part(SERVICES, "svc_leasename", "servicesLeaseName").is(
-        Text,
-        "plndr-svcs-lock",
-        "Name of their Lease.",
-    ),
-    part(SERVICES, "vip_servicesinterface", "serviceInterface servicesInterface").is(
-        Text,
-        "",
-        "Link for their VIPs.",
-    ),
-    part(SERVICES, "lb_class_only", "lbClassOnly").key("loadBalancerClassOnly").is(
-        Bool,
-        "false",
-        "Only those with a class.",
-    ),
-    part(SERVICES, "lb_class_name", "lbClassName").key("loadBalancerClassName").is(
-        Text,
-        "kube-vip.io/kube-vip-class",
-        "Only this class.",
-    ),
-    part(SERVICES, "lb_class_legacy_handling", "lbClassNameLegacyHandling")
-        .key("loadBalancerClassLegacyHandling")
-        .is(Bool, "true", "Those without a class too."),
-    part(SERVICES, "disable_service_updates", "disableServiceUpdates").is(
-        Bool,
-        "false",
-        "Do not write to them.",
-    ),
-    part(SERVICES, "enable_endpoints", "enableEndpoints").is(
-        Bool,
-        "false",
-        "Watch Endpoints instead of EndpointSlices.",
-    ),
-    part(SERVICES, "enable_service_security", "onlyAllowTrafficServicePorts")
+    part("service security", "enable_service_security", "onlyAllowTrafficServicePorts")
         .key("enableServiceSecurity")
         .is(Bool, "false", "Drop traffic to other ports."),
-    part(SERVICES, "debounce_time", "debounceTime").is(
-        Duration,
-        "0s",
-        "Wait for more changes this long.",
-    ),
-    part(SERVICES, "mirror_dest_interface", "mirrorDestInterface").is(
+    part("mirroring", "mirror_dest_interface", "mirrorDestInterface").is(
         Text,
         "",
         "Mirror their traffic to this link.",
@@ -235,6 +191,16 @@ pub static NOT_BUILT: &[Setting] = &[
 
 /// What has no effect.
 pub static NO_EFFECT: &[Setting] = &[
+    dead("EndpointSlices say the same", "enable_endpoints", "enableEndpoints").is(
+        Bool,
+        "false",
+        "Watch Endpoints instead of EndpointSlices.",
+    ),
+    dead("what comes together is taken together", "debounce_time", "debounceTime").is(
+        Duration,
+        "0s",
+        "Wait for more changes this long.",
+    ),
     dead(
         "a link that is not up is waited for in any case",
         "vip_allow_interface_not_up",

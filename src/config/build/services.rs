@@ -1,0 +1,63 @@
+//! The settings of Services, understood.
+
+use super::super::sources::{Settings, Sources};
+use super::super::{LinkSetting, Notes, ServiceSettings};
+use super::{filled, is_namespace, is_subdomain, lease_name, link_name};
+
+/// What asks for more than one Lease does for all Services, and what to do instead.
+const NOT_BUILT: [(&str, &str); 4] = [
+    ("svc_election", "a Lease per Service is not in this version; raft spreads Services without"),
+    ("per_service_election_on_demand", "a Lease per Service is not in this version; leave it out"),
+    ("enable_service_security", "filtering by port is not in this version; leave it out"),
+    ("mirror_dest_interface", "mirroring is not in this version; leave it out"),
+];
+
+/// Which Services to serve, if any.
+pub(super) fn services(
+    settings: &Settings,
+    sources: &Sources<'_>,
+    notes: &mut Notes,
+) -> Option<ServiceSettings> {
+    if !settings.is_on("svc_enable") {
+        return None;
+    }
+    for (name, right) in NOT_BUILT {
+        let text = settings.text(name);
+        let asked = settings.is_on(name) || (name == "mirror_dest_interface" && !text.is_empty());
+        if asked {
+            notes.fault(name, text, right);
+        }
+    }
+    let namespace = filled(settings, "svc_namespace");
+    if let Some(text) = namespace.as_ref().filter(|it| !is_namespace(it)) {
+        notes.fault("svc_namespace", text, "not a namespace; give one, or leave it out for all");
+    }
+    let link = match settings.text("vip_servicesinterface") {
+        "" => LinkSetting::AsControlPlane,
+        "auto" => LinkSetting::Auto,
+        _ => link_name("vip_servicesinterface", settings, notes)
+            .map_or(LinkSetting::Auto, LinkSetting::Named),
+    };
+    Some(ServiceSettings {
+        lease: lease_name("svc_leasename", settings, sources, notes),
+        namespace,
+        link,
+        class_only: settings.is_on("lb_class_only"),
+        class_name: settings.text("lb_class_name").to_owned(),
+        class_legacy: settings.is_on("lb_class_legacy_handling"),
+        writes: !settings.is_on("disable_service_updates"),
+        pools: pools(settings, notes),
+    })
+}
+
+fn pools(settings: &Settings, notes: &mut Notes) -> (String, String) {
+    let [namespace, name] =
+        ["KUBEVIP_NAMESPACE", "KUBEVIP_CONFIG_MAP"].map(|it| settings.text(it).to_owned());
+    if !is_namespace(&namespace) {
+        notes.fault("KUBEVIP_NAMESPACE", &namespace, "not a namespace; give kube-system or such");
+    }
+    if !is_subdomain(&name) {
+        notes.fault("KUBEVIP_CONFIG_MAP", &name, "not the name of a ConfigMap; give kubevip");
+    }
+    (namespace, name)
+}

@@ -1,0 +1,55 @@
+//! The settings of Services.
+
+use super::super::values::Kind::{Bool, Text};
+use super::{Setting, built, service};
+
+/// What works where Services are served.
+pub static SERVICES: &[Setting] = &[
+    built("svc_enable", "services", "enableServices").is(
+        Bool,
+        "false",
+        "Serve Services of type LoadBalancer.",
+    ),
+    service("svc_leasename", "servicesLeaseName", "").is(
+        Text,
+        "plndr-svcs-lock",
+        "Name of the Lease of who carries Services, or its namespace/name.",
+    ),
+    service("svc_namespace", "", "serviceNamespace").is(
+        Text,
+        "",
+        "Serve only those of this namespace; empty: of all.",
+    ),
+    service("vip_servicesinterface", "serviceInterface servicesInterface", "servicesInterface").is(
+        Text,
+        "",
+        "Link for their VIPs; empty: as vip_interface; auto: the one with their subnet.",
+    ),
+    service("lb_class_only", "lbClassOnly", "loadBalancerClassOnly").is(
+        Bool,
+        "false",
+        "Serve only Services that name a class.",
+    ),
+    service("lb_class_name", "lbClassName", "loadBalancerClassName").is(
+        Text,
+        "kube-vip.io/kube-vip-class",
+        "The class that is served here.",
+    ),
+    service("lb_class_legacy_handling", "lbClassNameLegacyHandling", "loadBalancerClassLegacyHandling")
+        .is(Bool, "true", "Serve Services without a class too, unless lb_class_only says otherwise."),
+    service("disable_service_updates", "disableServiceUpdates", "").is(
+        Bool,
+        "false",
+        "Write nothing to Services.",
+    ),
+    service("KUBEVIP_NAMESPACE", "", "").is(
+        Text,
+        "kube-system",
+        "Namespace of the ConfigMap with the pools.",
+    ),
+    service("KUBEVIP_CONFIG_MAP", "", "").is(
+        Text,
+        "kubevip",
+        "Name of the ConfigMap with the pools.",
+    ),
+];

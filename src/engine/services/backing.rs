@@ -1,0 +1,251 @@
+//! Where Services are served: all EndpointSlices of a Service taken together.
+//!
+//! A loss counts only once it has lasted: endpoints that come and go ten times a second
+//! would otherwise make the VIP come and go with them. What is about to end still serves,
+//! so a VIP stays with it; a new one is not begun there.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use super::wants::Backing;
+use crate::model::{Endpoint, EndpointSlice, Instant, NodeName, ObjectName};
+
+/// Without an endpoint for so long, a VIP is given up.
+const PATIENCE: Duration = Duration::from_secs(1);
+
+/// Whether a Service may be answered for here, as far as endpoints go.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum Backed {
+    /// It may.
+    Yes,
+    /// What is answered for stays; nothing is begun.
+    Ends,
+    /// It may not.
+    No,
+}
+
+#[derive(Debug)]
+pub(crate) struct Endpoints {
+    me: NodeName,
+    /// Of which Service each slice is.
+    slices: BTreeMap<ObjectName, ObjectName>,
+    services: BTreeMap<ObjectName, Served>,
+    /// When patience ends, with whom.
+    losses: BTreeSet<(Instant, ObjectName)>,
+}
+
+/// Of a Service: what each slice says, and what they say together.
+#[derive(Debug, Default)]
+struct Served {
+    slices: BTreeMap<ObjectName, Reach>,
+    all: Reach,
+    lost_at: LostAt,
+}
+
+/// How many are ready and how many serve, on any node and on this one.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+struct Reach {
+    anywhere: Count,
+    here: Count,
+}
+
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+struct Count {
+    ready: u32,
+    serving: u32,
+}
+
+/// Since when there has been nobody.
+#[derive(Clone, Copy, Debug, Default)]
+struct LostAt {
+    anywhere: Option<Instant>,
+    here: Option<Instant>,
+}
+
+impl Endpoints {
+    pub fn new(me: NodeName) -> Self {
+        let (slices, services, losses) = Default::default();
+        Self { me, slices, services, losses }
+    }
+
+    /// A slice as it is now. Returns the Services for which something changed.
+    pub fn learn(&mut self, now: Instant, slice: &EndpointSlice) -> Vec<ObjectName> {
+        let mut reach = Reach::default();
+        for endpoint in &slice.endpoints {
+            reach.anywhere.count(endpoint);
+            if endpoint.node.as_ref() == Some(&self.me) {
+                reach.here.count(endpoint);
+            }
+        }
+        let before = self.slices.insert(slice.name.clone(), slice.service.clone());
+        let left = before.filter(|it| *it != slice.service);
+        let left = left.filter(|service| self.say(now, service, &slice.name, None));
+        let joined = self.say(now, &slice.service, &slice.name, Some(reach));
+        left.into_iter().chain(joined.then(|| slice.service.clone())).collect()
+    }
+
+    /// A slice is gone. Returns the Service for which something changed.
+    pub fn forget(&mut self, now: Instant, slice: &ObjectName) -> Option<ObjectName> {
+        let service = self.slices.remove(slice)?;
+        self.say(now, &service, slice, None).then_some(service)
+    }
+
+    /// The slices that are known.
+    pub fn names(&self) -> impl Iterator<Item = &ObjectName> {
+        self.slices.keys()
+    }
+
+    /// Whether the Service may be answered for.
+    pub fn backed(&self, now: Instant, service: &ObjectName, backing: Backing) -> Backed {
+        let nobody = Served::default();
+        let it = self.services.get(service).unwrap_or(&nobody);
+        let (count, lost_at) = match backing {
+            Backing::None => return Backed::Yes,
+            Backing::Anywhere => (it.all.anywhere, it.lost_at.anywhere),
+            Backing::Here => (it.all.here, it.lost_at.here),
+        };
+        match (count.ready, count.serving) {
+            (1.., _) => Backed::Yes,
+            (0, 1..) => Backed::Ends,
+            (0, 0) if lost_at.is_some_and(|it| now < it + PATIENCE) => Backed::Ends,
+            (0, 0) => Backed::No,
+        }
+    }
+
+    /// The Services whose loss counts from now on.
+    pub fn expire(&mut self, now: Instant) -> Vec<ObjectName> {
+        let mut lost = Vec::new();
+        while self.losses.first().is_some_and(|it| it.0 <= now) {
+            let Some((_, service)) = self.losses.pop_first() else { break };
+            if self.services.get(&service).is_some_and(|it| it.slices.is_empty()) {
+                self.services.remove(&service);
+            }
+            lost.push(service);
+        }
+        lost
+    }
+
+    pub fn deadline(&self) -> Option<Instant> {
+        self.losses.first().map(|it| it.0)
+    }
+
+    /// What one slice says of a Service from now on; returns whether that changes anything.
+    fn say(
+        &mut self,
+        now: Instant,
+        service: &ObjectName,
+        slice: &ObjectName,
+        reach: Option<Reach>,
+    ) -> bool {
+        let it = self.services.entry(service.clone()).or_default();
+        match reach {
+            Some(reach) => drop(it.slices.insert(slice.clone(), reach)),
+            None => drop(it.slices.remove(slice)),
+        }
+        let before = it.all;
+        it.all = it.slices.values().fold(Reach::default(), |sum, it| Reach {
+            anywhere: sum.anywhere.and(it.anywhere),
+            here: sum.here.and(it.here),
+        });
+        let turns = [
+            (before.anywhere, it.all.anywhere, &mut it.lost_at.anywhere),
+            (before.here, it.all.here, &mut it.lost_at.here),
+        ];
+        for (before, after, lost_at) in turns {
+            if after != Count::default() {
+                *lost_at = None;
+            } else if before != Count::default() {
+                *lost_at = Some(now);
+                self.losses.insert((now + PATIENCE, service.clone()));
+            }
+        }
+        before != it.all
+    }
+}
+
+impl Count {
+    fn count(&mut self, endpoint: &Endpoint) {
+        self.ready += u32::from(endpoint.ready);
+        self.serving += u32::from(endpoint.serving);
+    }
+
+    fn and(self, other: Self) -> Self {
+        Self {
+            ready: self.ready.saturating_add(other.ready),
+            serving: self.serving.saturating_add(other.serving),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::model::{EndpointSlice, ResourceVersion};
+
+    fn name(text: &str) -> ObjectName {
+        ObjectName { namespace: "a".into(), name: text.into() }
+    }
+
+    /// Such as `n1 n2! n3-`: ready, about to end, not serving.
+    fn slice(of: &str, endpoints: &str) -> EndpointSlice {
+        EndpointSlice {
+            name: name(of),
+            version: ResourceVersion("1".into()),
+            service: name("web"),
+            endpoints: endpoints
+                .split_whitespace()
+                .map(|it| Endpoint {
+                    node: Some(NodeName(it.trim_end_matches(['!', '-']).into())),
+                    ready: !it.ends_with(['!', '-']),
+                    serving: !it.ends_with('-'),
+                })
+                .collect(),
+        }
+    }
+
+    #[test]
+    fn slices_count_together_and_a_loss_counts_once_it_lasts() {
+        use Backed::{Ends, No, Yes};
+        // Milliseconds; slice and its endpoints, - for gone; anywhere; here.
+        let table = [
+            (0, "s1", "n2", Yes, No),
+            (10, "s2", "n1", Yes, Yes),
+            (20, "s3", "", Yes, Yes),
+            (30, "s2", "n1!", Yes, Ends),
+            (40, "s2", "n1-", Yes, Ends),
+            (1_030, "s4", "", Yes, Ends),
+            (1_050, "s4", "", Yes, No),
+            (2_000, "s1", "-", Ends, No),
+            (2_900, "s1", "n2", Yes, No),
+            (2_950, "s1", "-", Ends, No),
+            (3_960, "s4", "-", No, No),
+        ];
+        let mut it = Endpoints::new(NodeName("n1".into()));
+        for (ms, of, endpoints, anywhere, here) in table {
+            let now = Instant::from_nanos(0) + Duration::from_millis(ms);
+            it.expire(now);
+            match endpoints {
+                "-" => drop(it.forget(now, &name(of))),
+                _ => drop(it.learn(now, &slice(of, endpoints))),
+            }
+            assert_eq!(it.backed(now, &name("web"), Backing::Anywhere), anywhere, "{ms}");
+            assert_eq!(it.backed(now, &name("web"), Backing::Here), here, "{ms}");
+            assert_eq!(it.backed(now, &name("web"), Backing::None), Yes);
+        }
+    }
+
+    #[test]
+    fn what_is_gone_leaves_nothing() {
+        let mut it = Endpoints::new(NodeName("n1".into()));
+        let now = Instant::from_nanos(0);
+        for round in 0..100 {
+            let now = now + Duration::from_millis(round * 10);
+            it.learn(now, &slice("s1", "n1"));
+            it.forget(now, &name("s1"));
+        }
+        assert_eq!(it.expire(now + Duration::from_secs(9)).len(), 100);
+        assert!(it.services.is_empty() && it.slices.is_empty() && it.deadline().is_none());
+    }
+}

@@ -1,0 +1,363 @@
+//! Services of type LoadBalancer: what the cluster wants of this node.
+//!
+//! ```text
+//!   Services, slices, nodes ──▶ claims by address ──▶ a place per VIP ──▶ the node places it
+//!                                                         ▲
+//!   status, annotations, Events ◀── who answers ◀─────────┘
+//! ```
+//!
+//! The unit of placement is the address: Services that share one are one. Everything here is
+//! what follows from the objects as they are; which of it has to be looked at again is kept
+//! beside it, so that one change costs nothing of the others.
+
+mod backing;
+mod claims;
+mod telling;
+mod wants;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
+
+use serde::{Deserialize, Serialize};
+
+use super::network::LinkChoice;
+use super::watch::Follower;
+use super::{Cx, Deadline};
+use crate::model::{
+    ClusterNode, Followed, Instant, NodeName, Object, ObjectEvent, ObjectName, Refusal, RequestId,
+    Service, ServiceRefusal, SideReply, Vip,
+};
+use backing::{Backed, Endpoints};
+pub use wants::ClassRule;
+use wants::{Backing, Verdict, verdict};
+
+/// How Services are served.
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
+pub struct ServicesConfig {
+    /// Only those of this namespace.
+    pub namespace: Option<String>,
+    /// Which of them.
+    pub class: ClassRule,
+    /// The link of those that name none; `None`: that of the control plane.
+    pub link: Option<LinkChoice>,
+    /// Whether status and annotations are written.
+    pub writes: bool,
+}
+
+/// What follows from all that ask for one address.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub(crate) struct Place {
+    pub link: Option<LinkChoice>,
+    pub backed: Backed,
+    /// It is to be served where it is answered for.
+    pub local: bool,
+    /// Nobody is known to have answered for it yet.
+    pub first_claim: bool,
+}
+
+impl Place {
+    /// Why it may not be answered for here, as far as endpoints go.
+    pub fn refusal(&self, answering: bool) -> Option<Refusal> {
+        match self.backed {
+            Backed::Yes => None,
+            Backed::Ends if answering => None,
+            Backed::Ends | Backed::No if self.local => Some(Refusal::NotServedHere),
+            Backed::Ends | Backed::No => Some(Refusal::NoEndpoints),
+        }
+    }
+}
+
+#[derive(Debug)]
+pub(crate) struct Services {
+    config: ServicesConfig,
+    me: NodeName,
+    followers: BTreeMap<Followed, Following>,
+    services: BTreeMap<ObjectName, Known>,
+    endpoints: Endpoints,
+    nodes: BTreeMap<NodeName, ClusterNode>,
+    /// Who asks for each address.
+    claims: BTreeMap<IpAddr, BTreeSet<ObjectName>>,
+    places: BTreeMap<Vip, Place>,
+    /// Places that are not as they were.
+    changed: BTreeSet<Vip>,
+    telling: telling::Telling,
+}
+
+/// One kind of object, and what a list that has begun has not named yet.
+#[derive(Debug)]
+struct Following {
+    follower: Follower,
+    unseen: Option<BTreeSet<ObjectName>>,
+    listed: bool,
+}
+
+/// A Service that is ours.
+#[derive(Debug)]
+struct Known {
+    service: Service,
+    verdict: Verdict,
+    /// Of its addresses, why not; the first of them that cannot be had.
+    refused: BTreeMap<IpAddr, ServiceRefusal>,
+}
+
+impl Known {
+    fn addresses(&self) -> &[IpAddr] {
+        match &self.verdict {
+            Verdict::Wanted(it) => &it.addresses,
+            Verdict::Addressless | Verdict::Others | Verdict::Refused(_) => &[],
+        }
+    }
+
+    /// The addresses that it has.
+    fn has(&self) -> impl Iterator<Item = IpAddr> + '_ {
+        self.addresses().iter().copied().filter(|it| !self.refused.contains_key(it))
+    }
+
+    fn refusal(&self) -> Option<ServiceRefusal> {
+        match &self.verdict {
+            Verdict::Refused(refusal) => Some(refusal.clone()),
+            Verdict::Addressless => {
+                let why = "it asks for no address, and nobody has given it one".to_owned();
+                Some(ServiceRefusal::Addressless { why })
+            }
+            Verdict::Others | Verdict::Wanted(_) => self.refused.values().next().cloned(),
+        }
+    }
+}
+
+impl Services {
+    pub fn new(config: ServicesConfig, me: NodeName, now: Instant) -> Self {
+        let mut it = Self {
+            me: me.clone(),
+            followers: BTreeMap::new(),
+            services: BTreeMap::new(),
+            endpoints: Endpoints::new(me.clone()),
+            nodes: BTreeMap::new(),
+            claims: BTreeMap::new(),
+            places: BTreeMap::new(),
+            changed: BTreeSet::new(),
+            telling: telling::Telling::new(me),
+            config,
+        };
+        it.follow(Followed::Services(it.config.namespace.clone()), now);
+        it.follow(Followed::Nodes, now);
+        it
+    }
+
+    /// What a list or a watch has to say.
+    pub fn on_objects(&mut self, cx: &mut Cx<'_>, what: &Followed, events: Vec<ObjectEvent>) {
+        for event in events {
+            let Some(of) = self.followers.get_mut(what) else {
+                return;
+            };
+            of.follower.on_event(cx, &event);
+            match event {
+                ObjectEvent::Listing => {
+                    let unseen = self.names(what);
+                    if let Some(of) = self.followers.get_mut(what) {
+                        of.unseen = Some(unseen);
+                    }
+                }
+                ObjectEvent::Listed(_) => {
+                    of.listed = true;
+                    for gone in of.unseen.take().unwrap_or_default() {
+                        self.forget(cx.now, what, &gone);
+                    }
+                }
+                ObjectEvent::Changed(object) => self.learn(cx.now, what, *object),
+                ObjectEvent::Deleted(name) => self.forget(cx.now, what, &name),
+                ObjectEvent::Bookmark(_)
+                | ObjectEvent::Ended(_)
+                | ObjectEvent::Expired
+                | ObjectEvent::Opened => {}
+            }
+        }
+    }
+
+    pub fn on_reply(&mut self, cx: &mut Cx<'_>, request: RequestId, reply: &SideReply) {
+        self.telling.on_reply(cx, request, reply);
+    }
+
+    /// Time passed: what is due is asked for, and losses begin to count.
+    pub fn tick(&mut self, cx: &mut Cx<'_>) {
+        for service in self.endpoints.expire(cx.now) {
+            self.settle_all_of(cx.now, &service);
+        }
+        let needs_slices = self.services.values().any(Known::needs_endpoints);
+        let slices = Followed::EndpointSlices(self.config.namespace.clone());
+        if needs_slices && !self.followers.contains_key(&slices) {
+            self.follow(slices, cx.now);
+        }
+        for it in self.followers.values_mut() {
+            it.follower.tick(cx);
+        }
+    }
+
+    /// Whether everything that was there at the start is known.
+    pub fn is_known(&self) -> bool {
+        self.followers.values().all(|it| it.listed)
+    }
+
+    pub fn vips(&self) -> impl Iterator<Item = Vip> + '_ {
+        self.places.keys().copied()
+    }
+
+    pub fn place(&self, vip: Vip) -> Option<&Place> {
+        self.places.get(&vip)
+    }
+
+    /// The VIPs whose place is not what it was when this was last asked.
+    pub fn take_changed(&mut self) -> BTreeSet<Vip> {
+        std::mem::take(&mut self.changed)
+    }
+
+    /// Whether this node may carry Services. One that is excluded never does; one that is
+    /// cordoned or not ready leaves it to others where there are any.
+    pub fn eligibility(&self, carries: bool) -> Result<(), Refusal> {
+        let refuse = |why: &str| Err(Refusal::NotEligible { why: why.to_owned() });
+        let Some(me) = self.nodes.get(&self.me) else {
+            return Ok(());
+        };
+        let others = || {
+            let well = |it: &&ClusterNode| it.ready && !it.cordoned && !it.excluded;
+            self.nodes.values().filter(well).any(|it| it.name != self.me)
+        };
+        if me.excluded {
+            return refuse("it is labelled node.kubernetes.io/exclude-from-external-load-balancers");
+        }
+        match (me.ready, me.cordoned) {
+            _ if carries => Ok(()),
+            (false, _) if others() => refuse("it is not ready"),
+            (_, true) if others() => refuse("it is cordoned"),
+            _ => Ok(()),
+        }
+    }
+
+    pub fn deadline(&self) -> Option<Deadline> {
+        let followers = self.followers.values().filter_map(|it| it.follower.deadline());
+        let losses =
+            self.endpoints.deadline().map(|at| Deadline { at, why: "a Service lost its endpoints" });
+        followers.chain(losses).chain(self.telling.deadline()).min()
+    }
+
+    fn follow(&mut self, what: Followed, now: Instant) {
+        let follower = Follower::new(what.clone(), now);
+        self.followers.insert(what, Following { follower, unseen: None, listed: false });
+    }
+
+    fn names(&self, what: &Followed) -> BTreeSet<ObjectName> {
+        match what {
+            Followed::ConfigMap(_) => BTreeSet::new(),
+            Followed::EndpointSlices(_) => self.endpoints.names().cloned().collect(),
+            Followed::Nodes => self.nodes.keys().map(|it| of_cluster(&it.0)).collect(),
+            Followed::Services(_) => self.services.keys().cloned().collect(),
+        }
+    }
+
+    fn learn(&mut self, now: Instant, what: &Followed, object: Object) {
+        let name = match &object {
+            Object::ConfigMap(it) => it.name.clone(),
+            Object::EndpointSlice(it) => it.name.clone(),
+            Object::Node(it) => of_cluster(&it.name.0),
+            Object::Service(it) => it.name.clone(),
+        };
+        let unseen = self.followers.get_mut(what).and_then(|it| it.unseen.as_mut());
+        if let Some(unseen) = unseen {
+            unseen.remove(&name);
+        }
+        match object {
+            Object::ConfigMap(_) => {}
+            Object::EndpointSlice(it) => {
+                for service in self.endpoints.learn(now, &it) {
+                    self.settle_all_of(now, &service);
+                }
+            }
+            Object::Node(it) => {
+                let addresses = |it: &ClusterNode| it.addresses.clone();
+                let before = self.nodes.insert(it.name.clone(), it.clone());
+                let before = before.as_ref().map(addresses).unwrap_or_default();
+                let differ = it.addresses.iter().filter(|ip| !before.contains(ip));
+                let lost = before.iter().filter(|ip| !it.addresses.contains(ip));
+                for ip in differ.chain(lost) {
+                    self.settle(now, *ip);
+                }
+            }
+            Object::Service(it) => self.learn_service(now, it),
+        }
+    }
+
+    fn learn_service(&mut self, now: Instant, service: Service) {
+        let name = service.name.clone();
+        let verdict = verdict(&service, &self.config.class);
+        if verdict == Verdict::Others {
+            return self.forget_service(now, &name);
+        }
+        let refused = BTreeMap::new();
+        let before = self.services.insert(name.clone(), Known { service, verdict, refused });
+        let before: BTreeSet<_> =
+            before.iter().flat_map(|it| it.addresses().iter().copied()).collect();
+        let after: BTreeSet<_> = self.services[&name].addresses().iter().copied().collect();
+        for ip in before.difference(&after) {
+            self.unclaim(*ip, &name);
+        }
+        for ip in &after {
+            self.claims.entry(*ip).or_default().insert(name.clone());
+        }
+        for ip in before.union(&after) {
+            self.settle(now, *ip);
+        }
+        self.telling.look_at(&name);
+    }
+
+    fn forget(&mut self, now: Instant, what: &Followed, name: &ObjectName) {
+        match what {
+            Followed::ConfigMap(_) => {}
+            Followed::EndpointSlices(_) => {
+                if let Some(service) = self.endpoints.forget(now, name) {
+                    self.settle_all_of(now, &service);
+                }
+            }
+            Followed::Nodes => {
+                let gone = self.nodes.remove(&NodeName(name.name.clone()));
+                for ip in gone.map(|it| it.addresses).unwrap_or_default() {
+                    self.settle(now, ip);
+                }
+            }
+            Followed::Services(_) => self.forget_service(now, name),
+        }
+    }
+
+    fn forget_service(&mut self, now: Instant, name: &ObjectName) {
+        let Some(gone) = self.services.remove(name) else {
+            return;
+        };
+        for ip in gone.addresses() {
+            self.unclaim(*ip, name);
+            self.settle(now, *ip);
+        }
+        self.telling.forget(name);
+    }
+
+    fn unclaim(&mut self, ip: IpAddr, name: &ObjectName) {
+        if let Some(by) = self.claims.get_mut(&ip) {
+            by.remove(name);
+            if by.is_empty() {
+                self.claims.remove(&ip);
+            }
+        }
+    }
+}
+
+impl Known {
+    fn needs_endpoints(&self) -> bool {
+        matches!(&self.verdict, Verdict::Wanted(it) if it.backing != Backing::None)
+    }
+}
+
+/// The name of what belongs to the whole cluster.
+fn of_cluster(name: &str) -> ObjectName {
+    ObjectName { namespace: String::new(), name: name.to_owned() }
+}
+
+#[cfg(test)]
+pub(in crate::engine) mod tests;

@@ -1,0 +1,364 @@
+//! What the cluster is told of Services: status, annotations, Events. Told is compared with
+//! true; only what differs is written, by the node that answers for the first address.
+//!
+//! What somebody else writes over is put right, and each time later than the time before:
+//! two that are both sure cost a write now and then, and no loop.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
+use std::time::Duration;
+
+use super::{Known, Services};
+use crate::engine::backoff::Backoff;
+use crate::engine::{Cx, Deadline};
+use crate::model::{
+    Ingress, Instant, NodeName, ObjectCall, ObjectName, ObjectReply, RequestId, ResourceVersion,
+    ServicePatch, Vip,
+};
+
+/// So many writes are under way at a time.
+const AT_ONCE: usize = 8;
+/// What was written and does not come back by the watch is written again then.
+const COMES_BACK: Duration = Duration::from_secs(5);
+/// What stood for so long was not fought over.
+const PEACE: Duration = Duration::from_secs(60);
+/// Events in a burst, and the time in which one more is allowed.
+const EVENTS: u32 = 25;
+const EVENT_EVERY: Duration = Duration::from_millis(100);
+/// The annotation that names who answers.
+const HOST: &str = "kube-vip.io/vipHost";
+
+#[derive(Debug)]
+pub(super) struct Telling {
+    me: NodeName,
+    /// Of these, what is told may differ from what is true.
+    open: BTreeSet<ObjectName>,
+    writing: BTreeMap<RequestId, ObjectName>,
+    affairs: BTreeMap<ObjectName, Affair>,
+    /// When to look at one again.
+    again: BTreeSet<(Instant, ObjectName)>,
+    answering: BTreeSet<IpAddr>,
+    /// This node tells of what nobody answers for.
+    speaks: bool,
+    events: u32,
+    events_at: Instant,
+}
+
+/// What is between this node and one Service.
+#[derive(Debug)]
+struct Affair {
+    writing: bool,
+    /// The version that the last write was made from.
+    from: ResourceVersion,
+    /// What the watch is to bring before anything is written again.
+    awaits: Option<Awaits>,
+    /// What was written last, and when: to be written again, it was written over.
+    last_patch: Option<ServicePatch>,
+    last_ingress: Option<Vec<Ingress>>,
+    wrote_at: Instant,
+    /// It was written over: wait that long.
+    backoff: Backoff,
+    again_at: Option<Instant>,
+    /// The wait for that is over.
+    waited: bool,
+    /// What an Event has said.
+    told: Option<Told>,
+}
+
+#[derive(Debug)]
+enum Awaits {
+    AtLeast(ResourceVersion),
+    After(ResourceVersion),
+}
+
+impl Awaits {
+    fn is_met(&self, version: &ResourceVersion) -> bool {
+        match self {
+            Self::AtLeast(it) => !version.is_before(it),
+            Self::After(it) => it.is_before(version),
+        }
+    }
+}
+
+#[derive(Clone, Debug, Eq, PartialEq)]
+enum Told {
+    Answered(Vec<IpAddr>),
+    Refused(String),
+}
+
+impl Telling {
+    pub fn new(me: NodeName) -> Self {
+        Self {
+            me,
+            open: BTreeSet::new(),
+            writing: BTreeMap::new(),
+            affairs: BTreeMap::new(),
+            again: BTreeSet::new(),
+            answering: BTreeSet::new(),
+            speaks: false,
+            events: EVENTS,
+            events_at: Instant::from_nanos(0),
+        }
+    }
+
+    /// Something about the Service changed.
+    pub fn look_at(&mut self, name: &ObjectName) {
+        self.open.insert(name.clone());
+    }
+
+    pub fn forget(&mut self, name: &ObjectName) {
+        self.open.remove(name);
+        if let Some(at) = self.affairs.remove(name).and_then(|it| it.again_at) {
+            self.again.remove(&(at, name.clone()));
+        }
+    }
+
+    pub fn on_reply(&mut self, cx: &mut Cx<'_>, request: RequestId, reply: &ObjectReply) {
+        let Some(name) = self.writing.remove(&request) else {
+            return;
+        };
+        let Some(it) = self.affairs.get_mut(&name) else {
+            return;
+        };
+        it.writing = false;
+        it.awaits = match reply {
+            ObjectReply::Done(version) => Some(Awaits::AtLeast(version.clone())),
+            // The watch brings what there is now, or that it is gone.
+            ObjectReply::Conflict | ObjectReply::Gone => Some(Awaits::After(it.from.clone())),
+            ObjectReply::Failed(_) => None,
+        };
+        let again_at = match reply {
+            ObjectReply::Failed(fault) => {
+                (it.last_patch, it.last_ingress) = (None, None);
+                it.backoff.wait(cx.rng).max(fault.retry_after.unwrap_or_default())
+            }
+            ObjectReply::Conflict | ObjectReply::Done(_) | ObjectReply::Gone => COMES_BACK,
+        };
+        let again_at = Some(cx.now + again_at);
+        self.look_again(&name, again_at);
+    }
+
+    pub fn deadline(&self) -> Option<Deadline> {
+        let again = self.again.first().map(|it| Deadline { at: it.0, why: "write to a Service" });
+        let open = (!self.open.is_empty() && self.events == 0)
+            .then_some(Deadline { at: self.events_at + EVENT_EVERY, why: "tell Events" });
+        again.into_iter().chain(open).min()
+    }
+
+    /// Nothing is written to it before that.
+    fn look_again(&mut self, name: &ObjectName, at: Option<Instant>) {
+        let Some(it) = self.affairs.get_mut(name) else {
+            return;
+        };
+        if let Some(before) = std::mem::replace(&mut it.again_at, at) {
+            self.again.remove(&(before, name.clone()));
+        }
+        if let Some(at) = at {
+            self.again.insert((at, name.clone()));
+        }
+    }
+
+    fn due(&mut self, now: Instant) {
+        while self.again.first().is_some_and(|it| it.0 <= now) {
+            let Some((_, name)) = self.again.pop_first() else { break };
+            if let Some(it) = self.affairs.get_mut(&name) {
+                (it.again_at, it.awaits, it.waited) = (None, None, true);
+            }
+            self.open.insert(name);
+        }
+    }
+
+    fn may_tell(&mut self, now: Instant) -> bool {
+        let nanos = now.saturating_since(self.events_at).as_nanos();
+        let more = u32::try_from(nanos / EVENT_EVERY.as_nanos()).unwrap_or(EVENTS);
+        if more > 0 {
+            self.events = self.events.saturating_add(more).min(EVENTS);
+            self.events_at = now;
+        }
+        let may = self.events > 0;
+        self.events -= u32::from(may);
+        may
+    }
+}
+
+impl Services {
+    /// Whether this node answers for the VIP.
+    pub fn note_answering(&mut self, vip: Vip, answers: bool) {
+        let set = &mut self.telling.answering;
+        let news = if answers { set.insert(vip.0) } else { set.remove(&vip.0) };
+        if news {
+            for name in self.claims.get(&vip.0).into_iter().flatten() {
+                self.telling.open.insert(name.clone());
+            }
+        }
+    }
+
+    /// Writes what differs. `speaks`: this node tells of what nobody answers for.
+    pub fn tell(&mut self, cx: &mut Cx<'_>, speaks: bool) {
+        if self.telling.speaks != speaks {
+            self.telling.speaks = speaks;
+            self.telling.open.extend(self.services.keys().cloned());
+        }
+        self.telling.due(cx.now);
+        let mut later = BTreeSet::new();
+        while self.telling.writing.len() < AT_ONCE {
+            let Some(name) = self.telling.open.pop_first() else { break };
+            if !self.tell_of(cx, &name) {
+                later.insert(name);
+            }
+        }
+        self.telling.open.append(&mut later);
+    }
+
+    /// Returns whether it is done with for now.
+    fn tell_of(&mut self, cx: &mut Cx<'_>, name: &ObjectName) -> bool {
+        let Some(known) = self.services.get(name) else {
+            return true;
+        };
+        let telling = &mut self.telling;
+        let answered: Vec<IpAddr> =
+            known.has().filter(|ip| telling.answering.contains(ip)).collect();
+        let writes = known.has().next().is_some_and(|it| answered.first() == Some(&it));
+        let truth = match known.refusal().filter(|_| telling.speaks) {
+            _ if writes => Some(Told::Answered(answered.clone())),
+            refusal => refusal.map(|it| Told::Refused(it.to_string())),
+        };
+        if truth.is_none() && !telling.affairs.contains_key(name) {
+            return true;
+        }
+        let writes = writes && self.config.writes;
+        if writes && telling.write(cx, known, &answered) {
+            return true;
+        }
+        telling.tell_event(cx, name, known, truth)
+    }
+}
+
+impl Telling {
+    fn affair(&mut self, now: Instant, known: &Known) -> &mut Affair {
+        let name = known.service.name.clone();
+        self.affairs.entry(name).or_insert_with(|| Affair {
+            writing: false,
+            from: known.service.version.clone(),
+            awaits: None,
+            last_patch: None,
+            last_ingress: None,
+            wrote_at: now,
+            backoff: Backoff::new(Duration::from_millis(100), PEACE),
+            again_at: None,
+            waited: false,
+            told: None,
+        })
+    }
+
+    /// Writes what differs. Returns whether the rest has to wait for that.
+    fn write(&mut self, cx: &mut Cx<'_>, known: &Known, answered: &[IpAddr]) -> bool {
+        let (name, version) = (known.service.name.clone(), known.service.version.clone());
+        let (patch, ingress) = (self.patch(known), ingress(known, answered));
+        let it = self.affair(cx.now, known);
+        if it.awaits.take_if(|it| it.is_met(&version)).is_some() {
+            self.look_again(&name, None);
+        }
+        let it = self.affair(cx.now, known);
+        if it.writing || it.again_at.is_some() {
+            return true;
+        }
+        let again = match patch.is_empty() {
+            false => it.last_patch.as_ref() == Some(&patch),
+            true if is_same(&known.service.ingress, &ingress) => {
+                it.waited = false;
+                return false;
+            }
+            true => it.last_ingress.as_ref() == Some(&ingress),
+        };
+        if it.wrote_at + PEACE <= cx.now {
+            it.backoff.reset();
+        } else if again && !it.waited {
+            let at = cx.now + it.backoff.wait(cx.rng);
+            self.look_again(&name, Some(at));
+            return true;
+        }
+        (it.writing, it.waited, it.from, it.wrote_at) = (true, false, version.clone(), cx.now);
+        let call = match patch.is_empty() {
+            false => {
+                it.last_patch = Some(patch.clone());
+                ObjectCall::PatchService { name: name.clone(), version, patch }
+            }
+            true => {
+                it.last_ingress = Some(ingress.clone());
+                ObjectCall::WriteIngress { name: name.clone(), version, ingress }
+            }
+        };
+        let request = cx.ask(call);
+        self.writing.insert(request, name);
+        true
+    }
+
+    fn patch(&self, known: &Known) -> ServicePatch {
+        let mut patch = ServicePatch::default();
+        if known.service.annotations.get(HOST) != Some(&self.me.0) {
+            patch.annotations.insert(HOST.to_owned(), Some(self.me.0.clone()));
+        }
+        patch
+    }
+
+    /// Returns whether there is nothing left to tell.
+    fn tell_event(
+        &mut self,
+        cx: &mut Cx<'_>,
+        name: &ObjectName,
+        known: &Known,
+        truth: Option<Told>,
+    ) -> bool {
+        if self.affair(cx.now, known).told == truth {
+            return true;
+        }
+        let Some(told) = &truth else {
+            self.affair(cx.now, known).told = None;
+            return true;
+        };
+        let (warning, reason, message) = match told {
+            Told::Answered(ips) => {
+                let ips: Vec<_> = ips.iter().map(IpAddr::to_string).collect();
+                let message = format!("{} answers for {}", self.me, ips.join(" and "));
+                (false, "AddressAnnounced", message)
+            }
+            Told::Refused(why) => {
+                let reason = known.refusal().map_or("Refused", |it| it.reason());
+                (true, reason, why.clone())
+            }
+        };
+        if !self.may_tell(cx.now) {
+            return false;
+        }
+        cx.ask(ObjectCall::ServiceEvent {
+            name: name.clone(),
+            uid: known.service.uid.clone(),
+            node: self.me.clone(),
+            warning,
+            reason: reason.to_owned(),
+            message,
+        });
+        self.affair(cx.now, known).told = truth;
+        true
+    }
+}
+
+/// In any order.
+fn is_same(one: &[Ingress], other: &[Ingress]) -> bool {
+    one.len() == other.len() && one.iter().all(|it| other.contains(it))
+}
+
+/// What the status should say: the addresses, each with the ports there are now.
+fn ingress(known: &Known, answered: &[IpAddr]) -> Vec<Ingress> {
+    let before = |ip: IpAddr| known.service.ingress.iter().find(|it| it.ip == Some(ip));
+    answered
+        .iter()
+        .map(|ip| Ingress {
+            ip: Some(*ip),
+            hostname: None,
+            ip_mode: before(*ip).and_then(|it| it.ip_mode.clone()),
+            ports: known.service.ports.clone(),
+        })
+        .collect()
+}

@@ -1,0 +1,209 @@
+//! What one Service asks for. Pure: a Service and the rules in, a verdict out.
+//!
+//! Supported: the peer's annotations `loadbalancerIPs`, `ignore`, `serviceInterface`,
+//! `allow-reconcile-without-endpoints`, both of its class rules, its order of address
+//! sources. Refused by name: what needs a capability that is not here.
+
+use std::net::IpAddr;
+
+use serde::{Deserialize, Serialize};
+
+use crate::engine::network::LinkChoice;
+use crate::model::{FamilyPolicy, IpFamily, LinkName, Service, ServicePort, ServiceRefusal};
+
+/// What the peer's annotations begin with.
+pub(super) const PEER: &str = "kube-vip.io/";
+/// The annotation that says which addresses a Service has.
+pub(super) const ADDRESSES: &str = "kube-vip.io/loadbalancerIPs";
+/// More addresses than this are a mistake.
+const MOST: usize = 16;
+
+/// Which Services are ours.
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
+pub struct ClassRule {
+    /// The class that this instance serves.
+    pub name: String,
+    /// Only those that name it.
+    pub only: bool,
+    /// The older of the peer's rules, where one without a class is anybody's.
+    pub legacy: bool,
+}
+
+impl ClassRule {
+    /// Whether a Service of this class is ours.
+    pub fn takes(&self, class: Option<&str>) -> bool {
+        match class {
+            None if self.legacy => !self.only,
+            None => self.name.is_empty(),
+            Some(class) => class == self.name,
+        }
+    }
+}
+
+/// Where an endpoint must be for a VIP to be answered for.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum Backing {
+    /// On any node.
+    Anywhere,
+    /// On the node that answers.
+    Here,
+    /// None is needed.
+    None,
+}
+
+/// What a Service asks for, understood.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub(crate) struct Wants {
+    /// Its addresses, in its order.
+    pub addresses: Vec<IpAddr>,
+    /// The link it names.
+    pub link: Option<LinkChoice>,
+    pub backing: Backing,
+    /// Nobody is known to have answered for it yet.
+    pub first_claim: bool,
+}
+
+/// What is to become of a Service.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub(crate) enum Verdict {
+    /// Not for us to serve.
+    Others,
+    /// Ours, and without an address so far.
+    Addressless,
+    Refused(ServiceRefusal),
+    Wanted(Wants),
+}
+
+/// What the Service asks for.
+pub(crate) fn verdict(service: &Service, class: &ClassRule) -> Verdict {
+    let ignored = is_true(service, "ignore");
+    if !service.balanced || service.deleting || ignored || !class.takes(service.class.as_deref()) {
+        return Verdict::Others;
+    }
+    match addresses(service) {
+        Err(refusal) => Verdict::Refused(refusal),
+        Ok(addresses) if addresses.is_empty() => Verdict::Addressless,
+        Ok(addresses) => match link(service) {
+            Err(refusal) => Verdict::Refused(refusal),
+            Ok(link) => Verdict::Wanted(Wants {
+                first_claim: service.ingress.is_empty(),
+                addresses,
+                link,
+                backing: backing(service),
+            }),
+        },
+    }
+}
+
+/// The ports by which Services that share an address are told apart.
+pub(crate) fn meet(one: &[ServicePort], other: &[ServicePort]) -> Option<ServicePort> {
+    one.iter().find(|it| other.contains(it)).copied()
+}
+
+fn annotation<'a>(service: &'a Service, key: &str) -> Option<&'a str> {
+    let known = |(name, _): &(&String, &String)| name.strip_prefix(PEER) == Some(key);
+    service.annotations.iter().find(known).map(|it| it.1.trim())
+}
+
+fn is_true(service: &Service, key: &str) -> bool {
+    annotation(service, key) == Some("true")
+}
+
+/// The addresses a Service has: of the annotation, else of what it asks for and already has.
+fn addresses(service: &Service) -> Result<Vec<IpAddr>, ServiceRefusal> {
+    let written = annotation(service, "loadbalancerIPs").filter(|it| !it.is_empty());
+    let asked = service.load_balancer_ip.as_deref().map(str::trim).filter(|it| !it.is_empty());
+    if let Some(text) = written {
+        return parse("loadbalancerIPs", text);
+    }
+    let has: Vec<IpAddr> = service.ingress.iter().filter_map(|it| it.ip).collect();
+    match asked.map(|it| parse("spec.loadBalancerIP", it)).transpose()? {
+        // What is asked for wins over a status that is not up to date.
+        Some(asked) if asked.iter().any(|ip| stale(*ip, &has)) => Ok(asked),
+        Some(asked) if has.is_empty() => Ok(asked),
+        Some(_) | None => Ok(has),
+    }
+}
+
+fn stale(asked: IpAddr, has: &[IpAddr]) -> bool {
+    let same_family = has.iter().filter(|it| it.is_ipv4() == asked.is_ipv4());
+    !has.contains(&asked) && same_family.count() > 0
+}
+
+fn parse(setting: &str, text: &str) -> Result<Vec<IpAddr>, ServiceRefusal> {
+    let bad = |value: &str, right: &str| ServiceRefusal::Unreadable {
+        setting: setting.to_owned(),
+        value: value.to_owned(),
+        right: right.to_owned(),
+    };
+    let mut found = Vec::new();
+    for word in text.split(',').map(str::trim).filter(|it| !it.is_empty()) {
+        let Ok(ip) = word.parse::<IpAddr>() else {
+            return Err(match word.contains('/') {
+                true => bad(word, "an address without a prefix length"),
+                false => bad(word, "an IP address; DNS names of Services are not in this version"),
+            });
+        };
+        if ip.is_unspecified() {
+            return Err(bad(word, "addresses by DHCP are not in this version; give one"));
+        }
+        if ip.is_loopback() || ip.is_multicast() || is_broadcast(ip) {
+            return Err(bad(word, "not an address that one node can carry for others"));
+        }
+        if !found.contains(&ip) {
+            found.push(ip);
+        }
+    }
+    if found.len() > MOST {
+        return Err(bad(text, "at most 16 addresses"));
+    }
+    Ok(found)
+}
+
+fn is_broadcast(ip: IpAddr) -> bool {
+    matches!(ip, IpAddr::V4(ip) if ip.is_broadcast())
+}
+
+fn link(service: &Service) -> Result<Option<LinkChoice>, ServiceRefusal> {
+    let refuse = |key: &str, value: &str, right: &str| {
+        Err(ServiceRefusal::Unreadable {
+            setting: key.to_owned(),
+            value: value.to_owned(),
+            right: right.to_owned(),
+        })
+    };
+    if let Some(vlan) = annotation(service, "serviceVLAN") {
+        return refuse("serviceVLAN", vlan, "VLAN links of Services are not in this version");
+    }
+    match annotation(service, "serviceInterface") {
+        None | Some("") => Ok(None),
+        Some("auto") => Ok(Some(LinkChoice::Auto)),
+        Some(name) if name.len() < 16 && !name.contains(['/', ' ']) => {
+            Ok(Some(LinkChoice::Named(LinkName(name.to_owned()))))
+        }
+        Some(name) => refuse("serviceInterface", name, "the name of a link, or auto"),
+    }
+}
+
+fn backing(service: &Service) -> Backing {
+    let without = annotation(service, "allow-reconcile-without-endpoints");
+    match service.local {
+        true => Backing::Here,
+        false if without.is_some_and(|it| it.eq_ignore_ascii_case("true")) => Backing::None,
+        false => Backing::Anywhere,
+    }
+}
+
+/// The families a Service asks for, the first one first.
+pub(crate) fn families(service: &Service) -> Vec<IpFamily> {
+    match (&service.families[..], service.family_policy) {
+        ([], FamilyPolicy::SingleStack) => Vec::new(),
+        ([], FamilyPolicy::PreferDualStack | FamilyPolicy::RequireDualStack) => {
+            vec![IpFamily::V4, IpFamily::V6]
+        }
+        (families, _) => families.to_vec(),
+    }
+}
+
+#[cfg(test)]
+mod tests;
