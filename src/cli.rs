@@ -85,6 +85,8 @@ pub enum Order {
     Remove(String),
     /// This member, or the one that is asked, may carry again.
     Undrain(Option<String>),
+    /// Where this VIP is to be is the leader's business again.
+    Unmove(IpAddr),
 }
 
 /// Understands the arguments, without the name of the program.
@@ -112,14 +114,14 @@ pub fn version() -> String {
 }
 
 const ELSEWHERE: [&str; 6] = ["completion", "kubeadm", "manifest", "sample", "service", "start"];
-const COMMANDS: [&str; 12] = [
+const COMMANDS: [&str; 13] = [
     "check", "drain", "explain", "help", "lab", "manager", "members", "move", "replay", "status",
-    "undrain", "version",
+    "undrain", "unmove", "version",
 ];
 
 /// Commands to whose help the settings do not belong.
-const WITHOUT_SETTINGS: [&str; 7] =
-    ["drain", "lab", "members", "move", "replay", "undrain", "version"];
+const WITHOUT_SETTINGS: [&str; 8] =
+    ["drain", "lab", "members", "move", "replay", "undrain", "unmove", "version"];
 /// The switches of commands, which are no settings.
 const OWN: [&str; 11] = [
     "help", "h", "json", "instance", "witness", "rounds", "events", "profile", "vips", "script",
@@ -147,6 +149,7 @@ enum Subcommand {
     Replay(Replay),
     Status(Status),
     Undrain(Undrain),
+    Unmove(Unmove),
     Version(Version),
 }
 
@@ -281,6 +284,18 @@ struct Move {
 }
 
 #[derive(FromArgs)]
+/// leave it to the leader again where a VIP is to be
+#[argh(subcommand, name = "unmove", help_triggers("-h", "--help"))]
+struct Unmove {
+    /// which VIP
+    #[argh(positional)]
+    vip: IpAddr,
+    /// ask this instance
+    #[argh(option)]
+    instance: Option<String>,
+}
+
+#[derive(FromArgs)]
 /// three nodes on this machine to play with: who has the VIP, and each failover in ms
 #[argh(
     subcommand,
@@ -383,6 +398,9 @@ impl From<Subcommand> for Command {
                     Change::Remove(Remove { name, instance }) => (Order::Remove(name), instance),
                 };
                 Self::Order { order, instance: own.or(instance) }
+            }
+            Subcommand::Unmove(Unmove { vip, instance }) => {
+                Self::Order { order: Order::Unmove(vip), instance }
             }
             Subcommand::Move(Move { vip, node, instance }) => {
                 Self::Order { order: Order::Move { vip, node }, instance }

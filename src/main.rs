@@ -124,6 +124,7 @@ fn give(order: Order, instance: Option<&str>) -> Result<String, String> {
         Order::Promote(name) => ClusterCall::Promote(node(Some(name))?),
         Order::Remove(name) => ClusterCall::Remove(node(Some(name))?),
         Order::Undrain(name) => ClusterCall::Undrain(node(name)?),
+        Order::Unmove(vip) => ClusterCall::Unmove(Vip(vip)),
     };
     let paths = serve::socket_paths(&instance);
     serve::order_socket(&instance, &paths, &call).map_err(|it| it.to_string())?

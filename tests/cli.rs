@@ -86,6 +86,7 @@ fn each_command_is_understood() {
         ("drain", ordered(Order::Drain(None), None)),
         ("drain n --instance a", ordered(Order::Drain(text("n")), Some("a"))),
         ("undrain n", ordered(Order::Undrain(text("n")), None)),
+        ("unmove fd00::42", ordered(Order::Unmove("fd00::42".parse().unwrap()), None)),
         ("move fd00::42 n", ordered(moved, None)),
         ("lab", Command::Lab(Options::default())),
         (

@@ -435,6 +435,8 @@ pub enum ClusterCall {
     Remove(NodeName),
     /// The member may carry again.
     Undrain(NodeName),
+    /// Where the VIP is to be is the leader's business again.
+    Unmove(Vip),
 }
 
 /// What can be asked about this node's fitness.

@@ -35,6 +35,10 @@ impl Write for ClusterCall {
                 to.bytes(&[6]);
                 to.put(name);
             }
+            Self::Unmove(vip) => {
+                to.bytes(&[7]);
+                to.put(vip);
+            }
         }
     }
 }
@@ -52,6 +56,7 @@ impl Coded for ClusterCall {
             4 => from.get("promoted").map(Self::Promote),
             5 => from.get("removed").map(Self::Remove),
             6 => from.get("undrained").map(Self::Undrain),
+            7 => from.get("no longer moved").map(Self::Unmove),
             _ => Err(from.bad()),
         }
     }

@@ -63,7 +63,8 @@ impl Quorum {
             | ClusterCall::Move(..)
             | ClusterCall::Promote(_)
             | ClusterCall::Remove(_)
-            | ClusterCall::Undrain(_) => self.raft.propose(cx, request, call),
+            | ClusterCall::Undrain(_)
+            | ClusterCall::Unmove(_) => self.raft.propose(cx, request, call),
         }
     }
 

@@ -250,6 +250,10 @@ impl Raft {
                 }
                 format!("{name} may carry again")
             }
+            ClusterCall::Unmove(vip) => match wishes.placed.remove(vip) {
+                None => return Ok(Change::Nothing(format!("{vip} is to be on no one member"))),
+                Some(name) => format!("{vip} need not be on {name} any more"),
+            },
         };
         if changes_voters(entry, &members) {
             self.can_agree(now, &members)?;

@@ -4,7 +4,8 @@ use std::time::Duration;
 use super::super::tests::{
     Bench, address, entry, id, listed, member, message, name, order, restarted, vip, word,
 };
-use crate::model::{ClusterCall, MemberRole, Message};
+use super::Change;
+use crate::model::{ClusterCall, Entry, MemberRole, Message};
 
 #[test]
 fn the_voters_change_once_the_promises_of_the_step_before_have_ended() {
@@ -63,6 +64,25 @@ fn what_cannot_be_asked_for() {
     let alone = entry(id(5, 1), listed(1));
     let why = bench.raft.change(bench.now, &alone, &ClusterCall::Remove(name(1))).unwrap_err();
     assert_eq!(why, "n1 is the last voter");
+}
+
+#[test]
+fn what_was_moved_can_be_left_to_the_leader_again() {
+    let bench = Bench::with(3, id(5, 1));
+    let said = |entry: &Entry, call| match bench.raft.change(bench.now, entry, &call) {
+        Ok(Change::Entry { wishes, sentence, .. }) => (Some(wishes), sentence),
+        Ok(Change::Nothing(sentence)) => (None, sentence),
+        Err(why) => panic!("{why}"),
+    };
+    let mut all = entry(id(5, 1), listed(3));
+    let (wishes, _) = said(&all, ClusterCall::Move(vip(1), name(2)));
+    all.wishes = wishes.unwrap();
+    let (wishes, sentence) = said(&all, ClusterCall::Unmove(vip(1)));
+    assert_eq!(sentence, format!("{} need not be on n2 any more", vip(1)));
+    all.wishes = wishes.unwrap();
+    assert!(all.wishes.placed.is_empty());
+    let (wishes, sentence) = said(&all, ClusterCall::Unmove(vip(1)));
+    assert_eq!((wishes, sentence), (None, format!("{} is to be on no one member", vip(1))));
 }
 
 #[test]
