@@ -39,7 +39,11 @@ fn check_mode(settings: &Settings, notes: &mut Notes) {
         _ => notes.fault("vip_arp", "true", "only one way to announce can be on"),
     }
     if !settings.is_on("cp_enable") && !settings.is_on("svc_enable") {
-        notes.fault("cp_enable", "false", "there is nothing to do; give cp_enable=true, or svc_enable=true");
+        notes.fault(
+            "cp_enable",
+            "false",
+            "there is nothing to do; give cp_enable=true, or svc_enable=true",
+        );
     }
 }
 

@@ -34,10 +34,15 @@ pub(super) fn log(notice: &Notice) {
                 | Refusal::NoFrames { .. }
                 | Refusal::NoLink { .. }
                 | Refusal::NoMajority { .. }
+                | Refusal::NotEligible { .. }
                 | Refusal::NotMember { .. } => {
                     log::warn!(vip:%, code; "not answering for {vip}: {refusal}")
                 }
-                Refusal::NotAssigned { .. } | Refusal::NotLeader { .. } | Refusal::Unconfirmed => {
+                Refusal::NoEndpoints
+                | Refusal::NotAssigned { .. }
+                | Refusal::NotLeader { .. }
+                | Refusal::NotServedHere
+                | Refusal::Unconfirmed => {
                     log::info!(vip:%, code; "not answering for {vip}: {refusal}");
                 }
                 Refusal::Cleaning | Refusal::Preparing | Refusal::Probing | Refusal::Stopping => {
@@ -68,8 +73,11 @@ pub(super) fn notify(notice: &Notice, notifier: &mut Notifier) {
             | Refusal::NotMember { .. } => notifier.tell(told("fault", *vip, Some(refusal))),
             Refusal::Cleaning
             | Refusal::Conflict { .. }
+            | Refusal::NoEndpoints
             | Refusal::NotAssigned { .. }
+            | Refusal::NotEligible { .. }
             | Refusal::NotLeader { .. }
+            | Refusal::NotServedHere
             | Refusal::Preparing
             | Refusal::Probing
             | Refusal::Stopping

@@ -35,8 +35,16 @@ pub static SERVICES: &[Setting] = &[
         "kube-vip.io/kube-vip-class",
         "The class that is served here.",
     ),
-    service("lb_class_legacy_handling", "lbClassNameLegacyHandling", "loadBalancerClassLegacyHandling")
-        .is(Bool, "true", "Serve Services without a class too, unless lb_class_only says otherwise."),
+    service(
+        "lb_class_legacy_handling",
+        "lbClassNameLegacyHandling",
+        "loadBalancerClassLegacyHandling",
+    )
+    .is(
+        Bool,
+        "true",
+        "Serve Services without a class too, unless lb_class_only says otherwise.",
+    ),
     service("disable_service_updates", "disableServiceUpdates", "").is(
         Bool,
         "false",

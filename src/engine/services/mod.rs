@@ -24,8 +24,8 @@ use super::network::LinkChoice;
 use super::watch::Follower;
 use super::{Cx, Deadline};
 use crate::model::{
-    ClusterNode, Followed, Instant, NodeName, Object, ObjectEvent, ObjectName, Refusal, RequestId,
-    Service, ServiceRefusal, SideReply, Vip,
+    ClusterNode, Followed, Instant, NodeName, Object, ObjectEvent, ObjectName, ObjectReply,
+    Refusal, RequestId, Service, ServiceRefusal, Vip,
 };
 use backing::{Backed, Endpoints};
 pub use wants::ClassRule;
@@ -88,7 +88,6 @@ pub(crate) struct Services {
 struct Following {
     follower: Follower,
     unseen: Option<BTreeSet<ObjectName>>,
-    listed: bool,
 }
 
 /// A Service that is ours.
@@ -146,11 +145,11 @@ impl Services {
 
     /// What a list or a watch has to say.
     pub fn on_objects(&mut self, cx: &mut Cx<'_>, what: &Followed, events: Vec<ObjectEvent>) {
+        let Some(of) = self.followers.get_mut(what) else {
+            return;
+        };
+        of.follower.on_events(cx, &events);
         for event in events {
-            let Some(of) = self.followers.get_mut(what) else {
-                return;
-            };
-            of.follower.on_event(cx, &event);
             match event {
                 ObjectEvent::Listing => {
                     let unseen = self.names(what);
@@ -159,11 +158,12 @@ impl Services {
                     }
                 }
                 ObjectEvent::Listed(_) => {
-                    of.listed = true;
-                    for gone in of.unseen.take().unwrap_or_default() {
+                    let of = self.followers.get_mut(what);
+                    for gone in of.and_then(|it| it.unseen.take()).unwrap_or_default() {
                         self.forget(cx.now, what, &gone);
                     }
                 }
+                ObjectEvent::Garbled { name, .. } => self.saw(what, &name),
                 ObjectEvent::Changed(object) => self.learn(cx.now, what, *object),
                 ObjectEvent::Deleted(name) => self.forget(cx.now, what, &name),
                 ObjectEvent::Bookmark(_)
@@ -174,7 +174,7 @@ impl Services {
         }
     }
 
-    pub fn on_reply(&mut self, cx: &mut Cx<'_>, request: RequestId, reply: &SideReply) {
+    pub fn on_reply(&mut self, cx: &mut Cx<'_>, request: RequestId, reply: &ObjectReply) {
         self.telling.on_reply(cx, request, reply);
     }
 
@@ -195,7 +195,7 @@ impl Services {
 
     /// Whether everything that was there at the start is known.
     pub fn is_known(&self) -> bool {
-        self.followers.values().all(|it| it.listed)
+        self.followers.values().all(|it| it.follower.has_listed())
     }
 
     pub fn vips(&self) -> impl Iterator<Item = Vip> + '_ {
@@ -223,7 +223,9 @@ impl Services {
             self.nodes.values().filter(well).any(|it| it.name != self.me)
         };
         if me.excluded {
-            return refuse("it is labelled node.kubernetes.io/exclude-from-external-load-balancers");
+            return refuse(
+                "it is labelled node.kubernetes.io/exclude-from-external-load-balancers",
+            );
         }
         match (me.ready, me.cordoned) {
             _ if carries => Ok(()),
@@ -235,14 +237,16 @@ impl Services {
 
     pub fn deadline(&self) -> Option<Deadline> {
         let followers = self.followers.values().filter_map(|it| it.follower.deadline());
-        let losses =
-            self.endpoints.deadline().map(|at| Deadline { at, why: "a Service lost its endpoints" });
+        let losses = self
+            .endpoints
+            .deadline()
+            .map(|at| Deadline { at, why: "a Service lost its endpoints" });
         followers.chain(losses).chain(self.telling.deadline()).min()
     }
 
     fn follow(&mut self, what: Followed, now: Instant) {
         let follower = Follower::new(what.clone(), now);
-        self.followers.insert(what, Following { follower, unseen: None, listed: false });
+        self.followers.insert(what, Following { follower, unseen: None });
     }
 
     fn names(&self, what: &Followed) -> BTreeSet<ObjectName> {
@@ -254,17 +258,14 @@ impl Services {
         }
     }
 
-    fn learn(&mut self, now: Instant, what: &Followed, object: Object) {
-        let name = match &object {
-            Object::ConfigMap(it) => it.name.clone(),
-            Object::EndpointSlice(it) => it.name.clone(),
-            Object::Node(it) => of_cluster(&it.name.0),
-            Object::Service(it) => it.name.clone(),
-        };
+    /// What a list has named is still there.
+    fn saw(&mut self, what: &Followed, name: &ObjectName) {
         let unseen = self.followers.get_mut(what).and_then(|it| it.unseen.as_mut());
-        if let Some(unseen) = unseen {
-            unseen.remove(&name);
-        }
+        unseen.into_iter().for_each(|it| drop(it.remove(name)));
+    }
+
+    fn learn(&mut self, now: Instant, what: &Followed, object: Object) {
+        self.saw(what, &object.name());
         match object {
             Object::ConfigMap(_) => {}
             Object::EndpointSlice(it) => {
