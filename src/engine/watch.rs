@@ -25,7 +25,7 @@ const OPEN_BY: Duration = Duration::from_secs(30);
 const PATIENCE: Duration = Duration::from_secs(30);
 
 /// The watch on one Lease.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct LeaseWatch {
     lease: ObjectName,
     stream: Stream,
@@ -85,7 +85,7 @@ impl LeaseWatch {
 }
 
 /// List and watch of objects of one kind.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Follower {
     what: Followed,
     stream: Stream,
@@ -192,13 +192,13 @@ impl Follower {
 }
 
 /// When to open a stream, and when again.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 struct Stream {
     state: State,
     backoff: Backoff,
 }
 
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 enum State {
     /// No version to start from is known.
     Idle,

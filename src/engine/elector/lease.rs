@@ -54,7 +54,7 @@ pub struct LeaseConfig {
     pub retry_period: Duration,
 }
 
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct LeaseElector {
     config: LeaseConfig,
     me: NodeName,
@@ -96,7 +96,7 @@ struct Releasing {
     give_up_at: Instant,
 }
 
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 struct InFlight {
     request: RequestId,
     sent_at: Instant,

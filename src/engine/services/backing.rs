@@ -24,7 +24,7 @@ pub(crate) enum Backed {
     No,
 }
 
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Endpoints {
     me: NodeName,
     /// Of which Service each slice is.
@@ -35,7 +35,7 @@ pub(crate) struct Endpoints {
 }
 
 /// Of a Service: what each slice says, and what they say together.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 struct Served {
     slices: BTreeMap<ObjectName, Reach>,
     all: Reach,

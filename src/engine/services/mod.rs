@@ -67,7 +67,7 @@ impl Place {
     }
 }
 
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Services {
     config: ServicesConfig,
     me: NodeName,
@@ -84,14 +84,14 @@ pub(crate) struct Services {
 }
 
 /// One kind of object, and what a list that has begun has not named yet.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 struct Following {
     follower: Follower,
     unseen: Option<BTreeSet<ObjectName>>,
 }
 
 /// A Service that is ours.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 struct Known {
     service: Service,
     verdict: Verdict,

@@ -28,7 +28,7 @@ const EVENT_EVERY: Duration = Duration::from_millis(100);
 /// The annotation that names who answers.
 const HOST: &str = "kube-vip.io/vipHost";
 
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Telling {
     me: NodeName,
     /// Of these, what is told may differ from what is true.
@@ -45,7 +45,7 @@ pub(super) struct Telling {
 }
 
 /// What is between this node and one Service.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 struct Affair {
     writing: bool,
     /// The version that the last write was made from.
@@ -65,7 +65,7 @@ struct Affair {
     told: Option<Told>,
 }
 
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 enum Awaits {
     AtLeast(ResourceVersion),
     After(ResourceVersion),
