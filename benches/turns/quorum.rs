@@ -47,7 +47,8 @@ fn address(number: u8) -> SocketAddr {
 }
 
 fn election(number: u8) -> Election {
-    let member = |it| (NodeName(format!("n{it}")), Member { address: address(it), role: MemberRole::Voter });
+    let member =
+        |it| (NodeName(format!("n{it}")), Member { address: address(it), role: MemberRole::Voter });
     let listed: Members = (1..=NODES).map(member).collect();
     Election::Quorum(Box::new(QuorumConfig {
         life: Life(number.into()),
@@ -109,7 +110,9 @@ impl Lan {
                     }
                 }
                 Action::Send { to: there, envelope } => {
-                    let Some(number) = (1..=NODES).find(|it| address(*it) == there) else { continue };
+                    let Some(number) = (1..=NODES).find(|it| address(*it) == there) else {
+                        continue;
+                    };
                     let input = Input::Peer { address: address(to as u8 + 1), ttl: 255, envelope };
                     self.post(usize::from(number) - 1, "datagram", input);
                 }

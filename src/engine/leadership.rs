@@ -69,6 +69,7 @@ impl Leadership {
             },
             preserved_until: self.preserved_until(now),
             succeeded,
+            refusal: None,
         }
     }
 

@@ -29,6 +29,7 @@ pub use rng::Rng;
 pub use sabotage::Sabotage;
 #[cfg(feature = "sabotage")]
 pub use sabotage::sabotage;
+pub use services::{ClassRule, ServicesConfig};
 
 use crate::model::{
     ApiFault, ClusterCall, Envelope, Farewell, Followed, Heard, Instant, KernelAnswer, KernelJob,
@@ -283,7 +284,6 @@ impl Cx<'_> {
         RequestId(self.next.request)
     }
 
-    #[expect(dead_code, reason = "Services ask")]
     fn ask(&mut self, call: ObjectCall) -> RequestId {
         let request = self.next_request();
         self.out.push(Action::Ask { request, call });

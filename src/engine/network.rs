@@ -164,9 +164,10 @@ impl Network {
     /// own in that subnet: a VIP that was there first would take the subnet's routes with
     /// it when it goes.
     pub fn length(&self, link: LinkIndex, vip: Vip, wanted: u8) -> u8 {
-        let beside = self.subnets.iter().any(|it| {
-            it.link == link && it.ip != vip.0 && it.length == wanted && it.covers(vip.0)
-        });
+        let beside = self
+            .subnets
+            .iter()
+            .any(|it| it.link == link && it.ip != vip.0 && it.length == wanted && it.covers(vip.0));
         if beside { wanted } else { vip.width() }
     }
 

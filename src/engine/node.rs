@@ -3,12 +3,15 @@
 //! and reconciled.
 
 mod placing;
+mod serving;
 mod status;
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use placing::Attention;
 use serde::{Deserialize, Serialize};
+use serving::Serving;
 
 use super::announcer::{Announcer, AnnouncerConfig};
 use super::elector::{Election, Elector};
@@ -18,9 +21,10 @@ use super::placement::Placement;
 use super::reporter::{Reporter, Truth, VipTruth};
 use super::resolver::{Family, Resolver, WantedVip};
 use super::sabotage::{Sabotage, sabotaged};
+use super::services::ServicesConfig;
 use super::{Action, Cx, Deadline, Input, NextIds, Rng};
 use crate::model::{
-    Author, Instant, KernelAnswer, KernelJob, NetworkChange, NodeName, OrderId, Refusal,
+    Author, Instant, KernelAnswer, KernelJob, NetworkChange, NodeName, OrderId, Refusal, Vip,
 };
 
 /// A stop is over after this, whatever the kernel or the API server still owe.
@@ -54,6 +58,9 @@ pub struct Config {
     pub preserve: bool,
     /// Label the node that holds the VIPs.
     pub label_node: bool,
+    /// Which Services to serve, if any.
+    #[serde(default)]
+    pub services: Option<ServicesConfig>,
 }
 
 /// One node of a cluster.
@@ -61,6 +68,9 @@ pub struct Config {
 pub struct Node {
     config: Config,
     control: Leadership,
+    serving: Option<Serving>,
+    /// The VIPs of the control plane and of Services.
+    wanted: BTreeSet<Vip>,
     network: Network,
     resolver: Resolver,
     announcer: Announcer,
@@ -91,8 +101,11 @@ impl Node {
         let me = config.me.clone();
         let has_api = matches!(config.election, Election::Lease(_));
         let elector = Elector::new(&config.election, me.clone(), config.author, now, &mut rng);
+        let serving = Serving::new(&config, now, &mut rng);
         Self {
             control: Leadership::new(elector),
+            serving,
+            wanted: BTreeSet::new(),
             network: Network::default(),
             resolver: Resolver::new(config.vips.clone(), config.family, now),
             announcer: Announcer::new(config.announcer.clone()),
@@ -121,9 +134,10 @@ impl Node {
             let asked = self.note_lateness(now, &input) || concerns_elector(&input);
             self.now = now;
             self.control.elector.expire(now);
+            self.serving.iter_mut().for_each(|it| it.expire(now));
             self.network.expire(now);
             self.learn(cx, input);
-            self.notice(now);
+            self.notice(cx);
             self.decide(cx, asked);
             self.place(now);
             self.reconcile(cx);
@@ -143,6 +157,8 @@ impl Node {
             self.announcer.deadline(),
             self.attention.deadline(),
             self.control.deadline(self.now, self.takes_part()),
+            self.serving.as_ref().and_then(|it| it.services.deadline()),
+            self.serving.as_ref().and_then(|it| it.leadership.as_ref()?.deadline(self.now, true)),
             self.resolver.deadline(),
             self.reporter.deadline(leads),
             self.network.deadline(self.now).map(|at| plain(at, "carrier")),
@@ -162,7 +178,7 @@ impl Node {
         match input {
             Input::Heard(heard) => {
                 if self.announcer.on_heard(cx.now, &heard) {
-                    self.control.elector.doubt(cx.now);
+                    self.doubt(cx.now);
                 }
             }
             Input::Kernel(answers) => {
@@ -176,8 +192,9 @@ impl Node {
             | Input::Probed { .. }
             | Input::Stored { .. }
             | Input::Watch { .. } => self.learn_election(cx, input),
-            // Nothing is followed.
-            Input::Asked { .. } | Input::Objects { .. } => {}
+            Input::Asked { .. } | Input::Objects { .. } => {
+                self.serving.iter_mut().for_each(|it| it.learn(cx, &input));
+            }
             Input::Lock { held } => self.lock = Some(held),
             Input::Network(change) => self.learn_network(cx.now, change),
             Input::Reload { vips, refresh } => {
@@ -190,7 +207,7 @@ impl Node {
                 self.reporter.on_reply(cx, request, &reply);
             }
             Input::Stop => self.stopping_at = self.stopping_at.or(Some(cx.now)),
-            Input::Suspended => self.control.elector.doubt(cx.now),
+            Input::Suspended => self.doubt(cx.now),
             Input::Tick => {}
         }
     }
@@ -198,6 +215,7 @@ impl Node {
     /// What is for the elector alone.
     fn learn_election(&mut self, cx: &mut Cx<'_>, input: Input) {
         let takes_part = self.takes_part();
+        self.serving.iter_mut().for_each(|it| it.learn(cx, &input));
         match (&mut self.control.elector, input) {
             (Elector::Lease { lease, .. }, Input::Lease { request, reply }) => {
                 lease.on_reply(cx, request, reply);
@@ -227,6 +245,12 @@ impl Node {
             }
             (Elector::Lease { .. } | Elector::Quorum(_), _) => {}
         }
+    }
+
+    /// Something happened that no clock shows.
+    fn doubt(&mut self, now: Instant) {
+        self.control.elector.doubt(now);
+        self.serving.iter_mut().for_each(|it| it.doubt(now));
     }
 
     /// How late this process gets to its timers, if that is anybody's business. Returns
@@ -270,9 +294,15 @@ impl Node {
     fn reconcile(&mut self, cx: &mut Cx<'_>) {
         self.clean(cx);
         self.announcer.reconcile(cx, &self.placement, &self.attention.looked_at);
-        self.control.elector.reconcile(cx, self.control.stands, self.announcer.is_quiet());
+        let quiet = self.is_quiet(false);
+        self.control.elector.reconcile(cx, self.control.stands, quiet);
+        let quiet = self.is_quiet(true);
+        if let Some(it) = self.serving.as_mut().and_then(|it| it.leadership.as_mut()) {
+            it.elector.reconcile(cx, it.stands, quiet);
+        }
         self.resolver.tick(cx);
         self.report(cx);
+        self.tell_services(cx);
         self.attention.end();
         if self.may_exit(cx.now) {
             self.exited = true;
@@ -293,7 +323,7 @@ impl Node {
             return;
         }
         let vips: Vec<_> = self.resolver.vips().iter().copied().collect();
-        if vips.is_empty() {
+        if vips.is_empty() && self.resolver.awaits_names() {
             // Names are not looked up yet: what they left cannot be told from others'.
             return;
         }
@@ -317,7 +347,7 @@ impl Node {
         let truth = Truth {
             vips,
             gone,
-            wanted: self.resolver.vips(),
+            control_plane: self.resolver.vips(),
             holder: self.control.elector.holder(),
             leads: self.control.elector.leads(cx.now),
             api_fault: match &self.control.elector {
@@ -333,11 +363,19 @@ impl Node {
         let Some(at) = self.stopping_at else {
             return false;
         };
-        let done = self.announcer.is_gone() && self.control.elector.is_retired();
+        let served = self.serving.as_ref().and_then(|it| it.leadership.as_ref());
+        let leaderships = || [&self.control].into_iter().chain(served);
+        let done = self.announcer.is_gone() && leaderships().all(|it| it.elector.is_retired());
         // What is under way may be what the next holder waits for.
-        let waits = self.control.elector.is_writing() || self.control.is_retiring();
+        let waits = leaderships().any(|it| it.elector.is_writing() || it.is_retiring());
         let late = at + STOP_WITHIN <= now && !waits;
         (done && self.reporter.has_told()) || late
+    }
+
+    /// Whether the kernel is known to answer for none of the VIPs that one leadership has.
+    fn is_quiet(&self, of_services: bool) -> bool {
+        self.announcer.is_quiet()
+            || self.announcer.loud().all(|vip| self.is_of_services(vip) != of_services)
     }
 
     /// Why this node may not stand at all.
@@ -372,9 +410,11 @@ impl Node {
 /// Whether it may change what the elector decides, whatever becomes of the VIPs.
 fn concerns_elector(input: &Input) -> bool {
     match input {
-        Input::Heard(_)
+        Input::Asked { .. }
+        | Input::Heard(_)
         | Input::Kernel(_)
         | Input::Network(_)
+        | Input::Objects { .. }
         | Input::RulesetChanged
         | Input::Side { .. }
         | Input::Tick => false,
@@ -387,6 +427,6 @@ fn concerns_elector(input: &Input) -> bool {
         | Input::Stop
         | Input::Stored { .. }
         | Input::Suspended
-        | Input::Watch(_) => true,
+        | Input::Watch { .. } => true,
     }
 }

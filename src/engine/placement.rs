@@ -40,20 +40,15 @@ pub(crate) enum Wish {
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Placement {
     wishes: BTreeMap<Vip, (Wish, Option<Refusal>)>,
-    /// How many are to answer.
-    answering: usize,
 }
 
 impl Placement {
     /// What becomes of the VIP; `None`: it is not wanted at all.
     pub fn set(&mut self, vip: Vip, placed: Option<(Wish, Option<Refusal>)>) {
-        let answers = |it: &(Wish, Option<Refusal>)| matches!(it.0, Wish::Answer { .. });
-        self.answering += usize::from(placed.as_ref().is_some_and(answers));
-        let before = match placed {
-            Some(placed) => self.wishes.insert(vip, placed),
-            None => self.wishes.remove(&vip),
-        };
-        self.answering -= usize::from(before.as_ref().is_some_and(answers));
+        match placed {
+            Some(placed) => drop(self.wishes.insert(vip, placed)),
+            None => drop(self.wishes.remove(&vip)),
+        }
     }
 
     pub fn get(&self, vip: Vip) -> Option<&(Wish, Option<Refusal>)> {
@@ -64,9 +59,9 @@ impl Placement {
         self.wishes.keys().copied()
     }
 
-    /// Whether any is to answer.
-    pub fn answers(&self) -> bool {
-        self.answering > 0
+    /// Whether it is to answer.
+    pub fn is_answer(&self, vip: Vip) -> bool {
+        self.wishes.get(&vip).is_some_and(|it| matches!(it.0, Wish::Answer { .. }))
     }
 }
 
@@ -103,7 +98,7 @@ impl Wish {
 pub(crate) struct View<'a> {
     pub now: Instant,
     pub network: &'a Network,
-    pub choice: &'a LinkChoice,
+    pub choice: &'a dyn Fn(Vip) -> &'a LinkChoice,
     pub lengths: (u8, u8),
     pub fences: &'a Fences,
     /// Why this node may not stand at all.
@@ -122,12 +117,23 @@ pub(crate) struct Case {
     pub preserved_until: Option<Instant>,
     /// Another node was heard to answer for it.
     pub succeeded: bool,
+    /// Why it may not, whoever elects.
+    pub refusal: Option<Refusal>,
+}
+
+impl Case {
+    /// Whether nobody is known to have had it is known better than by the elector.
+    pub fn first_claim(&mut self, first: bool) {
+        if let Standing::Entitled { first_claim, .. } = &mut self.standing {
+            *first_claim = first;
+        }
+    }
 }
 
 impl View<'_> {
     /// What the VIP should be here.
     pub fn place(&self, vip: Vip, case: &Case) -> (Wish, Option<Refusal>) {
-        match self.may_answer(vip, &case.standing) {
+        match self.may_answer(vip, case) {
             Ok(wish) => (wish, None),
             Err(refusal) => (self.meanwhile(vip, &refusal, case), Some(refusal)),
         }
@@ -135,25 +141,25 @@ impl View<'_> {
 
     /// The link that carries the VIP, or why none can.
     pub fn usable(&self, vip: Vip) -> Result<Usable, Refusal> {
-        self.network.usable(self.choice, vip, self.now, self.alone)
+        self.network.usable((self.choice)(vip), vip, self.now, self.alone)
     }
 
-    fn may_answer(&self, vip: Vip, standing: &Standing) -> Result<Wish, Refusal> {
+    fn may_answer(&self, vip: Vip, case: &Case) -> Result<Wish, Refusal> {
         if let Some(refusal) = &self.unfit {
             return Err(refusal.clone());
         }
         let on = self.usable(vip)?;
-        match standing {
-            Standing::Entitled { until, outlives, first_claim } => {
+        match (&case.standing, &case.refusal) {
+            (Standing::Refused(refusal), _) | (_, Some(refusal)) => Err(refusal.clone()),
+            (Standing::Entitled { until, outlives, first_claim }, None) => {
                 let ask_first = *first_claim && !(self.skip_dad && vip.0.is_ipv6());
                 let fenced = self.fences.guards(vip);
                 let keep_until = *until + if fenced { *outlives } else { Duration::ZERO };
                 let (length, until) = (self.length(on, vip), *until);
                 Ok(Wish::Answer { on, length, until, keep_until, ask_first })
             }
-            Standing::Doubted { .. } => Err(Refusal::Unconfirmed),
-            Standing::Preparing { .. } => Err(Refusal::Preparing),
-            Standing::Refused(refusal) => Err(refusal.clone()),
+            (Standing::Doubted { .. }, None) => Err(Refusal::Unconfirmed),
+            (Standing::Preparing { .. }, None) => Err(Refusal::Preparing),
         }
     }
 

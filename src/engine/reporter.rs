@@ -79,8 +79,8 @@ pub(crate) struct Truth<'a> {
     pub vips: Vec<VipTruth>,
     /// Those of them that are not wanted any more.
     pub gone: Vec<Vip>,
-    /// All that are wanted.
-    pub wanted: &'a BTreeSet<Vip>,
+    /// Those of the control plane.
+    pub control_plane: &'a BTreeSet<Vip>,
     pub holder: Option<&'a NodeName>,
     pub leads: bool,
     pub api_fault: Option<&'a ApiFault>,
@@ -252,7 +252,7 @@ impl Reporter {
         if !self.label_node {
             return;
         }
-        let value = truth.leads.then(|| label_value(truth.wanted.iter().copied()));
+        let value = truth.leads.then(|| label_value(truth.control_plane.iter().copied()));
         self.label.wanted = value.clone();
         let due = self.label.asked.is_none() && self.label.try_at <= cx.now;
         if !due || self.label_is_right() {

@@ -110,6 +110,11 @@ impl Resolver {
         &self.vips
     }
 
+    /// Whether some name is not known to stand for anything yet.
+    pub fn awaits_names(&self) -> bool {
+        self.names.values().any(|it| it.vips.is_empty())
+    }
+
     fn collect(&mut self) {
         let named = self.names.values().flat_map(|it| &it.vips);
         let vips = self.fixed.iter().chain(named).copied().collect();

@@ -97,7 +97,6 @@ pub(crate) struct Follower {
     fault: Option<ApiFault>,
 }
 
-#[expect(dead_code, reason = "Services follow")]
 impl Follower {
     /// Begins with the first tick.
     pub fn new(what: Followed, now: Instant) -> Self {

@@ -29,7 +29,7 @@ pub use service::{
     ServicePort,
 };
 pub use status::{
-    ApiStatus, LinkStatus, MemberStatus, PlaceStatus, QuorumStatus, Role, Status, VipState,
-    VipStatus, tolerance,
+    ApiStatus, LinkStatus, MemberStatus, PlaceStatus, QuorumStatus, Role, ServiceStatus,
+    ServicesStatus, Status, VipState, VipStatus, tolerance,
 };
 pub use time::Instant;

@@ -41,6 +41,39 @@ pub struct Status {
     /// The quorum as seen from here, where one elects.
     #[serde(default)]
     pub quorum: Option<QuorumStatus>,
+    /// Services as seen from here, where they are served.
+    #[serde(default)]
+    pub services: Option<ServicesStatus>,
+}
+
+/// Services as one node sees them.
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
+pub struct ServicesStatus {
+    /// Namespace and name of the Lease of who carries them; empty where a quorum places them.
+    pub lease: String,
+    /// Who holds it, as last seen.
+    pub holder: Option<NodeName>,
+    /// This node carries them, or places them.
+    pub leads: bool,
+    /// Everything that was there at the start has been read.
+    pub known: bool,
+    /// Why nothing new comes from the API server.
+    pub fault: Option<String>,
+    /// Each of them that is ours.
+    pub services: Vec<ServiceStatus>,
+}
+
+/// One Service of ours.
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
+pub struct ServiceStatus {
+    /// Namespace and name.
+    pub name: String,
+    /// The addresses it has.
+    pub addresses: Vec<Vip>,
+    /// The code of why it has none, or not all.
+    pub code: Option<String>,
+    /// The same in words.
+    pub why: Option<String>,
 }
 
 /// What a node is in an election.

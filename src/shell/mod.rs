@@ -147,9 +147,11 @@ impl Shell {
         edges: Edges,
         reload: impl Fn() -> Result<Config, String>,
     ) -> io::Result<()> {
-        let (namespace, name) = match &self.config.raft {
-            None => (self.config.lease.namespace.clone(), self.config.lease.name.clone()),
-            Some(raft) => (RAFT_LOCKS.to_owned(), raft.me.0.clone()),
+        let only_services = self.config.services.as_ref().filter(|_| self.config.vips.is_empty());
+        let (namespace, name) = match (&self.config.raft, only_services) {
+            (None, Some(services)) => services.lease.clone(),
+            (None, None) => (self.config.lease.namespace.clone(), self.config.lease.name.clone()),
+            (Some(raft), _) => (RAFT_LOCKS.to_owned(), raft.me.0.clone()),
         };
         spawn(executor, edges.monitors.run());
         spawn(executor, start::hold_lock(namespace, name, edges.answers));

@@ -6,10 +6,10 @@ use serde_json::json;
 use smol::channel::Sender;
 
 use super::LOCK_EVERY;
-use crate::config::{Config, DnsMode, FenceSetting, VipSetting};
+use crate::config::{Config, DnsMode, FenceSetting, LinkSetting, ServiceSettings, VipSetting};
 use crate::engine::{
-    self, AnnouncerConfig, Election, Family, Input, LeaseConfig, LinkChoice, QuorumConfig,
-    WantedVip,
+    self, AnnouncerConfig, ClassRule, Election, Family, Input, LeaseConfig, LinkChoice,
+    QuorumConfig, ServicesConfig, WantedVip,
 };
 use crate::io::kernel::{FromKernel, KernelOptions, KernelThread, Monitors};
 use crate::io::lock;
@@ -69,12 +69,38 @@ pub(super) fn engine_config(
         skip_dad: config.skip_dad,
         preserve: config.preserve,
         label_node: config.label_node,
+        services: config.services.as_ref().map(|it| services(config, it)),
     }
 }
 
 /// The Lease of the control plane.
 pub(super) fn lease(config: &Config) -> ObjectName {
     ObjectName { namespace: config.lease.namespace.clone(), name: config.lease.name.clone() }
+}
+
+fn services(config: &Config, it: &ServiceSettings) -> ServicesConfig {
+    let (namespace, name) = it.lease.clone();
+    let lease = (config.raft.is_none()).then(|| LeaseConfig {
+        name: ObjectName { namespace, name },
+        duration: config.lease.duration,
+        renew_deadline: config.lease.renew_deadline,
+        retry_period: config.lease.retry_period,
+    });
+    ServicesConfig {
+        namespace: it.namespace.clone(),
+        class: ClassRule {
+            name: it.class_name.clone(),
+            only: it.class_only,
+            legacy: it.class_legacy,
+        },
+        link: match &it.link {
+            LinkSetting::AsControlPlane => None,
+            LinkSetting::Auto => Some(LinkChoice::Auto),
+            LinkSetting::Named(name) => Some(LinkChoice::Named(name.clone())),
+        },
+        writes: it.writes,
+        lease,
+    }
 }
 
 pub(super) fn wanted(config: &Config) -> Vec<WantedVip> {

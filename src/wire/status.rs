@@ -7,13 +7,18 @@ use std::time::Duration;
 
 pub use quorum::{members, members_json};
 
-use crate::model::{LinkStatus, Role, Status, VipState, VipStatus};
+use crate::model::{LinkStatus, Role, ServiceStatus, ServicesStatus, Status, VipState, VipStatus};
 
 /// The status for people.
 pub fn text(status: &Status) -> String {
     let mut out = String::new();
     let _ = writeln!(out, "{}\n", election(status));
-    vips(&mut out, status);
+    if !status.vips.is_empty() || status.services.is_none() {
+        vips(&mut out, status);
+    }
+    if let Some(it) = &status.services {
+        services(&mut out, it);
+    }
     let mut facts = Vec::new();
     if let Some(it) = &status.quorum {
         out.push('\n');
@@ -82,6 +87,27 @@ fn vips(out: &mut String, status: &Status) {
         begin(it).into_iter().chain(quorum::place(place)).chain([why]).collect()
     };
     table(out, head.into(), status.vips.iter().map(row).collect());
+}
+
+fn services(out: &mut String, it: &ServicesStatus) {
+    let held = match (&it.holder, it.lease.as_str()) {
+        (_, "") => String::new(),
+        (Some(holder), lease) => format!("{holder} holds {lease}"),
+        (None, lease) => format!("nobody holds {lease}"),
+    };
+    let reading = (!it.known).then(|| "not all of them are read yet".to_owned());
+    let words = [Some(held), reading, it.fault.clone()];
+    let words: Vec<_> = words.into_iter().flatten().filter(|it| !it.is_empty()).collect();
+    let _ = writeln!(out, "\nServices: {}", one_line(&words.join("; ")));
+    let head = ["SERVICE", "ADDRESSES", "WHY"].map(str::to_owned);
+    let row = |it: &ServiceStatus| {
+        let addresses: Vec<_> = it.addresses.iter().map(ToString::to_string).collect();
+        let why = it.code.iter().chain(&it.why).cloned().collect::<Vec<_>>().join(": ");
+        vec![it.name.clone(), addresses.join(", "), why]
+    };
+    if !it.services.is_empty() {
+        table(out, head.into(), it.services.iter().map(row).collect());
+    }
 }
 
 fn begin(it: &VipStatus) -> [String; 3] {

@@ -29,6 +29,7 @@ fn the_defaults_are_those_of_kube_vip() {
             retry_period: Duration::from_secs(2),
             annotations: BTreeMap::new(),
         },
+        services: None,
         raft: None,
         kube: KubeSettings {
             kubeconfigs: [kubeconfig::ADMIN]

@@ -29,7 +29,7 @@ pub(super) struct Share {
 pub(super) struct Index {
     orders: BTreeSet<(OrderId, Vip)>,
     links: BTreeMap<LinkIndex, usize>,
-    loud: usize,
+    loud: BTreeSet<Vip>,
     left: usize,
     agenda: Agenda,
 }
@@ -55,7 +55,10 @@ impl Index {
             }
             self.links.retain(|_, count| *count > 0);
         }
-        self.loud = self.loud + usize::from(after.loud) - usize::from(before.loud);
+        match after.loud {
+            true => self.loud.insert(vip),
+            false => self.loud.remove(&vip),
+        };
         self.left = self.left + usize::from(after.left) - usize::from(before.left);
     }
 
@@ -75,7 +78,12 @@ impl Index {
     }
 
     pub fn is_quiet(&self) -> bool {
-        self.loud == 0
+        self.loud.is_empty()
+    }
+
+    /// Those that the kernel may answer for.
+    pub fn loud(&self) -> impl Iterator<Item = Vip> + '_ {
+        self.loud.iter().copied()
     }
 
     pub fn is_gone(&self) -> bool {

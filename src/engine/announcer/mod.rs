@@ -276,6 +276,11 @@ impl Announcer {
         self.index.is_quiet()
     }
 
+    /// The VIPs that the kernel may answer for.
+    pub fn loud(&self) -> impl Iterator<Item = Vip> + '_ {
+        self.index.loud()
+    }
+
     /// Whether the kernel is known not to answer for the VIP.
     pub fn is_silent(&self, vip: Vip) -> bool {
         self.vips.get(&vip).is_none_or(|it| !it.may_answer)

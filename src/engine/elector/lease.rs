@@ -254,6 +254,11 @@ impl LeaseElector {
         !self.is_holding() && !self.is_writing()
     }
 
+    /// Namespace and name of the Lease.
+    pub fn name(&self) -> &ObjectName {
+        &self.config.name
+    }
+
     pub fn holder(&self) -> Option<&NodeName> {
         match &self.known {
             Known::Seen { lease, .. } => lease.record.holder.as_ref(),

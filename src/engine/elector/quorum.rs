@@ -141,6 +141,11 @@ pub(crate) struct Surroundings<'a> {
 }
 
 impl Quorum {
+    /// Whether this member decides who carries what.
+    pub fn is_leader(&self) -> bool {
+        self.leads
+    }
+
     pub fn new(
         config: &QuorumConfig,
         me: NodeName,

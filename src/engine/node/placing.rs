@@ -6,6 +6,7 @@ use super::{HAND_OVER_WITHIN, Node};
 use crate::engine::agenda::{Agenda, Marks};
 use crate::engine::elector::{Elector, Surroundings};
 use crate::engine::leadership::Stake;
+use crate::engine::network::LinkChoice;
 use crate::engine::placement::View;
 use crate::engine::{Cx, Deadline};
 use crate::model::{Instant, Refusal, Vip};
@@ -38,6 +39,7 @@ struct Basis {
     alone: bool,
     unfit: Option<Refusal>,
     stake: Stake,
+    of_services: Option<(Option<Stake>, Option<Refusal>)>,
 }
 
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -74,9 +76,11 @@ impl Attention {
 
 impl Node {
     /// Marks what something happened to, and what is due.
-    pub(super) fn notice(&mut self, now: Instant) {
+    pub(super) fn notice(&mut self, cx: &mut Cx<'_>) {
+        let now = cx.now;
+        let mut wanted = std::mem::take(&mut self.resolver.changed);
+        wanted.add(&self.notice_services(cx));
         let marks = &mut self.attention.marks;
-        let wanted = std::mem::take(&mut self.resolver.changed);
         if !wanted.is_empty() {
             self.announcer.listen_anew();
         }
@@ -84,6 +88,7 @@ impl Node {
         marks.add(&std::mem::take(&mut self.announcer.touched));
         self.announcer.due(now).for_each(|it| marks.mark(it));
         self.attention.agenda.due(now).for_each(|it| marks.mark(it));
+        self.want(&wanted);
         let alone = self.is_alone();
         let basis = self.attention.basis.as_ref();
         if basis.is_none_or(|it| (it.network, it.alone) != (self.network.revision(), alone)) {
@@ -113,9 +118,9 @@ impl Node {
         let changed = std::mem::take(&mut self.attention.unexamined);
         self.examine(cx.now, &changed);
         let around = Surroundings {
-            carrier: self.attention.unable.len() < self.resolver.vips().len(),
+            carrier: self.attention.unable.len() < self.wanted.len(),
             unable: &self.attention.unable,
-            wanted: self.resolver.vips(),
+            wanted: &self.wanted,
             changed: &changed,
             silent: &|vip| self.announcer.is_silent(vip),
             ready: &|vip| self.announcer.is_ready(vip),
@@ -131,10 +136,13 @@ impl Node {
         if changed.is_all() {
             unable.clear();
         }
-        let view = self.view(now, None);
-        let wanted = self.resolver.vips();
+        let choice = |vip| self.choice(vip);
+        let view = self.view(now, None, &choice);
+        let wanted = &self.wanted;
         for vip in changed.of(wanted.iter().copied()) {
-            let able = view.usable(vip).is_ok() && !self.announcer.is_refused(now, vip);
+            let able = view.usable(vip).is_ok()
+                && !self.announcer.is_refused(now, vip)
+                && self.unserved(vip).is_none();
             if able || !wanted.contains(&vip) {
                 unable.remove(&vip);
             } else {
@@ -151,8 +159,9 @@ impl Node {
         let mut placement = std::mem::take(&mut self.placement);
         let mut agenda = std::mem::take(&mut self.attention.agenda);
         let unfit = self.unfit();
-        let view = self.view(now, unfit);
-        let wanted = self.resolver.vips();
+        let choice = |vip| self.choice(vip);
+        let view = self.view(now, unfit, &choice);
+        let wanted = &self.wanted;
         let everything = || wanted.iter().copied().chain(self.announcer.vips());
         let vips = match self.attention.marks.is_all() {
             true => everything().collect::<BTreeSet<_>>().into_iter().collect(),
@@ -161,8 +170,8 @@ impl Node {
         for vip in vips.iter().copied() {
             let placed = wanted.contains(&vip).then(|| {
                 let succeeded = self.announcer.is_succeeded(vip) || view.alone;
-                let case = self.control.case(now, vip, succeeded);
-                (view.place(vip, &case), self.control.case_ends_at(now, &case))
+                let case = self.case(now, vip, succeeded);
+                (view.place(vip, &case), self.leadership(vip).case_ends_at(now, &case))
             });
             let (placed, ends_at) = placed.unzip();
             placement.set(vip, placed);
@@ -176,29 +185,46 @@ impl Node {
     /// Looks at every VIP if what they all depend on is other than it was.
     fn renew_basis(&mut self, now: Instant) {
         let (network, alone, unfit) = (self.network.revision(), self.is_alone(), self.unfit());
-        let view = self.view(now, None);
+        let choice = |vip| self.choice(vip);
+        let view = self.view(now, None, &choice);
         let known = self.attention.basis.as_ref();
         if self.attention.marks.is_all()
             || known.is_none_or(|it| (it.network, it.alone) != (network, alone))
         {
-            self.attention.usable =
-                self.resolver.vips().iter().any(|it| view.usable(*it).is_ok());
+            self.attention.usable = self.resolver.vips().iter().any(|it| view.usable(*it).is_ok());
         }
         self.control.stands = unfit.is_none() && self.attention.usable;
         let (me, preserve) = (&self.config.me, self.config.preserve);
-        self.control.note_transitions(now, me, self.placement.answers(), preserve);
-        let basis = Basis { network, alone, unfit, stake: self.control.stake(now) };
+        let answers = |vip: &Vip| self.placement.is_answer(*vip);
+        let answered = preserve && self.resolver.vips().iter().any(answers);
+        self.control.note_transitions(now, me, answered, preserve);
+        let stands = self.stands_for_services(now, unfit.is_some());
+        let serving = self.serving.as_mut();
+        let of_services = serving.map(|it| {
+            let stake = it.leadership.as_mut().map(|it| {
+                it.stands = stands;
+                it.note_transitions(now, me, false, false);
+                it.stake(now)
+            });
+            (stake, it.ineligible.clone())
+        });
+        let basis = Basis { network, alone, unfit, stake: self.control.stake(now), of_services };
         if self.attention.basis.as_ref() != Some(&basis) {
             self.attention.basis = Some(basis);
             self.attention.marks.mark_all();
         }
     }
 
-    fn view(&self, now: Instant, unfit: Option<Refusal>) -> View<'_> {
+    fn view<'a>(
+        &'a self,
+        now: Instant,
+        unfit: Option<Refusal>,
+        choice: &'a dyn Fn(Vip) -> &'a LinkChoice,
+    ) -> View<'a> {
         View {
             now,
             network: &self.network,
-            choice: &self.config.link,
+            choice,
             lengths: self.config.lengths,
             fences: &self.config.announcer.fences,
             unfit,

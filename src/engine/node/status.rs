@@ -3,35 +3,37 @@
 use std::time::Duration;
 
 use super::Node;
-use crate::engine::elector::{Election, Elector};
-use crate::model::{ApiStatus, Instant, LinkStatus, Refusal, Role, Status, Vip, VipStatus};
+use super::serving::Serving;
+use crate::engine::elector::Elector;
+use crate::engine::leadership::Leadership;
+use crate::model::{
+    ApiStatus, Instant, LinkStatus, Refusal, Role, ServicesStatus, Status, Vip, VipStatus,
+};
 
 impl Node {
     /// What an operator may know.
     pub fn status(&self, now: Instant) -> Status {
-        let role = match (self.stopping_at, self.control.elector.leads(now)) {
+        let main = self.main_leadership();
+        let role = match (self.stopping_at, main.elector.leads(now)) {
             (Some(_), _) => Role::Stopping,
             (None, true) => Role::Leader,
-            (None, false) if self.control.stands => Role::Follower,
+            (None, false) if main.stands => Role::Follower,
             (None, false) => Role::Standby,
         };
-        let lease = match &self.control.elector {
+        let lease = match &main.elector {
             Elector::Lease { lease, watch } => Some((lease, watch)),
             Elector::Quorum(_) => None,
         };
         let ms = |it: Duration| u64::try_from(it.as_millis()).unwrap_or(u64::MAX);
         Status {
             node: self.config.me.clone(),
-            lease: match &self.config.election {
-                Election::Lease(it) => it.name.to_string(),
-                Election::Quorum(_) => String::new(),
-            },
+            lease: lease.map(|it| it.0.name().to_string()).unwrap_or_default(),
             role,
-            holder: self.control.elector.holder().cloned(),
+            holder: main.elector.holder().cloned(),
             until_ms: lease
                 .and_then(|it| it.0.leads_until())
                 .map(|it| ms(it.saturating_since(now))),
-            terms: match &self.control.elector {
+            terms: match &main.elector {
                 Elector::Lease { lease, .. } => lease.terms(),
                 Elector::Quorum(quorum) => quorum.terms(),
             },
@@ -53,13 +55,38 @@ impl Node {
                 Elector::Lease { .. } => None,
                 Elector::Quorum(quorum) => Some(quorum.status(now)),
             },
+            services: self.serving.as_ref().map(|it| self.services_status(it)),
+        }
+    }
+
+    /// That of the control plane, or of Services where there is nothing else.
+    fn main_leadership(&self) -> &Leadership {
+        let of_services = self.serving.as_ref().and_then(|it| it.leadership.as_ref());
+        of_services.filter(|_| self.config.vips.is_empty()).unwrap_or(&self.control)
+    }
+
+    fn services_status(&self, it: &Serving) -> ServicesStatus {
+        let elector = &it.leadership.as_ref().unwrap_or(&self.control).elector;
+        let (lease, leads) = match elector {
+            Elector::Lease { lease, .. } => {
+                (lease.name().to_string(), lease.leads_until().is_some())
+            }
+            Elector::Quorum(quorum) => (String::new(), quorum.is_leader()),
+        };
+        ServicesStatus {
+            lease,
+            holder: elector.holder().cloned(),
+            leads,
+            known: it.services.is_known(),
+            fault: it.services.fault().map(|it| it.why.clone()),
+            services: it.services.status(),
         }
     }
 
     fn vip_status(&self, vip: Vip) -> VipStatus {
         let refusal = self.placement.get(vip).and_then(|it| it.1.clone());
         let refusal = refusal.or_else(|| self.announcer.refusal(vip));
-        let link = self.network.choose(&self.config.link, vip).map(|it| LinkStatus {
+        let link = self.network.choose(self.choice(vip), vip).map(|it| LinkStatus {
             name: it.name.clone(),
             up: it.up,
             carrier: it.carrier,

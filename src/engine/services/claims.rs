@@ -46,7 +46,7 @@ impl Services {
             None => self.places.remove(&vip),
         };
         if before != place {
-            self.changed.insert(vip);
+            self.changed.mark(vip);
         }
     }
 

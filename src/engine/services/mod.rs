@@ -20,12 +20,14 @@ use std::net::IpAddr;
 
 use serde::{Deserialize, Serialize};
 
+use super::agenda::Marks;
+use super::elector::LeaseConfig;
 use super::network::LinkChoice;
 use super::watch::Follower;
 use super::{Cx, Deadline};
 use crate::model::{
-    ClusterNode, Followed, Instant, NodeName, Object, ObjectEvent, ObjectName, ObjectReply,
-    Refusal, RequestId, Service, ServiceRefusal, Vip,
+    ApiFault, ClusterNode, Followed, Instant, NodeName, Object, ObjectEvent, ObjectName,
+    ObjectReply, Refusal, RequestId, Service, ServiceRefusal, ServiceStatus, Vip,
 };
 use backing::{Backed, Endpoints};
 pub use wants::ClassRule;
@@ -42,6 +44,8 @@ pub struct ServicesConfig {
     pub link: Option<LinkChoice>,
     /// Whether status and annotations are written.
     pub writes: bool,
+    /// The Lease of who carries them; `None`: the quorum places them.
+    pub lease: Option<LeaseConfig>,
 }
 
 /// What follows from all that ask for one address.
@@ -79,7 +83,7 @@ pub(crate) struct Services {
     claims: BTreeMap<IpAddr, BTreeSet<ObjectName>>,
     places: BTreeMap<Vip, Place>,
     /// Places that are not as they were.
-    changed: BTreeSet<Vip>,
+    changed: Marks,
     telling: telling::Telling,
 }
 
@@ -134,7 +138,7 @@ impl Services {
             nodes: BTreeMap::new(),
             claims: BTreeMap::new(),
             places: BTreeMap::new(),
-            changed: BTreeSet::new(),
+            changed: Marks::default(),
             telling: telling::Telling::new(me),
             config,
         };
@@ -144,11 +148,11 @@ impl Services {
     }
 
     /// What a list or a watch has to say.
-    pub fn on_objects(&mut self, cx: &mut Cx<'_>, what: &Followed, events: Vec<ObjectEvent>) {
+    pub fn on_objects(&mut self, cx: &mut Cx<'_>, what: &Followed, events: &[ObjectEvent]) {
         let Some(of) = self.followers.get_mut(what) else {
             return;
         };
-        of.follower.on_events(cx, &events);
+        of.follower.on_events(cx, events);
         for event in events {
             match event {
                 ObjectEvent::Listing => {
@@ -163,9 +167,9 @@ impl Services {
                         self.forget(cx.now, what, &gone);
                     }
                 }
-                ObjectEvent::Garbled { name, .. } => self.saw(what, &name),
-                ObjectEvent::Changed(object) => self.learn(cx.now, what, *object),
-                ObjectEvent::Deleted(name) => self.forget(cx.now, what, &name),
+                ObjectEvent::Garbled { name, .. } => self.saw(what, name),
+                ObjectEvent::Changed(object) => self.learn(cx.now, what, object),
+                ObjectEvent::Deleted(name) => self.forget(cx.now, what, name),
                 ObjectEvent::Bookmark(_)
                 | ObjectEvent::Ended(_)
                 | ObjectEvent::Expired
@@ -206,8 +210,27 @@ impl Services {
         self.places.get(&vip)
     }
 
+    /// What an operator is told of each of them.
+    pub fn status(&self) -> Vec<ServiceStatus> {
+        let one = |(name, it): (&ObjectName, &Known)| {
+            let refusal = it.refusal();
+            ServiceStatus {
+                name: name.to_string(),
+                addresses: it.has().map(Vip).collect(),
+                code: refusal.as_ref().map(|it| it.code().to_owned()),
+                why: refusal.map(|it| it.to_string()),
+            }
+        };
+        self.services.iter().map(one).collect()
+    }
+
+    /// Why nothing new comes from the API server.
+    pub fn fault(&self) -> Option<&ApiFault> {
+        self.followers.values().find_map(|it| it.follower.fault())
+    }
+
     /// The VIPs whose place is not what it was when this was last asked.
-    pub fn take_changed(&mut self) -> BTreeSet<Vip> {
+    pub fn take_changed(&mut self) -> Marks {
         std::mem::take(&mut self.changed)
     }
 
@@ -261,15 +284,17 @@ impl Services {
     /// What a list has named is still there.
     fn saw(&mut self, what: &Followed, name: &ObjectName) {
         let unseen = self.followers.get_mut(what).and_then(|it| it.unseen.as_mut());
-        unseen.into_iter().for_each(|it| drop(it.remove(name)));
+        if let Some(unseen) = unseen {
+            unseen.remove(name);
+        }
     }
 
-    fn learn(&mut self, now: Instant, what: &Followed, object: Object) {
+    fn learn(&mut self, now: Instant, what: &Followed, object: &Object) {
         self.saw(what, &object.name());
         match object {
             Object::ConfigMap(_) => {}
             Object::EndpointSlice(it) => {
-                for service in self.endpoints.learn(now, &it) {
+                for service in self.endpoints.learn(now, it) {
                     self.settle_all_of(now, &service);
                 }
             }
@@ -283,7 +308,7 @@ impl Services {
                     self.settle(now, *ip);
                 }
             }
-            Object::Service(it) => self.learn_service(now, it),
+            Object::Service(it) => self.learn_service(now, it.clone()),
         }
     }
 

@@ -127,9 +127,11 @@ impl Telling {
             ObjectReply::Conflict | ObjectReply::Gone => Some(Awaits::After(it.from.clone())),
             ObjectReply::Failed(_) => None,
         };
+        if !matches!(reply, ObjectReply::Done(_)) {
+            (it.last_patch, it.last_ingress) = (None, None);
+        }
         let again_at = match reply {
             ObjectReply::Failed(fault) => {
-                (it.last_patch, it.last_ingress) = (None, None);
                 it.backoff.wait(cx.rng).max(fault.retry_after.unwrap_or_default())
             }
             ObjectReply::Conflict | ObjectReply::Done(_) | ObjectReply::Gone => COMES_BACK,

@@ -29,3 +29,325 @@ pub(in crate::engine) fn service(name: &str) -> Service {
         ingress: Vec::new(),
     }
 }
+
+const ME: &str = "n1";
+const IP: &str = "10.0.0.5";
+
+/// Services of a node, alone: what is written is taken down, and the time is ours.
+struct Bench {
+    services: Services,
+    now: Instant,
+    rng: Rng,
+    next: NextIds,
+    asked: Vec<(RequestId, ObjectCall)>,
+}
+
+impl Bench {
+    fn new() -> Self {
+        let config = ServicesConfig {
+            namespace: None,
+            class: ClassRule { name: "vip".into(), only: false, legacy: true },
+            link: None,
+            writes: true,
+            lease: None,
+        };
+        let now = Instant::from_nanos(1_000_000_000);
+        let services = Services::new(config, NodeName(ME.into()), now);
+        let (rng, next) = (Rng::from_seed(1), NextIds::default());
+        let mut it = Self { services, now, rng, next, asked: Vec::new() };
+        it.turn(|_, _| {});
+        it
+    }
+
+    /// One turn, after which this node tells what is to be told.
+    fn turn(&mut self, turn: impl FnOnce(&mut Services, &mut Cx<'_>)) -> &mut Self {
+        let mut out = Vec::new();
+        let (rng, next) = (&mut self.rng, &mut self.next);
+        let cx = &mut Cx { now: self.now, rng, out: &mut out, next };
+        turn(&mut self.services, cx);
+        self.services.tick(cx);
+        self.services.tell(cx, true);
+        self.asked.extend(out.into_iter().filter_map(|it| match it {
+            Action::Ask { request, call } => Some((request, call)),
+            _ => None,
+        }));
+        self
+    }
+
+    fn objects(&mut self, what: Followed, events: Vec<ObjectEvent>) -> &mut Self {
+        self.turn(|it, cx| it.on_objects(cx, &what, &events))
+    }
+
+    fn service(&mut self, it: Service) -> &mut Self {
+        let changed = ObjectEvent::Changed(Box::new(Object::Service(it)));
+        self.objects(Followed::Services(None), vec![changed])
+    }
+
+    fn endpoints(&mut self, of: &str, nodes: &[&str]) -> &mut Self {
+        let endpoint = |it: &&str| Endpoint {
+            node: Some(NodeName((*it).to_owned())),
+            ready: true,
+            serving: true,
+        };
+        let slice = EndpointSlice {
+            name: format!("{of}-1").as_str().into(),
+            version: ResourceVersion("1".into()),
+            service: of.into(),
+            endpoints: nodes.iter().map(endpoint).collect(),
+        };
+        let changed = ObjectEvent::Changed(Box::new(Object::EndpointSlice(slice)));
+        self.objects(Followed::EndpointSlices(None), vec![changed])
+    }
+
+    fn answers(&mut self, ip: &str, answers: bool) -> &mut Self {
+        let ip = ip.parse().unwrap();
+        self.turn(|it, _| it.note_answering(Vip(ip), answers))
+    }
+
+    fn pass(&mut self, ms: u64) -> &mut Self {
+        self.now = self.now + std::time::Duration::from_millis(ms);
+        self.turn(|_, _| {})
+    }
+
+    /// What was asked of the API server since the last time, but for Events.
+    fn writes(&mut self) -> Vec<(RequestId, ObjectCall)> {
+        let writes =
+            |it: &(RequestId, ObjectCall)| !matches!(it.1, ObjectCall::ServiceEvent { .. });
+        std::mem::take(&mut self.asked).into_iter().filter(writes).collect()
+    }
+
+    fn events(&mut self) -> Vec<String> {
+        let event = |it| match it {
+            ObjectCall::ServiceEvent { name, reason, message, .. } => {
+                Some(format!("{name} {reason}: {message}"))
+            }
+            ObjectCall::PatchService { .. } | ObjectCall::WriteIngress { .. } => None,
+        };
+        std::mem::take(&mut self.asked).into_iter().filter_map(|it| event(it.1)).collect()
+    }
+
+    fn reply(&mut self, request: RequestId, reply: ObjectReply) -> &mut Self {
+        self.turn(|it, cx| it.on_reply(cx, request, &reply))
+    }
+
+    fn place(&self, ip: &str) -> Option<&Place> {
+        self.services.place(Vip(ip.parse().unwrap()))
+    }
+
+    fn refusal(&self, name: &str) -> Option<String> {
+        self.services.services[&ObjectName::from(name)].refusal().map(|it| it.to_string())
+    }
+}
+
+/// A Service that asks for the address.
+fn asking(name: &str, ip: &str) -> Service {
+    let mut it = service(name);
+    it.annotations.insert(ADDRESSES.into(), ip.into());
+    it
+}
+
+/// The same, as it is once it was told who answers.
+fn told(mut it: Service, version: u32) -> Service {
+    it.version = ResourceVersion(version.to_string());
+    it.annotations.insert("kube-vip.io/vipHost".into(), ME.into());
+    let ips: Vec<IpAddr> =
+        it.annotations[ADDRESSES].split(',').map(|it| it.parse().unwrap()).collect();
+    let ports = it.ports.clone();
+    it.ingress = ips
+        .into_iter()
+        .map(|ip| Ingress { ip: Some(ip), ports: ports.clone(), ..Ingress::default() })
+        .collect();
+    it
+}
+
+#[test]
+fn a_service_has_its_place_once_somebody_serves_it_and_none_when_it_is_gone() {
+    let mut bench = Bench::new();
+    bench.service(asking("a/web", IP));
+    assert_eq!(bench.place(IP).map(|it| it.backed), Some(Backed::No));
+    bench.endpoints("a/web", &["n2"]);
+    assert_eq!(bench.place(IP).map(|it| it.backed), Some(Backed::Yes));
+    assert!(bench.place(IP).is_some_and(|it| it.first_claim));
+    bench.objects(Followed::Services(None), vec![ObjectEvent::Deleted("a/web".into())]);
+    assert_eq!(bench.place(IP), None);
+    assert!(bench.services.claims.is_empty() && bench.services.services.is_empty());
+}
+
+#[test]
+fn a_new_list_forgets_what_it_does_not_name() {
+    let mut bench = Bench::new();
+    bench.service(asking("a/one", "10.0.0.1")).service(asking("a/two", "10.0.0.2"));
+    let garbled = |name: &str| ObjectEvent::Garbled { name: name.into(), why: "why".into() };
+    let listed = ObjectEvent::Listed(ResourceVersion("9".into()));
+    let list = vec![ObjectEvent::Listing, garbled("a/one"), listed];
+    bench.objects(Followed::Services(None), list);
+    assert!(bench.place("10.0.0.1").is_some() && bench.place("10.0.0.2").is_none());
+}
+
+#[test]
+fn who_was_told_of_an_address_keeps_it_and_others_may_share_it_by_their_ports() {
+    let mut bench = Bench::new();
+    let port = |mut it: Service, port| {
+        it.ports[0].port = port;
+        it
+    };
+    bench.service(asking("a/one", IP));
+    bench.service(told(asking("a/two", IP), 2));
+    assert_eq!(bench.refusal("a/two"), None);
+    let why = bench.refusal("a/one").unwrap();
+    assert_eq!(why, "a/two has 10.0.0.5: both serve 80/TCP");
+    bench.service(port(asking("a/one", IP), 443));
+    assert_eq!(bench.refusal("a/one"), None);
+    let mut local = port(asking("a/three", IP), 22);
+    local.local = true;
+    bench.service(local);
+    assert!(bench.refusal("a/three").unwrap().contains("Local"));
+    bench.objects(Followed::Services(None), vec![ObjectEvent::Deleted("a/two".into())]);
+    assert_eq!(bench.refusal("a/one"), None);
+}
+
+#[test]
+fn an_address_of_a_node_is_not_anybodys() {
+    let mut bench = Bench::new();
+    bench.service(told(asking("a/web", IP), 1));
+    let node = |addresses: &[&str]| {
+        let addresses = addresses.iter().map(|it| it.parse().unwrap()).collect();
+        let (ready, cordoned, excluded) = (true, false, false);
+        let (name, version) = (NodeName("n2".into()), ResourceVersion("1".into()));
+        let it = ClusterNode { name, version, ready, cordoned, excluded, addresses };
+        vec![ObjectEvent::Changed(Box::new(Object::Node(it)))]
+    };
+    bench.objects(Followed::Nodes, node(&[IP]));
+    assert_eq!(bench.refusal("a/web").unwrap(), "10.0.0.5 is an address of the node n2");
+    assert_eq!(bench.place(IP), None);
+    bench.objects(Followed::Nodes, node(&["10.0.0.12"]));
+    assert_eq!(bench.refusal("a/web"), None);
+    assert!(bench.place(IP).is_some());
+}
+
+#[test]
+fn who_answers_is_written_and_then_where_and_nothing_more() {
+    let mut bench = Bench::new();
+    bench.service(asking("a/web", IP)).endpoints("a/web", &["n2"]);
+    assert_eq!(bench.writes(), []);
+    bench.answers(IP, true);
+    let [(request, ObjectCall::PatchService { version, patch, .. })] = &bench.writes()[..] else {
+        panic!("no patch")
+    };
+    assert_eq!(version.0, "1");
+    assert_eq!(patch.annotations["kube-vip.io/vipHost"].as_deref(), Some(ME));
+    bench.reply(*request, ObjectReply::Done(ResourceVersion("2".into())));
+    assert_eq!(bench.writes(), [], "the watch has not brought it yet");
+    let mut it = told(asking("a/web", IP), 2);
+    it.ingress.clear();
+    bench.service(it);
+    let [(request, ObjectCall::WriteIngress { version, ingress, .. })] = &bench.writes()[..] else {
+        panic!("no status")
+    };
+    assert_eq!((version.0.as_str(), ingress.len(), ingress[0].ports.len()), ("2", 1, 1));
+    bench.reply(*request, ObjectReply::Done(ResourceVersion("3".into())));
+    bench.service(told(asking("a/web", IP), 3));
+    bench.pass(60_000);
+    assert_eq!(bench.writes(), []);
+}
+
+#[test]
+fn what_somebody_else_writes_over_is_put_right_later_and_later() {
+    let mut bench = Bench::new();
+    let wrong = |version| {
+        let mut it = told(asking("a/web", IP), version);
+        it.ingress[0].ip = "10.0.0.99".parse().ok();
+        it
+    };
+    bench.endpoints("a/web", &["n2"]).service(wrong(1)).answers(IP, true);
+    let mut gaps = Vec::new();
+    for version in 1..8 {
+        let begun = bench.now;
+        let request = loop {
+            match &bench.writes()[..] {
+                [] => drop(bench.pass(10)),
+                [(request, ObjectCall::WriteIngress { .. })] => break *request,
+                other => panic!("{other:?}"),
+            }
+        };
+        gaps.push(bench.now.saturating_since(begun).as_millis());
+        let written = ResourceVersion((2 * version).to_string());
+        bench.reply(request, ObjectReply::Done(written));
+        bench.service(told(asking("a/web", IP), 2 * version)).service(wrong(2 * version + 1));
+    }
+    assert_eq!(gaps[0], 0);
+    assert!(gaps[6] > 2_000 && gaps.is_sorted_by(|a, b| *a < b * 2), "{gaps:?}");
+}
+
+#[test]
+fn a_conflict_waits_for_the_watch_and_a_fault_for_a_while() {
+    let mut bench = Bench::new();
+    bench.service(asking("a/web", IP)).endpoints("a/web", &["n2"]).answers(IP, true);
+    let request = bench.writes()[0].0;
+    bench.reply(request, ObjectReply::Conflict).pass(100);
+    assert_eq!(bench.writes(), []);
+    let mut newer = asking("a/web", IP);
+    newer.version = ResourceVersion("7".into());
+    bench.service(newer);
+    let [(request, ObjectCall::PatchService { version, .. })] = &bench.writes()[..] else {
+        panic!("no patch")
+    };
+    assert_eq!(version.0, "7");
+    let fault = crate::model::ApiFault {
+        kind: crate::model::ApiFaultKind::Refused,
+        why: "429".into(),
+        retry_after: Some(std::time::Duration::from_secs(2)),
+    };
+    bench.reply(*request, ObjectReply::Failed(fault)).pass(1_900);
+    assert_eq!(bench.writes(), []);
+    bench.pass(200);
+    assert_eq!(bench.writes().len(), 1);
+}
+
+#[test]
+fn events_tell_of_transitions_and_no_more_than_a_burst_of_them() {
+    let mut bench = Bench::new();
+    bench.service(asking("a/web", "nonsense"));
+    let why =
+        "loadbalancerIPs=nonsense: an IP address; DNS names of Services are not in this version";
+    assert_eq!(bench.events(), [format!("a/web Unreadable: {why}")]);
+    bench.service(asking("a/web", "nonsense")).pass(1_000);
+    assert_eq!(bench.events(), Vec::<String>::new());
+    bench.service(asking("a/web", IP)).endpoints("a/web", &["n2"]).answers(IP, true);
+    let request = bench.writes()[0].0;
+    bench.reply(request, ObjectReply::Done(ResourceVersion("2".into())));
+    bench.service(told(asking("a/web", IP), 2));
+    assert_eq!(bench.events(), ["a/web AddressAnnounced: n1 answers for 10.0.0.5"]);
+    for number in 0..100 {
+        bench.service(asking(&format!("b/{number}"), "nonsense"));
+    }
+    assert!(bench.events().len() < 30);
+    for _ in 0..200 {
+        bench.pass(100);
+    }
+    assert!(bench.events().len() > 60);
+}
+
+#[test]
+fn a_node_that_is_excluded_carries_nothing_and_one_that_is_cordoned_leaves_it_to_others() {
+    let mut bench = Bench::new();
+    let node = |name: &str, [ready, cordoned, excluded]: [bool; 3]| {
+        let (name, version) = (NodeName(name.into()), ResourceVersion("1".into()));
+        let it = ClusterNode { name, version, ready, cordoned, excluded, addresses: Vec::new() };
+        vec![ObjectEvent::Changed(Box::new(Object::Node(it)))]
+    };
+    // Ready, cordoned, excluded, of this node and of another; may begin, may go on.
+    let table = [
+        ([true, false, false], [true, false, false], true, true),
+        ([true, true, false], [true, false, false], false, true),
+        ([false, false, false], [true, false, false], false, true),
+        ([true, true, false], [false, false, false], true, true),
+        ([true, true, false], [true, true, false], true, true),
+        ([true, false, true], [false, false, false], false, false),
+    ];
+    for (me, other, begins, goes_on) in table {
+        bench.objects(Followed::Nodes, node(ME, me)).objects(Followed::Nodes, node("n2", other));
+        let eligible = [false, true].map(|it| bench.services.eligibility(it).is_ok());
+        assert_eq!(eligible, [begins, goes_on], "{me:?} {other:?}");
+    }
+}

@@ -101,8 +101,7 @@ pub(crate) fn meet(one: &[ServicePort], other: &[ServicePort]) -> Option<Service
 }
 
 fn annotation<'a>(service: &'a Service, key: &str) -> Option<&'a str> {
-    let known = |(name, _): &(&String, &String)| name.strip_prefix(PEER) == Some(key);
-    service.annotations.iter().find(known).map(|it| it.1.trim())
+    service.annotations.get(&format!("{PEER}{key}")).map(|it| it.trim())
 }
 
 fn is_true(service: &Service, key: &str) -> bool {

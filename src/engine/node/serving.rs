@@ -1,0 +1,191 @@
+//! What a node does for Services: beside the control plane's VIPs, by a Lease of their own or
+//! by the quorum that places those as well.
+
+use std::collections::BTreeSet;
+
+use super::{Config, Node};
+use crate::engine::agenda::Marks;
+use crate::engine::elector::{Election, Elector};
+use crate::engine::leadership::Leadership;
+use crate::engine::network::LinkChoice;
+use crate::engine::placement::Case;
+use crate::engine::services::Services;
+use crate::engine::{Cx, Input, Rng};
+use crate::model::{Instant, Refusal, Vip};
+
+/// Services, and who elects for them where the control plane's elector does not.
+#[derive(Clone, Debug)]
+pub(super) struct Serving {
+    pub services: Services,
+    pub leadership: Option<Leadership>,
+    /// Why this node carries none.
+    pub ineligible: Option<Refusal>,
+}
+
+impl Serving {
+    pub fn new(config: &Config, now: Instant, rng: &mut Rng) -> Option<Self> {
+        let of = config.services.as_ref()?;
+        let me = config.me.clone();
+        let leadership = of.lease.clone().map(|lease| {
+            let lease = Election::Lease(lease);
+            Leadership::new(Elector::new(&lease, me.clone(), config.author, now, rng))
+        });
+        let services = Services::new(of.clone(), me, now);
+        Some(Self { services, leadership, ineligible: None })
+    }
+
+    pub fn expire(&mut self, now: Instant) {
+        self.leadership.iter_mut().for_each(|it| it.elector.expire(now));
+    }
+
+    pub fn doubt(&mut self, now: Instant) {
+        self.leadership.iter_mut().for_each(|it| it.elector.doubt(now));
+    }
+
+    /// What is for Services or for their Lease.
+    pub fn learn(&mut self, cx: &mut Cx<'_>, input: &Input) {
+        match input {
+            Input::Asked { request, reply } => self.services.on_reply(cx, *request, reply),
+            Input::Objects { what, events } => self.services.on_objects(cx, what, events),
+            Input::Lease { request, reply } => {
+                if let Some(Elector::Lease { lease, .. }) = self.elector() {
+                    lease.on_reply(cx, *request, reply.clone());
+                }
+            }
+            Input::Watch { lease: of, event } => {
+                if let Some(Elector::Lease { lease, watch }) = self.elector()
+                    && watch.is_on(of)
+                {
+                    lease.on_watch(cx, event);
+                    watch.on_event(cx, event);
+                }
+            }
+            Input::Heard(_)
+            | Input::Kernel(_)
+            | Input::Lock { .. }
+            | Input::Network(_)
+            | Input::Order { .. }
+            | Input::Peer { .. }
+            | Input::Probed { .. }
+            | Input::Reload { .. }
+            | Input::RulesetChanged
+            | Input::Side { .. }
+            | Input::Stop
+            | Input::Stored { .. }
+            | Input::Suspended
+            | Input::Tick => {}
+        }
+    }
+
+    fn elector(&mut self) -> Option<&mut Elector> {
+        self.leadership.as_mut().map(|it| &mut it.elector)
+    }
+}
+
+impl Node {
+    /// The VIPs that are wanted, of the control plane and of Services.
+    pub(super) fn is_wanted(&self, vip: Vip) -> bool {
+        let serving = self.serving.as_ref();
+        self.resolver.vips().contains(&vip)
+            || serving.is_some_and(|it| it.services.place(vip).is_some())
+    }
+
+    /// Whether the VIP hangs on the leadership for Services.
+    pub(super) fn is_of_services(&self, vip: Vip) -> bool {
+        let of_their_own = self.serving.as_ref().is_some_and(|it| it.leadership.is_some());
+        of_their_own && !self.resolver.vips().contains(&vip)
+    }
+
+    /// Whose place is other than it was; what is wanted is brought up to date.
+    pub(super) fn notice_services(&mut self, cx: &mut Cx<'_>) -> Marks {
+        let Some(mut serving) = self.serving.take() else {
+            return Marks::default();
+        };
+        serving.services.tick(cx);
+        let carries = self.announcer.loud().any(|vip| !self.resolver.vips().contains(&vip));
+        serving.ineligible = serving.services.eligibility(carries).err();
+        let marks = serving.services.take_changed();
+        self.serving = Some(serving);
+        marks
+    }
+
+    /// Brings the set of what is wanted up to date.
+    pub(super) fn want(&mut self, changed: &Marks) {
+        let all = || {
+            let served = self.serving.iter().flat_map(|it| it.services.vips());
+            self.resolver.vips().iter().copied().chain(served).collect::<BTreeSet<_>>()
+        };
+        if changed.is_all() {
+            self.wanted = all();
+            return;
+        }
+        for vip in changed.of(std::iter::empty()) {
+            match self.is_wanted(vip) {
+                true => self.wanted.insert(vip),
+                false => self.wanted.remove(&vip),
+            };
+        }
+    }
+
+    /// Which link the VIP is to be on.
+    pub(super) fn choice(&self, vip: Vip) -> &LinkChoice {
+        let serving = self.serving.as_ref().filter(|_| !self.resolver.vips().contains(&vip));
+        let place = serving.and_then(|it| it.services.place(vip));
+        place.and_then(|it| it.link.as_ref()).unwrap_or(&self.config.link)
+    }
+
+    /// Why a VIP of Services may not be answered for, whoever elects.
+    pub(super) fn unserved(&self, vip: Vip) -> Option<Refusal> {
+        let serving = self.serving.as_ref().filter(|_| !self.resolver.vips().contains(&vip))?;
+        let place = serving.services.place(vip)?;
+        let unserved = place.refusal(self.announcer.is_answering(vip));
+        serving.ineligible.clone().or(unserved)
+    }
+
+    /// Who elects for the VIP.
+    pub(super) fn leadership(&self, vip: Vip) -> &Leadership {
+        let serving = self.serving.as_ref().filter(|_| !self.resolver.vips().contains(&vip));
+        serving.and_then(|it| it.leadership.as_ref()).unwrap_or(&self.control)
+    }
+
+    /// How the VIP stands with whoever elects for it.
+    pub(super) fn case(&self, now: Instant, vip: Vip, succeeded: bool) -> Case {
+        let serving = self.serving.as_ref().filter(|_| !self.resolver.vips().contains(&vip));
+        let mut case = self.leadership(vip).case(now, vip, succeeded);
+        case.refusal = self.unserved(vip);
+        if let Some(place) = serving.and_then(|it| it.services.place(vip)) {
+            case.first_claim(place.first_claim);
+        }
+        case
+    }
+
+    /// Whether this node is a candidate for carrying Services.
+    pub(super) fn stands_for_services(&self, now: Instant, unfit: bool) -> bool {
+        let Some(serving) = &self.serving else {
+            return false;
+        };
+        let usable = |vip| {
+            let usable = self.network.usable(self.choice(vip), vip, now, self.is_alone());
+            usable.is_ok()
+        };
+        let mut vips = serving.services.vips().peekable();
+        let linked = vips.peek().is_none() || vips.any(usable);
+        !unfit && serving.ineligible.is_none() && serving.services.is_known() && linked
+    }
+
+    /// Tells of Services what differs from what is so.
+    pub(super) fn tell_services(&mut self, cx: &mut Cx<'_>) {
+        let Some(serving) = &mut self.serving else {
+            return;
+        };
+        for vip in self.attention.looked_at.iter().copied() {
+            serving.services.note_answering(vip, self.announcer.is_answering(vip));
+        }
+        let elects = serving.leadership.as_ref().unwrap_or(&self.control);
+        let speaks = match &elects.elector {
+            Elector::Lease { lease, .. } => lease.leads_until().is_some(),
+            Elector::Quorum(quorum) => quorum.is_leader(),
+        };
+        serving.services.tell(cx, speaks);
+    }
+}
