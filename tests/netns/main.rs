@@ -15,6 +15,7 @@ mod outcome;
 mod preserve;
 mod raft;
 mod recording;
+mod services;
 mod signals;
 mod strangers;
 mod telling;
@@ -52,6 +53,7 @@ fn main() -> ExitCode {
         links::SCENARIOS,
         preserve::SCENARIOS,
         recording::SCENARIOS,
+        services::SCENARIOS,
         signals::SCENARIOS,
         strangers::SCENARIOS,
         telling::SCENARIOS,
