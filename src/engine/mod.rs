@@ -29,7 +29,7 @@ pub use rng::Rng;
 pub use sabotage::Sabotage;
 #[cfg(feature = "sabotage")]
 pub use sabotage::sabotage;
-pub use services::{ClassRule, ServicesConfig};
+pub use services::{ClassRule, PoolsConfig, ServicesConfig};
 
 use crate::model::{
     ApiFault, ClusterCall, Envelope, Farewell, Followed, Heard, Instant, KernelAnswer, KernelJob,

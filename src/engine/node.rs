@@ -157,8 +157,7 @@ impl Node {
             self.announcer.deadline(),
             self.attention.deadline(),
             self.control.deadline(self.now, self.takes_part()),
-            self.serving.as_ref().and_then(|it| it.services.deadline()),
-            self.serving.as_ref().and_then(|it| it.leadership.as_ref()?.deadline(self.now, true)),
+            self.serving.as_ref().and_then(|it| it.deadline(self.now)),
             self.resolver.deadline(),
             self.reporter.deadline(leads),
             self.network.deadline(self.now).map(|at| plain(at, "carrier")),
@@ -363,8 +362,8 @@ impl Node {
         let Some(at) = self.stopping_at else {
             return false;
         };
-        let served = self.serving.as_ref().and_then(|it| it.leadership.as_ref());
-        let leaderships = || [&self.control].into_iter().chain(served);
+        let served = || self.serving.iter().flat_map(Serving::leaderships);
+        let leaderships = || [&self.control].into_iter().chain(served());
         let done = self.announcer.is_gone() && leaderships().all(|it| it.elector.is_retired());
         // What is under way may be what the next holder waits for.
         let waits = leaderships().any(|it| it.elector.is_writing() || it.is_retiring());

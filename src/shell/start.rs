@@ -1,6 +1,7 @@
 //! What a node is made of, before it begins.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use serde_json::json;
 use smol::channel::Sender;
@@ -9,7 +10,7 @@ use super::LOCK_EVERY;
 use crate::config::{Config, DnsMode, FenceSetting, LinkSetting, ServiceSettings, VipSetting};
 use crate::engine::{
     self, AnnouncerConfig, ClassRule, Election, Family, Input, LeaseConfig, LinkChoice,
-    QuorumConfig, ServicesConfig, WantedVip,
+    PoolsConfig, QuorumConfig, ServicesConfig, WantedVip,
 };
 use crate::io::kernel::{FromKernel, KernelOptions, KernelThread, Monitors};
 use crate::io::lock;
@@ -78,6 +79,11 @@ pub(super) fn lease(config: &Config) -> ObjectName {
     ObjectName { namespace: config.lease.namespace.clone(), name: config.lease.name.clone() }
 }
 
+/// The Lease and times of the peer's cloud provider.
+const ALLOCATOR: &str = "kube-system/kube-vip-cloud-controller";
+const ALLOCATOR_TIMES: [Duration; 3] =
+    [Duration::from_secs(15), Duration::from_secs(10), Duration::from_secs(2)];
+
 fn services(config: &Config, it: &ServiceSettings) -> ServicesConfig {
     let (namespace, name) = it.lease.clone();
     let lease = (config.raft.is_none()).then(|| LeaseConfig {
@@ -100,6 +106,15 @@ fn services(config: &Config, it: &ServiceSettings) -> ServicesConfig {
         },
         writes: it.writes,
         lease,
+        pools: it.writes.then(|| PoolsConfig {
+            config_map: ObjectName { namespace: it.pools.0.clone(), name: it.pools.1.clone() },
+            lease: LeaseConfig {
+                name: ALLOCATOR.into(),
+                duration: ALLOCATOR_TIMES[0],
+                renew_deadline: ALLOCATOR_TIMES[1],
+                retry_period: ALLOCATOR_TIMES[2],
+            },
+        }),
     }
 }
 

@@ -49,8 +49,7 @@ fn svc_begins_and_ends(cluster: &mut Cluster<'_>) -> String {
     watch.nobody(SOON);
     let vip = cluster.vip.to_string();
     assert!(wait_for(SOON, || !has_address("n1", &vip)), "the address stays");
-    let status = cluster.status("n1");
-    assert_eq!(status["vips"], Value::Array(Vec::new()), "{status}");
+    cluster.status_is("n1", "has none", |it| it["vips"] == Value::Array(Vec::new()));
     format!("answers {took} ms after kubectl was started; gone with its object")
 }
 
@@ -185,7 +184,7 @@ fn svc_overwritten(cluster: &mut Cluster<'_>) -> String {
         ["patch", "service", &name, "--subresource", "status", "--type", "merge", "-p", patch];
     cluster.lab.api.kubectl(&wrong);
     told(cluster, "web", "n1");
-    assert_eq!(cluster.status("n1")["vips"][0]["state"], "answering");
+    cluster.status_is("n1", "answers", |it| it["vips"][0]["state"] == "answering");
     forget(cluster, &["web"]);
     "put right".into()
 }

@@ -79,6 +79,9 @@ impl Node {
     pub(super) fn notice(&mut self, cx: &mut Cx<'_>) {
         let now = cx.now;
         let mut wanted = std::mem::take(&mut self.resolver.changed);
+        if let Some(serving) = self.serving.as_mut().filter(|_| !wanted.is_empty()) {
+            serving.services.reserve_control_plane(self.resolver.vips().iter().copied());
+        }
         wanted.add(&self.notice_services(cx));
         let marks = &mut self.attention.marks;
         if !wanted.is_empty() {

@@ -5,12 +5,12 @@ use std::collections::BTreeSet;
 
 use super::{Config, Node};
 use crate::engine::agenda::Marks;
-use crate::engine::elector::{Election, Elector};
+use crate::engine::elector::{Election, Elector, LeaseConfig};
 use crate::engine::leadership::Leadership;
 use crate::engine::network::LinkChoice;
 use crate::engine::placement::Case;
 use crate::engine::services::Services;
-use crate::engine::{Cx, Input, Rng};
+use crate::engine::{Cx, Deadline, Input, Rng};
 use crate::model::{Instant, Refusal, Vip};
 
 /// Services, and who elects for them where the control plane's elector does not.
@@ -18,6 +18,8 @@ use crate::model::{Instant, Refusal, Vip};
 pub(super) struct Serving {
     pub services: Services,
     pub leadership: Option<Leadership>,
+    /// Who gives addresses out of pools.
+    pub allocator: Option<Leadership>,
     /// Why this node carries none.
     pub ineligible: Option<Refusal>,
 }
@@ -26,20 +28,27 @@ impl Serving {
     pub fn new(config: &Config, now: Instant, rng: &mut Rng) -> Option<Self> {
         let of = config.services.as_ref()?;
         let me = config.me.clone();
-        let leadership = of.lease.clone().map(|lease| {
+        let mut elect = |lease: LeaseConfig| {
             let lease = Election::Lease(lease);
             Leadership::new(Elector::new(&lease, me.clone(), config.author, now, rng))
-        });
-        let services = Services::new(of.clone(), me, now);
-        Some(Self { services, leadership, ineligible: None })
+        };
+        let leadership = of.lease.clone().map(&mut elect);
+        let allocator = of.pools.as_ref().map(|it| elect(it.lease.clone()));
+        let services = Services::new(of.clone(), me.clone(), now);
+        Some(Self { services, leadership, allocator, ineligible: None })
     }
 
     pub fn expire(&mut self, now: Instant) {
-        self.leadership.iter_mut().for_each(|it| it.elector.expire(now));
+        self.electors().for_each(|it| it.expire(now));
     }
 
     pub fn doubt(&mut self, now: Instant) {
-        self.leadership.iter_mut().for_each(|it| it.elector.doubt(now));
+        self.electors().for_each(|it| it.doubt(now));
+    }
+
+    pub fn deadline(&self, now: Instant) -> Option<Deadline> {
+        let elects = self.leaderships().filter_map(|it| it.deadline(now, true));
+        elects.chain(self.services.deadline(now)).min()
     }
 
     /// What is for Services or for their Lease.
@@ -48,16 +57,20 @@ impl Serving {
             Input::Asked { request, reply } => self.services.on_reply(cx, *request, reply),
             Input::Objects { what, events } => self.services.on_objects(cx, what, events),
             Input::Lease { request, reply } => {
-                if let Some(Elector::Lease { lease, .. }) = self.elector() {
-                    lease.on_reply(cx, *request, reply.clone());
+                for elector in self.electors() {
+                    if let Elector::Lease { lease, .. } = elector {
+                        lease.on_reply(cx, *request, reply.clone());
+                    }
                 }
             }
             Input::Watch { lease: of, event } => {
-                if let Some(Elector::Lease { lease, watch }) = self.elector()
-                    && watch.is_on(of)
-                {
-                    lease.on_watch(cx, event);
-                    watch.on_event(cx, event);
+                for elector in self.electors() {
+                    if let Elector::Lease { lease, watch } = elector
+                        && watch.is_on(of)
+                    {
+                        lease.on_watch(cx, event);
+                        watch.on_event(cx, event);
+                    }
                 }
             }
             Input::Heard(_)
@@ -77,8 +90,24 @@ impl Serving {
         }
     }
 
-    fn elector(&mut self) -> Option<&mut Elector> {
-        self.leadership.as_mut().map(|it| &mut it.elector)
+    fn electors(&mut self) -> impl Iterator<Item = &mut Elector> {
+        self.leadership.iter_mut().chain(&mut self.allocator).map(|it| &mut it.elector)
+    }
+
+    /// The leaderships that end with this process.
+    pub fn leaderships(&self) -> impl Iterator<Item = &Leadership> {
+        self.leadership.iter().chain(&self.allocator)
+    }
+
+    /// Gives addresses out, if nobody else does. `unfit`: this node takes no part in anything.
+    fn allocate(&mut self, cx: &mut Cx<'_>, unfit: bool) {
+        let Some(allocator) = &mut self.allocator else {
+            return;
+        };
+        allocator.stands = !unfit && self.services.has_pools() && self.services.is_known();
+        allocator.elector.reconcile(cx, allocator.stands, true);
+        let leads = allocator.stands && allocator.elector.leads(cx.now);
+        self.services.allocate(cx, leads);
     }
 }
 
@@ -175,12 +204,14 @@ impl Node {
 
     /// Tells of Services what differs from what is so.
     pub(super) fn tell_services(&mut self, cx: &mut Cx<'_>) {
+        let unfit = self.unfit().is_some();
         let Some(serving) = &mut self.serving else {
             return;
         };
         for vip in self.attention.looked_at.iter().copied() {
             serving.services.note_answering(vip, self.announcer.is_answering(vip));
         }
+        serving.allocate(cx, unfit);
         let elects = serving.leadership.as_ref().unwrap_or(&self.control);
         let speaks = match &elects.elector {
             Elector::Lease { lease, .. } => lease.leads_until().is_some(),

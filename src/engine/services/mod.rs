@@ -10,6 +10,7 @@
 //! what follows from the objects as they are; which of it has to be looked at again is kept
 //! beside it, so that one change costs nothing of the others.
 
+mod allocating;
 mod backing;
 mod claims;
 mod telling;
@@ -27,8 +28,10 @@ use super::watch::Follower;
 use super::{Cx, Deadline};
 use crate::model::{
     ApiFault, ClusterNode, Followed, Instant, NodeName, Object, ObjectEvent, ObjectName,
-    ObjectReply, Refusal, RequestId, Service, ServiceRefusal, ServiceStatus, Vip,
+    ObjectReply, PoolRefusal, Refusal, RequestId, Service, ServiceRefusal, ServiceStatus, Vip,
 };
+use allocating::Allocating;
+pub use allocating::PoolsConfig;
 use backing::{Backed, Endpoints};
 pub use wants::ClassRule;
 use wants::{Backing, Verdict, verdict};
@@ -46,6 +49,8 @@ pub struct ServicesConfig {
     pub writes: bool,
     /// The Lease of who carries them; `None`: the quorum places them.
     pub lease: Option<LeaseConfig>,
+    /// Where pools are, if they are given out here.
+    pub pools: Option<PoolsConfig>,
 }
 
 /// What follows from all that ask for one address.
@@ -85,6 +90,7 @@ pub(crate) struct Services {
     /// Places that are not as they were.
     changed: Marks,
     telling: telling::Telling,
+    allocating: Allocating,
 }
 
 /// One kind of object, and what a list that has begun has not named yet.
@@ -94,7 +100,7 @@ struct Following {
     unseen: Option<BTreeSet<ObjectName>>,
 }
 
-/// A Service that is ours.
+/// A Service of type LoadBalancer.
 #[derive(Clone, Debug)]
 struct Known {
     service: Service,
@@ -116,9 +122,12 @@ impl Known {
         self.addresses().iter().copied().filter(|it| !self.refused.contains_key(it))
     }
 
-    fn refusal(&self) -> Option<ServiceRefusal> {
+    fn refusal(&self, of_pools: Option<&PoolRefusal>) -> Option<ServiceRefusal> {
         match &self.verdict {
             Verdict::Refused(refusal) => Some(refusal.clone()),
+            Verdict::Addressless if of_pools.is_some() => {
+                of_pools.cloned().map(ServiceRefusal::Pool)
+            }
             Verdict::Addressless => {
                 let why = "it asks for no address, and nobody has given it one".to_owned();
                 Some(ServiceRefusal::Addressless { why })
@@ -140,10 +149,14 @@ impl Services {
             places: BTreeMap::new(),
             changed: Marks::default(),
             telling: telling::Telling::new(me),
+            allocating: Allocating::new(),
             config,
         };
         it.follow(Followed::Services(it.config.namespace.clone()), now);
         it.follow(Followed::Nodes, now);
+        if let Some(pools) = &it.config.pools {
+            it.follow(Followed::ConfigMap(pools.config_map.clone()), now);
+        }
         it
     }
 
@@ -180,6 +193,7 @@ impl Services {
 
     pub fn on_reply(&mut self, cx: &mut Cx<'_>, request: RequestId, reply: &ObjectReply) {
         self.telling.on_reply(cx, request, reply);
+        self.allocating.on_reply(cx, request, reply);
     }
 
     /// Time passed: what is due is asked for, and losses begin to count.
@@ -199,7 +213,9 @@ impl Services {
 
     /// Whether everything that was there at the start is known.
     pub fn is_known(&self) -> bool {
-        self.followers.values().all(|it| it.follower.has_listed())
+        // Without the pools, addresses are served all the same.
+        let pools = |it: &Followed| matches!(it, Followed::ConfigMap(_));
+        self.followers.iter().all(|(what, it)| pools(what) || it.follower.has_listed())
     }
 
     pub fn vips(&self) -> impl Iterator<Item = Vip> + '_ {
@@ -213,7 +229,7 @@ impl Services {
     /// What an operator is told of each of them.
     pub fn status(&self) -> Vec<ServiceStatus> {
         let one = |(name, it): (&ObjectName, &Known)| {
-            let refusal = it.refusal();
+            let refusal = self.refusal(it);
             ServiceStatus {
                 name: name.to_string(),
                 addresses: it.has().map(Vip).collect(),
@@ -221,7 +237,12 @@ impl Services {
                 why: refusal.map(|it| it.to_string()),
             }
         };
-        self.services.iter().map(one).collect()
+        self.services.iter().filter(|it| it.1.verdict != Verdict::Others).map(one).collect()
+    }
+
+    /// Why a Service has not what it asks for.
+    fn refusal(&self, it: &Known) -> Option<ServiceRefusal> {
+        it.refusal(self.allocating.refused.get(&it.service.name))
     }
 
     /// Why nothing new comes from the API server.
@@ -258,13 +279,14 @@ impl Services {
         }
     }
 
-    pub fn deadline(&self) -> Option<Deadline> {
+    pub fn deadline(&self, now: Instant) -> Option<Deadline> {
         let followers = self.followers.values().filter_map(|it| it.follower.deadline());
         let losses = self
             .endpoints
             .deadline()
             .map(|at| Deadline { at, why: "a Service lost its endpoints" });
-        followers.chain(losses).chain(self.telling.deadline()).min()
+        let allocating = self.allocating.deadline(now);
+        followers.chain(losses).chain(self.telling.deadline()).chain(allocating).min()
     }
 
     fn follow(&mut self, what: Followed, now: Instant) {
@@ -274,7 +296,7 @@ impl Services {
 
     fn names(&self, what: &Followed) -> BTreeSet<ObjectName> {
         match what {
-            Followed::ConfigMap(_) => BTreeSet::new(),
+            Followed::ConfigMap(name) => self.has_pools().then(|| name.clone()).into_iter().collect(),
             Followed::EndpointSlices(_) => self.endpoints.names().cloned().collect(),
             Followed::Nodes => self.nodes.keys().map(|it| of_cluster(&it.0)).collect(),
             Followed::Services(_) => self.services.keys().cloned().collect(),
@@ -292,7 +314,7 @@ impl Services {
     fn learn(&mut self, now: Instant, what: &Followed, object: &Object) {
         self.saw(what, &object.name());
         match object {
-            Object::ConfigMap(_) => {}
+            Object::ConfigMap(it) => self.allocating.learn_pools(Some(it)),
             Object::EndpointSlice(it) => {
                 for service in self.endpoints.learn(now, it) {
                     self.settle_all_of(now, &service);
@@ -300,6 +322,7 @@ impl Services {
             }
             Object::Node(it) => {
                 let addresses = |it: &ClusterNode| it.addresses.clone();
+                self.allocating.reserve(&it.name, &it.addresses);
                 let before = self.nodes.insert(it.name.clone(), it.clone());
                 let before = before.as_ref().map(addresses).unwrap_or_default();
                 let differ = it.addresses.iter().filter(|ip| !before.contains(ip));
@@ -314,10 +337,11 @@ impl Services {
 
     fn learn_service(&mut self, now: Instant, service: Service) {
         let name = service.name.clone();
-        let verdict = verdict(&service, &self.config.class);
-        if verdict == Verdict::Others {
+        if !service.balanced {
             return self.forget_service(now, &name);
         }
+        self.allocating.learn(now, &service);
+        let verdict = verdict(&service, &self.config.class);
         let refused = BTreeMap::new();
         let before = self.services.insert(name.clone(), Known { service, verdict, refused });
         let before: BTreeSet<_> =
@@ -337,14 +361,16 @@ impl Services {
 
     fn forget(&mut self, now: Instant, what: &Followed, name: &ObjectName) {
         match what {
-            Followed::ConfigMap(_) => {}
+            Followed::ConfigMap(_) => self.allocating.learn_pools(None),
             Followed::EndpointSlices(_) => {
                 if let Some(service) = self.endpoints.forget(now, name) {
                     self.settle_all_of(now, &service);
                 }
             }
             Followed::Nodes => {
-                let gone = self.nodes.remove(&NodeName(name.name.clone()));
+                let node = NodeName(name.name.clone());
+                self.allocating.reserve(&node, &[]);
+                let gone = self.nodes.remove(&node);
                 for ip in gone.map(|it| it.addresses).unwrap_or_default() {
                     self.settle(now, ip);
                 }
@@ -362,6 +388,7 @@ impl Services {
             self.settle(now, *ip);
         }
         self.telling.forget(name);
+        self.allocating.forget(now, name);
     }
 
     fn unclaim(&mut self, ip: IpAddr, name: &ObjectName) {

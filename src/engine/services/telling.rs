@@ -221,7 +221,9 @@ impl Services {
         let answered: Vec<IpAddr> =
             known.has().filter(|ip| telling.answering.contains(ip)).collect();
         let writes = known.has().next().is_some_and(|it| answered.first() == Some(&it));
-        let truth = match known.refusal().filter(|_| telling.speaks) {
+        let refusal = known.refusal(self.allocating.refused.get(name));
+        let reason = refusal.as_ref().map_or("Refused", |it| it.reason());
+        let truth = match refusal.filter(|_| telling.speaks) {
             _ if writes => Some(Told::Answered(answered.clone())),
             refusal => refusal.map(|it| Told::Refused(it.to_string())),
         };
@@ -232,7 +234,7 @@ impl Services {
         if writes && telling.write(cx, known, &answered) {
             return true;
         }
-        telling.tell_event(cx, name, known, truth)
+        telling.tell_event(cx, known, truth, reason)
     }
 }
 
@@ -308,9 +310,9 @@ impl Telling {
     fn tell_event(
         &mut self,
         cx: &mut Cx<'_>,
-        name: &ObjectName,
         known: &Known,
         truth: Option<Told>,
+        reason: &'static str,
     ) -> bool {
         if self.affair(cx.now, known).told == truth {
             return true;
@@ -326,7 +328,6 @@ impl Telling {
                 (false, "AddressAnnounced", message)
             }
             Told::Refused(why) => {
-                let reason = known.refusal().map_or("Refused", |it| it.reason());
                 (true, reason, why.clone())
             }
         };
@@ -334,7 +335,7 @@ impl Telling {
             return false;
         }
         cx.ask(ObjectCall::ServiceEvent {
-            name: name.clone(),
+            name: known.service.name.clone(),
             uid: known.service.uid.clone(),
             node: self.me.clone(),
             warning,

@@ -50,6 +50,7 @@ impl Bench {
             link: None,
             writes: true,
             lease: None,
+            pools: None,
         };
         let now = Instant::from_nanos(1_000_000_000);
         let services = Services::new(config, NodeName(ME.into()), now);
@@ -135,7 +136,7 @@ impl Bench {
     }
 
     fn refusal(&self, name: &str) -> Option<String> {
-        self.services.services[&ObjectName::from(name)].refusal().map(|it| it.to_string())
+        self.services.refusal(&self.services.services[&name.into()]).map(|it| it.to_string())
     }
 }
 

@@ -76,8 +76,8 @@ pub(crate) enum Verdict {
 
 /// What the Service asks for.
 pub(crate) fn verdict(service: &Service, class: &ClassRule) -> Verdict {
-    let ignored = is_true(service, "ignore");
-    if !service.balanced || service.deleting || ignored || !class.takes(service.class.as_deref()) {
+    let passed = service.deleting || is_ignored(service);
+    if !service.balanced || passed || !class.takes(service.class.as_deref()) {
         return Verdict::Others;
     }
     match addresses(service) {
@@ -104,8 +104,9 @@ fn annotation<'a>(service: &'a Service, key: &str) -> Option<&'a str> {
     service.annotations.get(&format!("{PEER}{key}")).map(|it| it.trim())
 }
 
-fn is_true(service: &Service, key: &str) -> bool {
-    annotation(service, key) == Some("true")
+/// Whether it says that it is not to be touched.
+pub(super) fn is_ignored(service: &Service) -> bool {
+    annotation(service, "ignore") == Some("true")
 }
 
 /// The addresses a Service has: of the annotation, else of what it asks for and already has.

@@ -1,0 +1,193 @@
+//! Addresses out of pools: the one node that gives them out, and what it writes.
+//!
+//! One at a time does, by the Lease of the peer's cloud provider, so that this and that
+//! exclude each other. Whoever begins lists all Services anew first: what the one before
+//! wrote last may not have come by the watch yet.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use super::wants::is_ignored;
+use super::{Followed, Following, Services};
+use crate::engine::backoff::Backoff;
+use crate::engine::elector::LeaseConfig;
+use crate::engine::pools::{Book, Pools, Sync, SyncRules, usage};
+use crate::engine::watch::Follower;
+use crate::engine::{Cx, Deadline};
+use crate::model::{
+    ConfigMap, Instant, NodeName, ObjectCall, ObjectName, ObjectReply, PoolRefusal, PoolUse,
+    RequestId, Service, Vip,
+};
+
+/// So many Services are given addresses at a time.
+const AT_ONCE: usize = 8;
+
+/// Where pools are, and who gives addresses out.
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
+pub struct PoolsConfig {
+    /// The ConfigMap with the pools.
+    pub config_map: ObjectName,
+    /// The Lease of who gives addresses out.
+    pub lease: LeaseConfig,
+}
+
+#[derive(Clone, Debug)]
+pub(super) struct Allocating {
+    pools: Option<Pools>,
+    book: Book,
+    /// Addresses are given out here, and everything there is has been listed since.
+    gives: bool,
+    /// These may need something.
+    open: BTreeSet<ObjectName>,
+    writing: BTreeMap<RequestId, ObjectName>,
+    pub refused: BTreeMap<ObjectName, PoolRefusal>,
+    backoff: Backoff,
+    again_at: Option<Instant>,
+}
+
+impl Allocating {
+    pub fn new() -> Self {
+        Self {
+            pools: None,
+            book: Book::default(),
+            gives: false,
+            open: BTreeSet::new(),
+            writing: BTreeMap::new(),
+            refused: BTreeMap::new(),
+            backoff: Backoff::new(Duration::from_millis(200), Duration::from_secs(30)),
+            again_at: None,
+        }
+    }
+
+    pub fn learn(&mut self, now: Instant, service: &Service) {
+        self.book.update(service, now);
+        self.open.insert(service.name.clone());
+    }
+
+    pub fn forget(&mut self, now: Instant, name: &ObjectName) {
+        self.book.remove(name, now);
+        self.open.remove(name);
+        self.refused.remove(name);
+        self.reopen();
+    }
+
+    pub fn learn_pools(&mut self, map: Option<&ConfigMap>) {
+        self.pools = map.map(|it| Pools::read(&it.data));
+        self.reopen();
+    }
+
+    pub fn reserve(&mut self, node: &NodeName, addresses: &[std::net::IpAddr]) {
+        self.book.reserve(&format!("the node {node}"), addresses.iter().copied());
+    }
+
+    /// Whoever got nothing may get something now.
+    fn reopen(&mut self) {
+        self.open.extend(self.refused.keys().cloned());
+    }
+
+    pub fn on_reply(&mut self, cx: &mut Cx<'_>, request: RequestId, reply: &ObjectReply) {
+        let Some(name) = self.writing.remove(&request) else {
+            return;
+        };
+        match reply {
+            ObjectReply::Done(_) => self.backoff.reset(),
+            ObjectReply::Conflict | ObjectReply::Gone => self.book.withdraw(&name, cx.now),
+            ObjectReply::Failed(fault) => {
+                // It may have been written all the same: the address is kept until then.
+                let wait = self.backoff.wait(cx.rng).max(fault.retry_after.unwrap_or_default());
+                self.again_at = Some(cx.now + wait);
+            }
+        }
+        self.open.insert(name);
+    }
+
+    pub fn deadline(&self, now: Instant) -> Option<Deadline> {
+        let rested = self.book.deadline(now).filter(|_| self.gives && !self.refused.is_empty());
+        let at = [self.again_at, rested].into_iter().flatten().min()?;
+        Some(Deadline { at, why: "give addresses out" })
+    }
+}
+
+impl Services {
+    /// Whether there is anything to give out: somebody should.
+    pub fn has_pools(&self) -> bool {
+        self.allocating.pools.is_some()
+    }
+
+    /// Reserves the VIPs of the control plane.
+    pub fn reserve_control_plane(&mut self, vips: impl Iterator<Item = Vip>) {
+        self.allocating.book.reserve("the control plane", vips.map(|it| it.0));
+    }
+
+    /// Gives addresses to those that need them, if that is this node's business.
+    pub fn allocate(&mut self, cx: &mut Cx<'_>, leads: bool) {
+        if !leads {
+            self.allocating.gives = false;
+            return;
+        }
+        let all = Followed::Services(self.config.namespace.clone());
+        if !self.allocating.gives {
+            self.allocating.gives = true;
+            let follower = Follower::new(all.clone(), cx.now);
+            self.followers.insert(all.clone(), Following { follower, unseen: None });
+            self.followers.values_mut().for_each(|it| it.follower.tick(cx));
+        }
+        let it = &mut self.allocating;
+        let listed = self.followers.get(&all).is_some_and(|it| it.follower.has_listed());
+        if it.again_at.is_some_and(|at| cx.now < at) || !listed {
+            return;
+        }
+        it.again_at = None;
+        if it.book.deadline(cx.now).is_some_and(|at| at <= cx.now) {
+            it.reopen();
+        }
+        let rules = SyncRules {
+            classless: self.config.class.takes(None),
+            classes: [self.config.class.name.clone()].into(),
+            field: true,
+        };
+        while self.allocating.writing.len() < AT_ONCE {
+            let Some(name) = self.allocating.open.pop_first() else { break };
+            self.give(cx, &rules, &name);
+        }
+    }
+
+    fn give(&mut self, cx: &mut Cx<'_>, rules: &SyncRules, name: &ObjectName) {
+        let it = &mut self.allocating;
+        let under_way = it.writing.values().any(|it| it == name);
+        let (Some(pools), Some(known)) = (&it.pools, self.services.get(name)) else {
+            return;
+        };
+        let service = &known.service;
+        if under_way || is_ignored(service) {
+            return;
+        }
+        let sync = Sync::decide(rules, pools, &it.book, service, cx.now);
+        let before = match sync.refusal {
+            Some(refusal) => it.refused.insert(name.clone(), refusal.clone()) == Some(refusal),
+            None => it.refused.remove(name).is_none(),
+        };
+        if !before {
+            self.telling.look_at(name);
+        }
+        if sync.patch.is_empty() {
+            return;
+        }
+        if let Some(grant) = &sync.grant {
+            let request = crate::engine::pools::Request::of(service, cx.now);
+            it.book.grant(&request, grant);
+        }
+        let (name, version) = (name.clone(), service.version.clone());
+        let call = ObjectCall::PatchService { name: name.clone(), version, patch: sync.patch };
+        let request = cx.ask(call);
+        it.writing.insert(request, name);
+    }
+
+    /// What each pool has, and who has it.
+    pub fn pools(&self, now: Instant) -> Vec<PoolUse> {
+        let it = &self.allocating;
+        it.pools.as_ref().map(|pools| usage(pools, &it.book, now)).unwrap_or_default()
+    }
+}
