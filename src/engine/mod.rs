@@ -8,6 +8,7 @@ mod leadership;
 mod network;
 mod node;
 mod placement;
+pub mod pools;
 mod reporter;
 mod resolver;
 mod rng;
