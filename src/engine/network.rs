@@ -91,14 +91,15 @@ impl Network {
                 self.revision += 1;
             }
         }
+        self.patience_ends_at = self.ends_after(now);
     }
 
     /// Time first: patience with a dead link may be over.
     pub fn expire(&mut self, now: Instant) {
         if self.patience_ends_at.is_some_and(|it| it <= now) {
             self.revision += 1;
+            self.patience_ends_at = self.ends_after(now);
         }
-        self.patience_ends_at = self.deadline(now);
     }
 
     /// As long as it is the same, no VIP has another link, prefix or reason to have none.
@@ -172,7 +173,11 @@ impl Network {
     }
 
     /// When patience with a dead link ends.
-    pub fn deadline(&self, now: Instant) -> Option<Instant> {
+    pub fn deadline(&self) -> Option<Instant> {
+        self.patience_ends_at
+    }
+
+    fn ends_after(&self, now: Instant) -> Option<Instant> {
         let ends = self.links.values().filter_map(|it| Some(it.dead_since? + CARRIER_PATIENCE));
         ends.filter(|it| *it > now).min()
     }

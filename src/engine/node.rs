@@ -160,7 +160,7 @@ impl Node {
             self.serving.as_ref().and_then(|it| it.deadline(self.now)),
             self.resolver.deadline(),
             self.reporter.deadline(leads),
-            self.network.deadline(self.now).map(|at| plain(at, "carrier")),
+            self.network.deadline().map(|at| plain(at, "carrier")),
             self.stopping_at
                 .map(|at| plain(at + HAND_OVER_WITHIN, "hand-over ends"))
                 .filter(|it| it.at > self.now),

@@ -22,8 +22,8 @@ pub(super) struct Attention {
     agenda: Agenda,
     /// What all VIPs were placed by.
     basis: Option<Basis>,
-    /// Some VIP has a link that could carry it.
-    usable: bool,
+    /// Some VIP has a link that could carry it, if that is known.
+    usable: Option<bool>,
     /// What the elector has not been told of.
     unexamined: Marks,
     /// What cannot be carried here, as the elector was told.
@@ -55,7 +55,7 @@ impl Attention {
             looked_at: Vec::new(),
             agenda: Agenda::default(),
             basis: None,
-            usable: false,
+            usable: None,
             unexamined: Marks::all(),
             unable: BTreeSet::new(),
             told: None,
@@ -83,10 +83,11 @@ impl Node {
             serving.services.reserve_control_plane(self.resolver.vips().iter().copied());
         }
         wanted.add(&self.notice_services(cx));
-        let marks = &mut self.attention.marks;
         if !wanted.is_empty() {
             self.announcer.listen_anew();
+            self.attention.usable = None;
         }
+        let marks = &mut self.attention.marks;
         marks.add(&wanted);
         marks.add(&std::mem::take(&mut self.announcer.touched));
         self.announcer.due(now).for_each(|it| marks.mark(it));
@@ -188,15 +189,15 @@ impl Node {
     /// Looks at every VIP if what they all depend on is other than it was.
     fn renew_basis(&mut self, now: Instant) {
         let (network, alone, unfit) = (self.network.revision(), self.is_alone(), self.unfit());
-        let choice = |vip| self.choice(vip);
-        let view = self.view(now, None, &choice);
-        let known = self.attention.basis.as_ref();
-        if self.attention.marks.is_all()
-            || known.is_none_or(|it| (it.network, it.alone) != (network, alone))
-        {
-            self.attention.usable = self.resolver.vips().iter().any(|it| view.usable(*it).is_ok());
-        }
-        self.control.stands = unfit.is_none() && self.attention.usable;
+        let known = self.attention.basis.as_ref().map(|it| (it.network, it.alone));
+        let usable = self.attention.usable.filter(|_| known == Some((network, alone)));
+        let usable = usable.unwrap_or_else(|| {
+            let choice = |vip| self.choice(vip);
+            let view = self.view(now, None, &choice);
+            self.resolver.vips().iter().any(|it| view.usable(*it).is_ok())
+        });
+        self.attention.usable = Some(usable);
+        self.control.stands = unfit.is_none() && usable;
         let (me, preserve) = (&self.config.me, self.config.preserve);
         let answers = |vip: &Vip| self.placement.is_answer(*vip);
         let answered = preserve && self.resolver.vips().iter().any(answers);
