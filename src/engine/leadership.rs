@@ -2,11 +2,11 @@
 //! becomes of what was carried when it ends.
 
 use super::elector::{Elector, Surroundings};
-use super::placement::{Case, LINGER, PRESERVE};
+use super::placement::{Case, LINGER, PRESERVE, Standing};
 use super::{Cx, Deadline};
 use crate::model::{Instant, NodeName, Vip};
 
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Leadership {
     pub elector: Elector,
     /// This node is a candidate: fit, and with a link that works.
@@ -15,6 +15,15 @@ pub(crate) struct Leadership {
     retired_at: Option<Instant>,
     /// A Lease was lost, and addresses are to be preserved, since then.
     preserve_since: Option<Instant>,
+}
+
+/// What of it every VIP depends on alike.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub(crate) struct Stake {
+    /// Of all VIPs, if they have but one.
+    standing: Option<Standing>,
+    lingers: bool,
+    preserved_until: Option<Instant>,
 }
 
 impl Leadership {
@@ -58,14 +67,43 @@ impl Leadership {
                 Elector::Lease { .. } => self.retired_at,
                 Elector::Quorum(quorum) => quorum.retired_at(now, vip),
             },
-            preserved_until: self.preserve_since.map(|it| it + PRESERVE).filter(|it| now < *it),
+            preserved_until: self.preserved_until(now),
             succeeded,
         }
+    }
+
+    /// What of it every VIP depends on alike.
+    pub fn stake(&self, now: Instant) -> Stake {
+        Stake {
+            standing: self.elector.common_standing(),
+            lingers: self.retired_at.is_some_and(|it| now < it + LINGER),
+            preserved_until: self.preserved_until(now),
+        }
+    }
+
+    /// When the case of a VIP comes to something else by itself, if it is a case of its own.
+    pub fn case_ends_at(&self, now: Instant, case: &Case) -> Option<Instant> {
+        let until = match (&self.elector, &case.standing) {
+            (Elector::Lease { .. }, _) => return None,
+            (
+                Elector::Quorum(_),
+                Standing::Entitled { until, .. }
+                | Standing::Doubted { until }
+                | Standing::Preparing { until },
+            ) => Some(*until),
+            (Elector::Quorum(_), Standing::Refused(_)) => None,
+        };
+        let linger = case.retired_at.map(|it| it + LINGER);
+        until.into_iter().chain(linger).filter(|it| *it > now).min()
     }
 
     /// What the elector decides before VIPs are placed.
     pub fn decide(&mut self, cx: &mut Cx<'_>, around: &Surroundings<'_>) {
         self.elector.decide(cx, around);
+    }
+
+    fn preserved_until(&self, now: Instant) -> Option<Instant> {
+        self.preserve_since.map(|it| it + PRESERVE).filter(|it| now < *it)
     }
 
     /// Whether what was carried may still be waited for by others.
@@ -74,7 +112,7 @@ impl Leadership {
     }
 
     pub fn deadline(&self, now: Instant, takes_part: bool) -> Option<Deadline> {
-        let elector = self.elector.deadline(now, self.stands).filter(|_| takes_part);
+        let elector = self.elector.deadline(self.stands).filter(|_| takes_part);
         let linger = self.retired_at.map(|it| Deadline { at: it + LINGER, why: "linger ends" });
         elector.into_iter().chain(linger.filter(|it| it.at > now)).min()
     }

@@ -1,5 +1,6 @@
 //! The engine: pure state machines. Inputs go in with the time, actions come out in order.
 
+mod agenda;
 mod announcer;
 mod backoff;
 mod elector;

@@ -22,15 +22,20 @@ pub enum LinkChoice {
     Named(LinkName),
 }
 
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(crate) struct Network {
     known: bool,
     links: BTreeMap<LinkIndex, Known>,
     addresses: BTreeSet<Address>,
+    /// Those of `addresses` that are this node's own and have a subnet: few.
+    subnets: BTreeSet<Address>,
     default_link: Option<LinkIndex>,
+    /// Grows whenever any VIP may have to go elsewhere.
+    revision: u64,
+    patience_ends_at: Option<Instant>,
 }
 
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 struct Known {
     link: Link,
     /// Since when it has been without carrier.
@@ -53,13 +58,25 @@ impl Network {
                 // The tag may have changed: what tells addresses apart is the rest.
                 self.forget(address);
                 self.addresses.insert(address);
+                if has_subnet(&address) {
+                    self.subnets.insert(address);
+                    self.revision += 1;
+                }
             }
             NetworkChange::AddressGone(address) => self.forget(address),
-            NetworkChange::DefaultLink(link) => self.default_link = link,
-            NetworkChange::Link(link) => self.learn_link(now, link),
+            NetworkChange::DefaultLink(link) => {
+                self.default_link = link;
+                self.revision += 1;
+            }
+            NetworkChange::Link(link) => {
+                self.learn_link(now, link);
+                self.revision += 1;
+            }
             NetworkChange::LinkGone(index) => {
                 self.links.remove(&index);
                 self.addresses.retain(|it| it.link != index);
+                self.subnets.retain(|it| it.link != index);
+                self.revision += 1;
             }
             NetworkChange::Snapshot { links, addresses, default_link } => {
                 let there: BTreeSet<_> = links.iter().map(|it| it.index).collect();
@@ -68,10 +85,26 @@ impl Network {
                     self.learn_link(now, link);
                 }
                 self.addresses = addresses.into_iter().collect();
+                self.subnets = self.addresses.iter().filter(|it| has_subnet(it)).copied().collect();
                 self.default_link = default_link;
                 self.known = true;
+                self.revision += 1;
             }
         }
+        self.patience_ends_at = self.ends_after(now);
+    }
+
+    /// Time first: patience with a dead link may be over.
+    pub fn expire(&mut self, now: Instant) {
+        if self.patience_ends_at.is_some_and(|it| it <= now) {
+            self.revision += 1;
+            self.patience_ends_at = self.ends_after(now);
+        }
+    }
+
+    /// As long as it is the same, no VIP has another link, prefix or reason to have none.
+    pub fn revision(&self) -> u64 {
+        self.revision
     }
 
     /// Whether the first snapshot has come.
@@ -80,12 +113,13 @@ impl Network {
     }
 
     pub fn has(&self, link: LinkIndex, vip: Vip) -> bool {
-        self.addresses.iter().any(|it| it.link == link && it.ip == vip.0)
+        let least = Address { link, ip: vip.0, length: 0, ours: false };
+        self.addresses.range(least..).next().is_some_and(|it| it.link == link && it.ip == vip.0)
     }
 
     /// Whether the address is in a subnet of this node's own: nobody forwards in between.
     pub fn is_on_link(&self, ip: IpAddr) -> bool {
-        self.addresses.iter().any(|it| !it.ours && is_subnet(it) && it.covers(ip))
+        self.subnets.iter().any(|it| is_subnet(it) && it.covers(ip))
     }
 
     pub fn link(&self, index: LinkIndex) -> Option<&Link> {
@@ -131,14 +165,18 @@ impl Network {
     /// own in that subnet: a VIP that was there first would take the subnet's routes with
     /// it when it goes.
     pub fn length(&self, link: LinkIndex, vip: Vip, wanted: u8) -> u8 {
-        let beside = self.addresses.iter().any(|it| {
-            it.link == link && !it.ours && it.ip != vip.0 && it.length == wanted && it.covers(vip.0)
+        let beside = self.subnets.iter().any(|it| {
+            it.link == link && it.ip != vip.0 && it.length == wanted && it.covers(vip.0)
         });
         if beside { wanted } else { vip.width() }
     }
 
     /// When patience with a dead link ends.
-    pub fn deadline(&self, now: Instant) -> Option<Instant> {
+    pub fn deadline(&self) -> Option<Instant> {
+        self.patience_ends_at
+    }
+
+    fn ends_after(&self, now: Instant) -> Option<Instant> {
         let ends = self.links.values().filter_map(|it| Some(it.dead_since? + CARRIER_PATIENCE));
         ends.filter(|it| *it > now).min()
     }
@@ -151,8 +189,13 @@ impl Network {
     }
 
     fn forget(&mut self, gone: Address) {
-        self.addresses
-            .retain(|it| (it.link, it.ip, it.length) != (gone.link, gone.ip, gone.length));
+        for ours in [false, true] {
+            let gone = Address { ours, ..gone };
+            self.addresses.remove(&gone);
+            if self.subnets.remove(&gone) {
+                self.revision += 1;
+            }
+        }
     }
 
     fn by_name(&self, name: &LinkName) -> Option<&Link> {
@@ -160,9 +203,14 @@ impl Network {
     }
 
     fn of_subnet(&self, vip: Vip) -> Option<LinkIndex> {
-        let fits = |it: &&Address| !it.ours && it.ip != vip.0 && is_subnet(it) && it.covers(vip.0);
-        self.addresses.iter().filter(fits).max_by_key(|it| it.length).map(|it| it.link)
+        let fits = |it: &&Address| it.ip != vip.0 && is_subnet(it) && it.covers(vip.0);
+        self.subnets.iter().filter(fits).max_by_key(|it| it.length).map(|it| it.link)
     }
+}
+
+/// Whether there is room for VIPs beside it.
+fn has_subnet(it: &Address) -> bool {
+    !it.ours && it.length < Vip(it.ip).width()
 }
 
 fn is_subnet(address: &Address) -> bool {

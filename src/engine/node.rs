@@ -1,24 +1,26 @@
 //! One node: the machine of machines. Every input goes through the same five phases:
-//! time, learn, place, reconcile, return.
+//! time, learn, place, reconcile, return. Only the VIPs that something happened to are placed
+//! and reconciled.
 
+mod placing;
 mod status;
 
-use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
+use placing::Attention;
 use serde::{Deserialize, Serialize};
 
 use super::announcer::{Announcer, AnnouncerConfig};
-use super::elector::{Election, Elector, Surroundings};
+use super::elector::{Election, Elector};
 use super::leadership::Leadership;
 use super::network::{LinkChoice, Network};
-use super::placement::{Placement, View, Wish};
+use super::placement::Placement;
 use super::reporter::{Reporter, Truth, VipTruth};
 use super::resolver::{Family, Resolver, WantedVip};
 use super::sabotage::{Sabotage, sabotaged};
 use super::{Action, Cx, Deadline, Input, NextIds, Rng};
 use crate::model::{
-    Author, Instant, KernelAnswer, KernelJob, NetworkChange, NodeName, OrderId, Refusal, Vip,
+    Author, Instant, KernelAnswer, KernelJob, NetworkChange, NodeName, OrderId, Refusal,
 };
 
 /// A stop is over after this, whatever the kernel or the API server still owe.
@@ -55,7 +57,7 @@ pub struct Config {
 }
 
 /// One node of a cluster.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Node {
     config: Config,
     control: Leadership,
@@ -67,6 +69,7 @@ pub struct Node {
     cleaning: Cleaning,
     stopping_at: Option<Instant>,
     placement: Placement,
+    attention: Attention,
     now: Instant,
     exited: bool,
     rng: Rng,
@@ -98,7 +101,8 @@ impl Node {
             lock: None,
             cleaning: Cleaning::Waiting,
             stopping_at: None,
-            placement: BTreeMap::new(),
+            placement: Placement::default(),
+            attention: Attention::new(),
             now,
             exited: false,
             rng,
@@ -114,11 +118,13 @@ impl Node {
             let mut next = self.next;
             let mut out = std::mem::take(&mut self.actions);
             let cx = &mut Cx { now, rng: &mut rng, out: &mut out, next: &mut next };
-            self.note_lateness(now, &input);
+            let asked = self.note_lateness(now, &input) || concerns_elector(&input);
             self.now = now;
             self.control.elector.expire(now);
+            self.network.expire(now);
             self.learn(cx, input);
-            self.decide(cx);
+            self.notice(now);
+            self.decide(cx, asked);
             self.place(now);
             self.reconcile(cx);
             (self.rng, self.next, self.actions) = (rng, next, out);
@@ -135,10 +141,11 @@ impl Node {
         let plain = |at: Instant, why| Deadline { at, why };
         [
             self.announcer.deadline(),
+            self.attention.deadline(),
             self.control.deadline(self.now, self.takes_part()),
             self.resolver.deadline(),
             self.reporter.deadline(leads),
-            self.network.deadline(self.now).map(|at| plain(at, "carrier")),
+            self.network.deadline().map(|at| plain(at, "carrier")),
             self.stopping_at
                 .map(|at| plain(at + HAND_OVER_WITHIN, "hand-over ends"))
                 .filter(|it| it.at > self.now),
@@ -218,44 +225,18 @@ impl Node {
         }
     }
 
-    /// What the elector decides before anything is placed.
-    fn decide(&mut self, cx: &mut Cx<'_>) {
-        let Elector::Quorum(_) = self.control.elector else {
-            return;
-        };
-        if !self.takes_part() {
-            return;
-        }
-        let wanted: BTreeSet<_> = self.resolver.vips().collect();
-        let view = self.view(cx.now, None);
-        let unable: BTreeSet<_> = wanted
-            .iter()
-            .copied()
-            .filter(|vip| view.usable(*vip).is_err() || self.announcer.is_refused(cx.now, *vip))
-            .collect();
-        let late = |after| self.stopping_at.is_some_and(|it| it + after <= cx.now);
-        let around = Surroundings {
-            carrier: unable.len() < wanted.len(),
-            unable,
-            wanted: &wanted,
-            silent: &|vip| self.announcer.is_silent(vip),
-            ready: &|vip| self.announcer.is_ready(vip),
-            stopping: self.stopping_at.is_some(),
-            giving_up: late(HAND_OVER_WITHIN),
-        };
-        self.control.decide(cx, &around);
-    }
-
-    /// How late this process gets to its timers, if that is anybody's business.
-    fn note_lateness(&mut self, now: Instant, input: &Input) {
+    /// How late this process gets to its timers, if that is anybody's business. Returns
+    /// whether it is.
+    fn note_lateness(&mut self, now: Instant, input: &Input) -> bool {
         if !matches!((&self.control.elector, input), (Elector::Quorum(_), Input::Tick)) {
-            return;
+            return false;
         }
         // A tick too many says nothing.
         let due = self.deadline().filter(|it| it.at <= now);
         let late = due.map(|it| now.saturating_since(it.at));
-        if let (Elector::Quorum(quorum), Some(late)) = (&mut self.control.elector, late) {
-            quorum.on_lateness(now, late);
+        match (&mut self.control.elector, late) {
+            (Elector::Quorum(quorum), Some(late)) => quorum.on_lateness(now, late),
+            (Elector::Lease { .. } | Elector::Quorum(_), _) => false,
         }
     }
 
@@ -282,28 +263,13 @@ impl Node {
         }
     }
 
-    fn place(&mut self, now: Instant) {
-        let answered = self.placement.values().any(|it| matches!(it.0, Wish::Answer { .. }));
-        let unfit = self.unfit();
-        let vips: Vec<_> = self.resolver.vips().collect();
-        self.control.stands = unfit.is_none() && self.usable_somewhere(now, &vips);
-        let (me, preserve) = (&self.config.me, self.config.preserve);
-        self.control.note_transitions(now, me, answered, preserve);
-        let mut placement = Placement::new();
-        let view = self.view(now, unfit);
-        for vip in vips {
-            let succeeded = self.announcer.is_succeeded(vip) || self.is_alone();
-            placement.insert(vip, view.place(vip, &self.control.case(now, vip, succeeded)));
-        }
-        self.placement = placement;
-    }
-
     fn reconcile(&mut self, cx: &mut Cx<'_>) {
         self.clean(cx);
-        self.announcer.reconcile(cx, &self.placement);
+        self.announcer.reconcile(cx, &self.placement, &self.attention.looked_at);
         self.control.elector.reconcile(cx, self.control.stands, self.announcer.is_quiet());
         self.resolver.tick(cx);
         self.report(cx);
+        self.attention.end();
         if self.may_exit(cx.now) {
             self.exited = true;
             if let Elector::Quorum(quorum) = &mut self.control.elector {
@@ -322,7 +288,7 @@ impl Node {
             self.cleaning = Cleaning::Done;
             return;
         }
-        let vips: Vec<_> = self.resolver.vips().collect();
+        let vips: Vec<_> = self.resolver.vips().iter().copied().collect();
         if vips.is_empty() {
             // Names are not looked up yet: what they left cannot be told from others'.
             return;
@@ -331,15 +297,23 @@ impl Node {
     }
 
     fn report(&mut self, cx: &mut Cx<'_>) {
-        let vips = self.placement.iter().map(|(vip, (_, refusal))| VipTruth {
-            vip: *vip,
-            answering: self.announcer.is_answering(*vip),
-            refusal: refusal.clone().or_else(|| self.announcer.refusal(*vip)),
-            stranger: self.announcer.stranger(*vip),
-            readded: self.announcer.readded(*vip),
-        });
+        let (mut vips, mut gone) = (Vec::new(), Vec::new());
+        for vip in self.attention.looked_at.iter().copied() {
+            match self.placement.get(vip) {
+                None => gone.push(vip),
+                Some((_, refusal)) => vips.push(VipTruth {
+                    vip,
+                    answering: self.announcer.is_answering(vip),
+                    refusal: refusal.clone().or_else(|| self.announcer.refusal(vip)),
+                    stranger: self.announcer.stranger(vip),
+                    readded: self.announcer.readded(vip),
+                }),
+            }
+        }
         let truth = Truth {
-            vips: vips.collect(),
+            vips,
+            gone,
+            wanted: self.resolver.vips(),
             holder: self.control.elector.holder(),
             leads: self.control.elector.leads(cx.now),
             api_fault: match &self.control.elector {
@@ -375,11 +349,6 @@ impl Node {
         }
     }
 
-    fn usable_somewhere(&self, now: Instant, vips: &[Vip]) -> bool {
-        let view = self.view(now, None);
-        vips.iter().any(|vip| view.usable(*vip).is_ok())
-    }
-
     fn is_alone(&self) -> bool {
         match &self.control.elector {
             Elector::Lease { .. } => self.reporter.candidates() == Some(1),
@@ -394,17 +363,26 @@ impl Node {
                 && self.cleaning == Cleaning::Done
                 && self.network.is_known())
     }
+}
 
-    fn view(&self, now: Instant, unfit: Option<Refusal>) -> View<'_> {
-        View {
-            now,
-            network: &self.network,
-            choice: &self.config.link,
-            lengths: self.config.lengths,
-            fences: &self.config.announcer.fences,
-            unfit,
-            alone: self.is_alone(),
-            skip_dad: self.config.skip_dad,
-        }
+/// Whether it may change what the elector decides, whatever becomes of the VIPs.
+fn concerns_elector(input: &Input) -> bool {
+    match input {
+        Input::Heard(_)
+        | Input::Kernel(_)
+        | Input::Network(_)
+        | Input::RulesetChanged
+        | Input::Side { .. }
+        | Input::Tick => false,
+        Input::Lease { .. }
+        | Input::Lock { .. }
+        | Input::Order { .. }
+        | Input::Peer { .. }
+        | Input::Probed { .. }
+        | Input::Reload { .. }
+        | Input::Stop
+        | Input::Stored { .. }
+        | Input::Suspended
+        | Input::Watch(_) => true,
     }
 }

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use super::network::{LinkChoice, Network, Usable};
-use crate::model::{Fences, Instant, Refusal, Vip};
+use crate::model::{Fences, Instant, LinkIndex, Refusal, Vip};
 
 /// An orderly hand-over leaves the old holder silent, and serving, for at most this long.
 pub(crate) const LINGER: Duration = Duration::from_secs(1);
@@ -37,7 +37,38 @@ pub(crate) enum Wish {
 }
 
 /// A wish for each VIP, and the reason where it is not to answer.
-pub(crate) type Placement = BTreeMap<Vip, (Wish, Option<Refusal>)>;
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Placement {
+    wishes: BTreeMap<Vip, (Wish, Option<Refusal>)>,
+    /// How many are to answer.
+    answering: usize,
+}
+
+impl Placement {
+    /// What becomes of the VIP; `None`: it is not wanted at all.
+    pub fn set(&mut self, vip: Vip, placed: Option<(Wish, Option<Refusal>)>) {
+        let answers = |it: &(Wish, Option<Refusal>)| matches!(it.0, Wish::Answer { .. });
+        self.answering += usize::from(placed.as_ref().is_some_and(answers));
+        let before = match placed {
+            Some(placed) => self.wishes.insert(vip, placed),
+            None => self.wishes.remove(&vip),
+        };
+        self.answering -= usize::from(before.as_ref().is_some_and(answers));
+    }
+
+    pub fn get(&self, vip: Vip) -> Option<&(Wish, Option<Refusal>)> {
+        self.wishes.get(&vip)
+    }
+
+    pub fn vips(&self) -> impl Iterator<Item = Vip> + '_ {
+        self.wishes.keys().copied()
+    }
+
+    /// Whether any is to answer.
+    pub fn answers(&self) -> bool {
+        self.answering > 0
+    }
+}
 
 /// What the elector says of a VIP on this node.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -56,6 +87,16 @@ pub(crate) enum Standing {
     Preparing { until: Instant },
     /// It may not.
     Refused(Refusal),
+}
+
+impl Wish {
+    /// The link that it needs.
+    pub fn link(&self) -> Option<LinkIndex> {
+        match self {
+            Self::Answer { on, .. } | Self::Prepare { on, .. } => Some(on.index),
+            Self::Absent | Self::Silent { .. } => None,
+        }
+    }
 }
 
 /// Everything that placement looks at.

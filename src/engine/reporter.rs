@@ -1,7 +1,7 @@
 //! What people and the cluster are told: told against true, never more often than it
 //! changes.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::time::Duration;
 
@@ -18,7 +18,7 @@ const LABEL_MOST: usize = 63;
 /// How often a leader counts the candidates.
 const COUNT_EVERY: Duration = Duration::from_secs(300);
 
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Reporter {
     me: NodeName,
     label_node: bool,
@@ -32,7 +32,7 @@ pub(crate) struct Reporter {
     event: Option<RequestId>,
 }
 
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 struct Told {
     vips: BTreeMap<Vip, VipTold>,
     holder: Option<NodeName>,
@@ -41,7 +41,7 @@ struct Told {
     leads: bool,
 }
 
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 struct VipTold {
     answering: bool,
     refusal: Option<Refusal>,
@@ -49,7 +49,7 @@ struct VipTold {
     readded: u64,
 }
 
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 struct Label {
     wanted: Option<String>,
     /// What the node's label is known to be; `None`: not known.
@@ -59,7 +59,7 @@ struct Label {
     backoff: Backoff,
 }
 
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 struct Candidates {
     count: Option<u32>,
     asked: Option<RequestId>,
@@ -75,7 +75,12 @@ enum Events {
 
 /// What is true at the end of a turn, as far as anybody is told.
 pub(crate) struct Truth<'a> {
+    /// Of the VIPs that were looked at.
     pub vips: Vec<VipTruth>,
+    /// Those of them that are not wanted any more.
+    pub gone: Vec<Vip>,
+    /// All that are wanted.
+    pub wanted: &'a BTreeSet<Vip>,
     pub holder: Option<&'a NodeName>,
     pub leads: bool,
     pub api_fault: Option<&'a ApiFault>,
@@ -198,13 +203,11 @@ impl Reporter {
                 self.event = event.or(self.event);
             }
         }
-        self.told.vips.retain(|vip, told| {
-            let wanted = truth.vips.iter().any(|it| it.vip == *vip);
-            if !wanted && told.answering {
+        for vip in &truth.gone {
+            if self.told.vips.remove(vip).is_some_and(|it| it.answering) {
                 cx.act(Action::Tell(Notice::Released(*vip)));
             }
-            wanted
-        });
+        }
     }
 
     fn tell_rest(&mut self, cx: &mut Cx<'_>, truth: &Truth<'_>) {
@@ -246,10 +249,13 @@ impl Reporter {
     }
 
     fn write_label(&mut self, cx: &mut Cx<'_>, truth: &Truth<'_>) {
-        let value = truth.leads.then(|| label_value(truth.vips.iter().map(|it| it.vip)));
+        if !self.label_node {
+            return;
+        }
+        let value = truth.leads.then(|| label_value(truth.wanted.iter().copied()));
         self.label.wanted = value.clone();
         let due = self.label.asked.is_none() && self.label.try_at <= cx.now;
-        if !self.label_node || !due || self.label_is_right() {
+        if !due || self.label_is_right() {
             return;
         }
         let (node, key) = (self.me.clone(), LABEL.to_owned());
@@ -287,7 +293,9 @@ impl Events {
 
 /// Addresses as a label may say them: no colons, no commas, and at most 63 characters.
 fn label_value(vips: impl Iterator<Item = Vip>) -> String {
+    // No word is shorter than seven characters.
     let words: Vec<_> = vips
+        .take(LABEL_MOST / 7)
         .map(|vip| match vip.0 {
             IpAddr::V4(ip) => ip.to_string(),
             IpAddr::V6(ip) => format!("{:032x}", ip.to_bits()),

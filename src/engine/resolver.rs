@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use super::agenda::Marks;
 use super::{Cx, Deadline};
 use crate::model::{Instant, RequestId, SideCall, SideReply, Vip};
 
@@ -34,14 +35,17 @@ pub enum Family {
     Ipv6,
 }
 
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Resolver {
     family: Family,
     fixed: BTreeSet<Vip>,
     names: BTreeMap<String, Name>,
+    vips: BTreeSet<Vip>,
+    /// What is wanted, or wanted no more, since this was last taken.
+    pub changed: Marks,
 }
 
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 struct Name {
     vips: Vec<Vip>,
     asked: Option<RequestId>,
@@ -50,7 +54,13 @@ struct Name {
 
 impl Resolver {
     pub fn new(wanted: Vec<WantedVip>, family: Family, now: Instant) -> Self {
-        let mut it = Self { family, fixed: BTreeSet::new(), names: BTreeMap::new() };
+        let mut it = Self {
+            family,
+            fixed: BTreeSet::new(),
+            names: BTreeMap::new(),
+            vips: BTreeSet::new(),
+            changed: Marks::default(),
+        };
         it.want(wanted, now);
         it
     }
@@ -69,6 +79,7 @@ impl Resolver {
                 }
             }
         }
+        self.collect();
     }
 
     pub fn tick(&mut self, cx: &mut Cx<'_>) {
@@ -88,14 +99,22 @@ impl Resolver {
         it.ask_at = cx.now + cx.rng.jittered(LOOK_UP_EVERY);
         if let SideReply::Resolved(addresses) = reply {
             let chosen = choose(self.family, addresses);
-            if !chosen.is_empty() {
+            if !chosen.is_empty() && it.vips != chosen {
                 it.vips = chosen;
+                self.collect();
             }
         }
     }
 
-    pub fn vips(&self) -> impl Iterator<Item = Vip> + '_ {
-        self.fixed.iter().chain(self.names.values().flat_map(|it| &it.vips)).copied()
+    pub fn vips(&self) -> &BTreeSet<Vip> {
+        &self.vips
+    }
+
+    fn collect(&mut self) {
+        let named = self.names.values().flat_map(|it| &it.vips);
+        let vips = self.fixed.iter().chain(named).copied().collect();
+        let before = std::mem::replace(&mut self.vips, vips);
+        before.symmetric_difference(&self.vips).for_each(|it| self.changed.mark(*it));
     }
 
     pub fn deadline(&self) -> Option<Deadline> {

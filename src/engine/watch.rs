@@ -17,14 +17,14 @@ const SETTLED: Duration = Duration::from_secs(5);
 /// An edge that has not said by then whether the watch is open is asked again.
 const OPEN_BY: Duration = Duration::from_secs(30);
 
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct LeaseWatch {
     state: State,
     version: Option<ResourceVersion>,
     backoff: Backoff,
 }
 
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 enum State {
     /// No version to start from is known.
     Idle,

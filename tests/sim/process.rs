@@ -379,6 +379,8 @@ impl World {
         let actions: Vec<_> = node.handle(now, input).collect();
         let most = checks::most_actions(self.vips.len(), self.hosts.len(), self.cluster.is_some());
         let mut wrong = checks::turn(&actions, node.deadline(), now, is_tick, most);
+        let overlooked = node.overlooked().err();
+        wrong = wrong.or(overlooked.map(|it| format!("S8: overlooked {it}, after {actions:?}")));
         if is_tick && self.rng.below(8) == 0 {
             let again: Vec<_> = node.handle(now, Input::Tick).collect();
             if !again.is_empty() {

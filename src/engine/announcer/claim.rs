@@ -16,7 +16,7 @@ const PROBE_SILENCE: Duration = Duration::from_millis(60);
 pub(super) const PROBE_AGAIN: Duration = Duration::from_secs(5);
 
 /// Whether the address is known to be free.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) enum Claim {
     Unasked,
     Asking { sent: u8, next_at: Instant },

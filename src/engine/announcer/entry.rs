@@ -4,8 +4,9 @@ use super::super::network::Usable;
 use super::super::sabotage::{Sabotage, sabotaged};
 use super::super::{Cx, Deadline};
 use super::claim::Claim;
-use super::held::{Held, half_of, lifetime};
-use crate::model::{Frame, Instant, KernelAnswer, KernelJob, Mac, OrderId, Vip};
+use super::held::{Held, Right, half_of, lifetime};
+use super::index::Share;
+use crate::model::{Frame, Instant, KernelAnswer, KernelJob, LinkIndex, Mac, OrderId, Vip};
 
 /// Offsets from a takeover. One second and more apart as well, since Linux neighbours lock
 /// an entry for that long (metallb#172).
@@ -29,7 +30,7 @@ const SHORT: Duration = Duration::from_secs(1);
 const NO_END: Duration = Duration::from_secs(1 << 30);
 
 /// One VIP on this node: what was ordered last, and what the kernel said to it.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Entry {
     fenced: bool,
     pub claimed: Claim,
@@ -45,13 +46,16 @@ pub(super) struct Entry {
     removing: Option<OrderId>,
     /// How long we may answer, where less was ordered.
     available: Instant,
-    /// How long the address may be there, where less was ordered.
-    keepable: Instant,
+    keepable: Right,
     /// Another node was heard to answer since this one went silent.
     pub succeeded: bool,
     pub stranger: Option<Mac>,
     /// How often somebody removed it.
     pub readded: u64,
+    /// The link that it is to be on.
+    pub wanted_on: Option<LinkIndex>,
+    /// What the index was told of it.
+    pub share: Share,
 }
 
 /// The fence as last ordered.
@@ -83,10 +87,12 @@ impl Entry {
             quiet_by: None,
             removing: None,
             available: Instant::from_nanos(0),
-            keepable: Instant::from_nanos(0),
+            keepable: Right::NONE,
             succeeded: false,
             stranger: None,
             readded: 0,
+            wanted_on: None,
+            share: Share::default(),
         }
     }
 
@@ -195,7 +201,8 @@ impl Entry {
 
     /// Whether the fence is to be opened, or opened for longer.
     pub fn wants_gate(&mut self, now: Instant, until: Instant, keep_until: Instant) -> bool {
-        (self.available, self.keepable) = (until, keep_until);
+        self.available = until;
+        self.keepable.set(now, keep_until);
         match self.gate {
             _ if !self.fenced || self.is_refused(now) => false,
             // The fence has to outlive the address: it is given no less than that is.
@@ -211,7 +218,7 @@ impl Entry {
     /// Adds the address, puts it back, or extends it.
     pub fn hold(&mut self, cx: &mut Cx<'_>, vip: Vip, on: Usable, length: u8, until: Instant) {
         let short = !self.fenced && until.saturating_since(cx.now) < UNFENCED_LEAST;
-        self.keepable = if short { Instant::from_nanos(0) } else { until };
+        self.keepable.set(cx.now, if short { Instant::from_nanos(0) } else { until });
         if !self.fenced {
             // What was to be removed, and could not be, answers again.
             self.burst.get_or_insert((cx.now, 0));
@@ -265,16 +272,16 @@ impl Entry {
         let Some(held) = self.held.filter(|it| !it.missing) else {
             return self.remove(cx, vip);
         };
-        self.keepable = keep_until.unwrap_or(held.ends_at);
+        self.keepable.set(cx.now, keep_until.unwrap_or(held.ends_at));
         let extend = held.is_due(cx.now, self.keepable, self.fenced);
         match self.gate {
             Gate::Closed { .. } if !extend || self.quiet_by.is_some() => {}
             // The kernel is known to remember the address for longer than it can live.
-            Gate::Closed { until } if until >= self.keepable => {
-                self.order_hold(cx, vip, held.on, held.length, self.keepable);
+            Gate::Closed { until } if until >= self.keepable.until => {
+                self.order_hold(cx, vip, held.on, held.length, self.keepable.until);
             }
             Gate::Closed { .. } | Gate::Open { .. } | Gate::Unknown => {
-                self.close(cx, vip, held.latest_end(cx.now).max(self.keepable));
+                self.close(cx, vip, held.latest_end(cx.now).max(self.keepable.until));
             }
         }
     }
@@ -296,7 +303,7 @@ impl Entry {
         if !self.fenced || self.is_refused(cx.now) || self.removing.is_some() {
             return;
         }
-        self.keepable = keep_until;
+        self.keepable.set(cx.now, keep_until);
         let remembered = matches!(self.gate, Gate::Closed { until } if until >= keep_until)
             && self.quiet_by.is_none();
         if !remembered {
@@ -349,6 +356,21 @@ impl Entry {
         self.held.is_none() && self.gate == Gate::Unknown && self.removing.is_none()
     }
 
+    /// Its part in what is asked of all entries together.
+    pub fn share(&self) -> Share {
+        let opened = match self.gate {
+            Gate::Open { order, .. } => Some(order),
+            Gate::Closed { .. } | Gate::Unknown => None,
+        };
+        let held = self.held;
+        Share {
+            orders: [held.map(|it| it.order), opened, self.removing, self.quiet_by],
+            links: [self.wanted_on, held.map(|it| it.on.index)],
+            loud: self.may_answer,
+            left: !self.is_gone(),
+        }
+    }
+
     pub fn deadlines(&self) -> impl Iterator<Item = Deadline> {
         let here = self.held.is_some_and(|it| !it.missing);
         let announce = self.burst.filter(|_| here && self.is_open());
@@ -360,7 +382,7 @@ impl Entry {
         };
         let waits = self.removing.is_some() || (self.is_closed() && self.quiet_by.is_some());
         let extend = self.held.filter(|_| !waits);
-        let extend = extend.and_then(|it| it.extension(self.keepable, self.fenced));
+        let extend = extend.and_then(|it| it.extension(self.keepable.until, self.fenced));
         let extend = extend.into_iter().chain(self.gate_extension()).min();
         let extend = extend.filter(|_| self.refused.is_none());
         let extend = extend.map(|at| Deadline { at, why: "extend" });

@@ -39,12 +39,33 @@ impl Held {
         (fenced && until > self.ends_at).then_some(last)
     }
 
-    /// Whether to extend now. Just after a renewal, when no other moment gives more and the
-    /// loop is awake anyway, a little earlier than it would wake for it.
-    pub(super) fn is_due(&self, now: Instant, until: Instant, fenced: bool) -> bool {
+    /// Whether to extend now. With a renewal, when no other moment gives more and the loop
+    /// is awake anyway, a little earlier than it would wake for it.
+    pub(super) fn is_due(&self, now: Instant, right: Right, fenced: bool) -> bool {
         let given = self.ends_at.saturating_since(self.ordered_at);
-        let renewed = self.ordered_at + given * 2 / 5 <= now && lifetime(now, until) >= given;
-        renewed || self.extension(until, fenced).is_some_and(|at| at <= now)
+        let early = self.ordered_at + given * 2 / 5 <= now && lifetime(now, right.until) >= given;
+        let renewed = early && right.grew_at == now;
+        renewed || self.extension(right.until, fenced).is_some_and(|at| at <= now)
+    }
+}
+
+/// How long the address may be there, where less was ordered.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Right {
+    pub until: Instant,
+    /// When it became so long.
+    pub grew_at: Instant,
+}
+
+impl Right {
+    pub(super) const NONE: Self =
+        Self { until: Instant::from_nanos(0), grew_at: Instant::from_nanos(0) };
+
+    pub(super) fn set(&mut self, now: Instant, until: Instant) {
+        if self.until < until {
+            self.grew_at = now;
+        }
+        self.until = until;
     }
 }
 

@@ -18,6 +18,7 @@
 mod claim;
 mod entry;
 mod held;
+mod index;
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -27,7 +28,9 @@ use serde::{Deserialize, Serialize};
 use claim::{Claim, PROBE_AGAIN};
 use entry::{Entry, KERNEL_AGAIN};
 use held::Held;
+use index::{Index, Share};
 
+use super::agenda::Marks;
 use super::network::Network;
 use super::placement::{Placement, Wish};
 use super::sabotage::{Sabotage, sabotaged};
@@ -49,11 +52,15 @@ pub struct AnnouncerConfig {
     pub fences: Fences,
 }
 
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Announcer {
     config: AnnouncerConfig,
     vips: BTreeMap<Vip, Entry>,
-    listening: Option<(Vec<LinkIndex>, Vec<Vip>)>,
+    index: Index,
+    /// VIPs that something happened to since this was last taken.
+    pub touched: Marks,
+    /// The links that are listened on, for all that is wanted.
+    listening: Option<Vec<LinkIndex>>,
     listen: Option<OrderId>,
     verify: Option<OrderId>,
     /// The kernel would not say whether the fence stands: ask again then.
@@ -72,6 +79,8 @@ impl Announcer {
         Self {
             config,
             vips: BTreeMap::new(),
+            index: Index::default(),
+            touched: Marks::default(),
             listening: None,
             listen: None,
             verify: None,
@@ -102,8 +111,11 @@ impl Announcer {
             KernelAnswer::TooLate => self.fence_late += 1,
             KernelAnswer::Done | KernelAnswer::Failed(_) | KernelAnswer::NotOurs(_) => {}
         }
-        for (vip, it) in &mut self.vips {
-            it.on_answer(cx, *vip, order, answer);
+        for vip in self.index.ordered(order) {
+            if let Some(it) = self.vips.get_mut(&vip) {
+                it.on_answer(cx, vip, order, answer);
+                self.touched.mark(vip);
+            }
         }
     }
 
@@ -123,6 +135,7 @@ impl Announcer {
         if let Some(it) = self.vips.get_mut(&Vip(gone.ip)) {
             let is_meant = |held: &Held| (held.on.index, held.length) == (gone.link, gone.length);
             self.readded_in_all += u64::from(it.lose(now, is_meant));
+            self.touched.mark(Vip(gone.ip));
         }
     }
 
@@ -132,32 +145,43 @@ impl Announcer {
             let is_meant = |held: &Held| held.done && !network.has(held.on.index, *vip);
             self.readded_in_all += u64::from(it.lose(now, is_meant));
         }
+        self.touched.mark_all();
     }
 
     /// A frame about a VIP. Returns whether leadership must be confirmed because of it.
     pub fn on_heard(&mut self, now: Instant, heard: &Heard) -> bool {
-        let Some(it) = self.vips.get_mut(&Vip(heard.ip)) else {
+        let vip = Vip(heard.ip);
+        let Some(it) = self.vips.get_mut(&vip) else {
             return false;
         };
         if let Claim::Asking { .. } = it.claimed {
             it.claimed = Claim::Taken { mac: heard.mac, again_at: now + PROBE_AGAIN };
             it.stranger = Some(heard.mac);
+            self.touched.mark(vip);
             return false;
         }
         if heard.probe {
             return false;
         }
         if !it.is_open() {
-            it.succeeded = it.held.is_some();
+            // Most of what is heard is about what others carry.
+            if it.succeeded != it.held.is_some() {
+                it.succeeded = it.held.is_some();
+                self.touched.mark(vip);
+            }
             return false;
         }
-        it.stranger = Some(heard.mac);
+        if it.stranger != Some(heard.mac) {
+            it.stranger = Some(heard.mac);
+            self.touched.mark(vip);
+        }
         self.conflicts += 1;
         let due = self.doubted_at.is_none_or(|at| at + DOUBT_EVERY <= now);
         if due {
             self.doubted_at = Some(now);
             // Whose right is confirmed at once does not go silent in between.
             self.vips.values_mut().filter(|it| it.is_open()).for_each(|it| it.defend(now));
+            self.touched.mark_all();
         }
         due
     }
@@ -167,21 +191,48 @@ impl Announcer {
         self.vips.get(&vip).is_some_and(|it| it.succeeded)
     }
 
-    /// Makes the kernel equal to `placement`: fences first, then addresses, then frames,
-    /// so that a takeover is one batch and a frame never precedes its address.
-    pub fn reconcile(&mut self, cx: &mut Cx<'_>, placement: &Placement) {
-        for vip in placement.keys() {
-            let fenced = self.config.fences.guards(*vip);
-            self.vips.entry(*vip).or_insert_with(|| Entry::new(fenced));
+    /// Every VIP that something is known of, wanted or not.
+    pub fn vips(&self) -> impl Iterator<Item = Vip> + '_ {
+        self.vips.keys().copied()
+    }
+
+    /// The VIPs whose own time has come.
+    pub fn due(&self, now: Instant) -> impl Iterator<Item = Vip> + '_ {
+        self.index.due(now)
+    }
+
+    /// What is listened for has changed.
+    pub fn listen_anew(&mut self) {
+        self.listening = None;
+    }
+
+    /// Makes the kernel equal to `placement`, as far as `vips` go: fences first, then
+    /// addresses, then frames, so that a takeover is one batch and a frame never precedes
+    /// its address.
+    pub fn reconcile(&mut self, cx: &mut Cx<'_>, placement: &Placement, vips: &[Vip]) {
+        for vip in vips {
+            let link = match placement.get(*vip) {
+                Some((wish, _)) => {
+                    let fenced = self.config.fences.guards(*vip);
+                    self.vips.entry(*vip).or_insert_with(|| Entry::new(fenced));
+                    wish.link()
+                }
+                None => None,
+            };
+            if let Some(it) = self.vips.get_mut(vip) {
+                it.wanted_on = link;
+                note(&mut self.index, *vip, it);
+            }
         }
         self.listen(cx, placement);
         if self.verify_at.is_some_and(|it| it <= cx.now) {
             self.verify(cx);
         }
         let mut open = Vec::new();
-        for (vip, it) in &mut self.vips {
+        for vip in vips {
+            let Some(it) = self.vips.get_mut(vip) else { continue };
             it.forgive(cx.now);
-            match placement.get(vip).map_or(Wish::Absent, |it| it.0) {
+            match placement.get(*vip).map_or(Wish::Absent, |it| it.0) {
                 Wish::Absent => it.remove(cx, *vip),
                 Wish::Silent { keep_until } => it.silence(cx, *vip, keep_until),
                 Wish::Prepare { on, length, keep_until } => {
@@ -198,21 +249,31 @@ impl Announcer {
             }
         }
         self.open(cx, open);
-        for (vip, it) in &mut self.vips {
-            if let Some((Wish::Answer { on, length, until, keep_until, .. }, _)) =
-                placement.get(vip)
+        for vip in vips {
+            let Some(it) = self.vips.get_mut(vip) else { continue };
+            let placed = placement.get(*vip);
+            if let Some((Wish::Answer { on, length, until, keep_until, .. }, _)) = placed
                 && it.is_claimed()
             {
                 it.hold(cx, *vip, *on, *length, *keep_until);
                 it.announce(cx, *vip, *until, self.config.refresh);
             }
+            if placed.is_none() && it.is_gone() {
+                self.index.change(*vip, &it.share, &Share::default());
+                self.index.expect(*vip, None);
+                self.vips.remove(vip);
+            } else {
+                note(&mut self.index, *vip, it);
+                self.index.expect(*vip, it.deadlines().min());
+            }
         }
-        self.vips.retain(|vip, it| placement.contains_key(vip) || !it.is_gone());
+        // What has moved to another link needs the old one no more.
+        self.listen(cx, placement);
     }
 
     /// Whether the kernel is known to answer for none of the VIPs.
     pub fn is_quiet(&self) -> bool {
-        self.vips.values().all(|it| !it.may_answer)
+        self.index.is_quiet()
     }
 
     /// Whether the kernel is known not to answer for the VIP.
@@ -233,7 +294,7 @@ impl Announcer {
 
     /// Whether nothing of ours is left in the kernel.
     pub fn is_gone(&self) -> bool {
-        self.vips.values().all(Entry::is_gone)
+        self.index.is_gone()
     }
 
     pub fn state(&self, vip: Vip) -> VipState {
@@ -283,7 +344,7 @@ impl Announcer {
     pub fn deadline(&self) -> Option<Deadline> {
         let listen = self.listen_at.map(|at| Deadline { at, why: "listen again" });
         let verify = self.verify_at.map(|at| Deadline { at, why: "verify the fence" });
-        self.vips.values().flat_map(Entry::deadlines).chain(listen).chain(verify).min()
+        self.index.deadline().into_iter().chain(listen).chain(verify).min()
     }
 
     /// Everything of ours is silent, and we no longer know what is in the fence.
@@ -292,27 +353,19 @@ impl Announcer {
         for it in self.vips.values_mut() {
             it.on_fence_rebuilt();
         }
+        self.touched.mark_all();
     }
 
     fn listen(&mut self, cx: &mut Cx<'_>, placement: &Placement) {
-        let mut links: Vec<_> = placement
-            .values()
-            .filter_map(|(wish, _)| match wish {
-                Wish::Answer { on, .. } | Wish::Prepare { on, .. } => Some(on.index),
-                Wish::Absent | Wish::Silent { .. } => None,
-            })
-            .chain(self.vips.values().filter_map(|it| Some(it.held?.on.index)))
-            .collect();
-        links.sort();
-        links.dedup();
-        let vips: Vec<_> = placement.keys().copied().collect();
-        let wanted = (links, vips);
         self.listen_at.take_if(|it| *it <= cx.now);
-        if self.listen_at.is_none() && self.listening.as_ref() != Some(&wanted) {
-            let (links, vips) = wanted.clone();
-            self.listening = Some(wanted);
-            self.listen = Some(cx.order(KernelJob::Listen { links, vips }));
+        let same = |it: &Vec<LinkIndex>| it.iter().copied().eq(self.index.links());
+        if self.listen_at.is_some() || self.listening.as_ref().is_some_and(same) {
+            return;
         }
+        let links: Vec<_> = self.index.links().collect();
+        self.listening = Some(links.clone());
+        let vips = placement.vips().collect();
+        self.listen = Some(cx.order(KernelJob::Listen { links, vips }));
     }
 
     /// VIPs of one leadership share one transaction.
@@ -330,5 +383,14 @@ impl Announcer {
                 }
             }
         }
+    }
+}
+
+/// Tells the index what has become of an entry.
+fn note(index: &mut Index, vip: Vip, it: &mut Entry) {
+    let share = it.share();
+    if it.share != share {
+        index.change(vip, &it.share, &share);
+        it.share = share;
     }
 }

@@ -53,7 +53,7 @@ pub struct LeaseConfig {
     pub retry_period: Duration,
 }
 
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct LeaseElector {
     config: LeaseConfig,
     me: NodeName,
@@ -95,7 +95,7 @@ struct Releasing {
     give_up_at: Instant,
 }
 
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 struct InFlight {
     request: RequestId,
     sent_at: Instant,

@@ -6,6 +6,7 @@ mod quorum;
 
 use serde::{Deserialize, Serialize};
 
+use super::agenda::Marks;
 use super::placement::Standing;
 use super::watch::LeaseWatch;
 use super::{Cx, Deadline, Rng};
@@ -27,7 +28,7 @@ pub enum Election {
 }
 
 /// The one of them that this node has.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) enum Elector {
     Lease { lease: Box<LeaseElector>, watch: LeaseWatch },
     Quorum(Box<Quorum>),
@@ -92,17 +93,24 @@ impl Elector {
     /// What the VIP may be on this node.
     pub fn standing(&self, now: Instant, vip: Vip) -> Standing {
         match self {
-            Self::Lease { lease, .. } => match lease.leads_until() {
-                None if lease.has_double() => Standing::Refused(Refusal::NameClash),
-                None => Standing::Refused(Refusal::NotLeader { holder: lease.holder().cloned() }),
-                Some(until) if !lease.is_confirmed() => Standing::Doubted { until },
-                Some(until) => Standing::Entitled {
-                    until,
-                    outlives: std::time::Duration::ZERO,
-                    first_claim: lease.is_first_claim(),
-                },
-            },
+            Self::Lease { lease, .. } => standing_by(lease),
             Self::Quorum(quorum) => quorum.standing(now, vip),
+        }
+    }
+
+    /// What every VIP may be on this node, if there is no difference between them.
+    pub fn common_standing(&self) -> Option<Standing> {
+        match self {
+            Self::Lease { lease, .. } => Some(standing_by(lease)),
+            Self::Quorum(_) => None,
+        }
+    }
+
+    /// The VIPs whose own standing may be other than it was when this was last asked.
+    pub fn take_touched(&mut self) -> Marks {
+        match self {
+            Self::Lease { .. } => Marks::default(),
+            Self::Quorum(quorum) => std::mem::take(&mut quorum.touched),
         }
     }
 
@@ -138,13 +146,26 @@ impl Elector {
         }
     }
 
-    pub fn deadline(&self, now: Instant, stands: bool) -> Option<Deadline> {
+    pub fn deadline(&self, stands: bool) -> Option<Deadline> {
         match self {
             Self::Lease { lease, watch } => {
                 let lease = lease.deadline(stands, watch.is_open());
                 lease.into_iter().chain(watch.deadline()).min()
             }
-            Self::Quorum(quorum) => quorum.deadline(now),
+            Self::Quorum(quorum) => quorum.deadline(),
         }
+    }
+}
+
+fn standing_by(lease: &LeaseElector) -> Standing {
+    match lease.leads_until() {
+        None if lease.has_double() => Standing::Refused(Refusal::NameClash),
+        None => Standing::Refused(Refusal::NotLeader { holder: lease.holder().cloned() }),
+        Some(until) if !lease.is_confirmed() => Standing::Doubted { until },
+        Some(until) => Standing::Entitled {
+            until,
+            outlives: std::time::Duration::ZERO,
+            first_claim: lease.is_first_claim(),
+        },
     }
 }

@@ -47,6 +47,7 @@ use post::{Post, Received};
 use raft::Raft;
 use voter::Voter;
 
+use super::super::agenda::Marks;
 use super::super::placement::{LINGER, Standing};
 use super::super::{Cx, Deadline};
 use crate::model::{
@@ -61,7 +62,7 @@ const ROUNDS: usize = 3;
 /// How much longer than its right to answer an address may be there, behind a fence.
 const OUTLIVES: Duration = Duration::from_secs(2);
 
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Quorum {
     me: NodeName,
     life: Life,
@@ -101,6 +102,22 @@ pub(crate) struct Quorum {
     forgot: bool,
     terms: u64,
     said_farewell: bool,
+    /// VIPs whose standing may be other than when this was last taken.
+    pub touched: Marks,
+    /// Why what is not held is not.
+    grounds: Grounds,
+    /// When to decide again, as of the last time.
+    due: Option<Deadline>,
+}
+
+/// What the refusals of all VIPs say alike.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+struct Grounds {
+    /// This member takes no part, and why.
+    outside: Option<String>,
+    /// How many voters answer.
+    answered: usize,
+    voters: usize,
 }
 
 /// The rest of the node, as far as the quorum cares.
@@ -108,7 +125,9 @@ pub(crate) struct Surroundings<'a> {
     /// What the settings ask for.
     pub wanted: &'a BTreeSet<Vip>,
     /// What cannot be carried here.
-    pub unable: BTreeSet<Vip>,
+    pub unable: &'a BTreeSet<Vip>,
+    /// VIPs of which something here is other than it was.
+    pub changed: &'a Marks,
     /// Some link that could carry something has a carrier.
     pub carrier: bool,
     /// The kernel is known not to answer for the VIP.
@@ -173,6 +192,9 @@ impl Quorum {
             forgot: config.farewell.is_none(),
             terms: 0,
             said_farewell: false,
+            touched: Marks::default(),
+            grounds: Grounds::default(),
+            due: None,
         }
     }
 
@@ -209,15 +231,17 @@ impl Quorum {
         self.fitness.on_probed(now, probe, failure);
     }
 
-    /// The process got to a timer so much later than it should.
-    pub fn on_lateness(&mut self, now: Instant, late: Duration) {
+    /// The process got to a timer so much later than it should. Returns whether that says
+    /// something about this member.
+    pub fn on_lateness(&mut self, now: Instant, late: Duration) -> bool {
         self.lateness = late;
-        self.fitness.on_lateness(now, late);
+        self.fitness.on_lateness(now, late)
     }
 
     /// Something speaks against what is held: it has to be promised anew.
     pub fn doubt(&mut self) {
         self.holder.doubt();
+        self.touched.mark_all();
         self.news = true;
     }
 
@@ -226,6 +250,16 @@ impl Quorum {
         if self.said_farewell {
             return;
         }
+        self.decide_all(cx, around);
+        let grounds = self.refusal_grounds(cx.now);
+        if self.grounds != grounds {
+            self.grounds = grounds;
+            self.touched.mark_all();
+        }
+        self.due = self.next(cx.now);
+    }
+
+    fn decide_all(&mut self, cx: &mut Cx<'_>, around: &Surroundings<'_>) {
         self.fitness.tick(cx);
         self.raft.set_fit(self.report.is_fit());
         let promises = self.voter.promises(cx.now);
@@ -266,7 +300,7 @@ impl Quorum {
         if let Some(until) = ready_until.filter(|it| now < *it) {
             return Standing::Preparing { until };
         }
-        Standing::Refused(self.refusal(now, vip))
+        Standing::Refused(self.refusal(vip))
     }
 
     /// Since when the VIP has been given up here, if it was answered for before.
@@ -298,13 +332,16 @@ impl Quorum {
     /// What the next start of this boot should know; nothing is promised after it.
     pub fn farewell(&mut self) -> Farewell {
         self.said_farewell = true;
+        self.due = None;
         self.voter.farewell(self.raft.retire())
     }
 
-    pub fn deadline(&self, now: Instant) -> Option<Deadline> {
-        if self.said_farewell {
-            return None;
-        }
+    /// When to decide again at the latest.
+    pub fn deadline(&self) -> Option<Deadline> {
+        self.due
+    }
+
+    fn next(&self, now: Instant) -> Option<Deadline> {
         let plain = |at, why| Deadline { at, why };
         let ready = self.waiting.values().map(|it| *it + READY_FOR).filter(|it| *it > now).min();
         [
@@ -337,19 +374,24 @@ impl Quorum {
         }
     }
 
-    fn refusal(&self, now: Instant, vip: Vip) -> Refusal {
-        if let Err(why) = self.belongs() {
-            return Refusal::NotMember { why };
+    fn refusal_grounds(&self, now: Instant) -> Grounds {
+        let voters = self.raft.entry().map(|it| it.voters()).unwrap_or_default();
+        let suspicion = self.suspicion();
+        let answers = |name: &&NodeName| {
+            let heard = self.members.get(*name);
+            **name == self.me || heard.is_some_and(|it| now < it.heard_at + suspicion)
+        };
+        let answered = voters.iter().filter(answers).count();
+        Grounds { outside: self.belongs().err(), answered, voters: voters.len() }
+    }
+
+    fn refusal(&self, vip: Vip) -> Refusal {
+        let Grounds { outside, answered, voters } = &self.grounds;
+        if let Some(why) = outside {
+            return Refusal::NotMember { why: why.clone() };
         }
         if self.holder.wants(vip).is_some() {
-            let voters = self.raft.entry().map(|it| it.voters()).unwrap_or_default();
-            let suspicion = self.suspicion();
-            let answers = |name: &&NodeName| {
-                let heard = self.members.get(*name);
-                **name == self.me || heard.is_some_and(|it| now < it.heard_at + suspicion)
-            };
-            let answered = voters.iter().filter(answers).count();
-            return Refusal::NoMajority { answered, voters: voters.len() };
+            return Refusal::NoMajority { answered: *answered, voters: *voters };
         }
         let holder = self.assigned.get(&vip).and_then(|it| it.holder.clone());
         Refusal::NotAssigned { holder: holder.filter(|it| *it != self.me) }

@@ -35,7 +35,7 @@ impl Node {
                 Elector::Lease { lease, .. } => lease.terms(),
                 Elector::Quorum(quorum) => quorum.terms(),
             },
-            vips: self.placement.keys().map(|vip| self.vip_status(*vip)).collect(),
+            vips: self.placement.vips().map(|vip| self.vip_status(vip)).collect(),
             fences: self.config.announcer.fences.clone(),
             api: ApiStatus {
                 answered_ms_ago: lease
@@ -57,7 +57,7 @@ impl Node {
     }
 
     fn vip_status(&self, vip: Vip) -> VipStatus {
-        let refusal = self.placement.get(&vip).and_then(|it| it.1.clone());
+        let refusal = self.placement.get(vip).and_then(|it| it.1.clone());
         let refusal = refusal.or_else(|| self.announcer.refusal(vip));
         let link = self.network.choose(&self.config.link, vip).map(|it| LinkStatus {
             name: it.name.clone(),

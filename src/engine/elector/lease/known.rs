@@ -5,7 +5,7 @@ use crate::engine::sabotage::{Sabotage, sabotaged};
 use crate::model::{Instant, Lease};
 
 /// What we know of the object.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) enum Known {
     Nothing,
     Absent,

@@ -120,20 +120,24 @@ impl Quorum {
             let able = around.wanted.contains(vip) && !around.unable.contains(vip);
             let gone = self.holder.released().any(|was| was.vip == *vip && was.epoch >= it.epoch);
             if ours && able && !leaves && !gone {
-                self.news |= !self.holder.has(*vip);
+                if !self.holder.has(*vip) {
+                    self.news = true;
+                    self.touched.mark(*vip);
+                }
                 self.holder.want(*vip, it.epoch);
             }
         }
         let mine: Vec<_> = self.holder.epochs().map(|(vip, _)| vip).collect();
         for vip in mine {
-            if !(around.silent)(vip) {
-                self.taken.insert(vip);
+            if !(around.silent)(vip) && self.taken.insert(vip) {
+                self.touched.mark(vip);
             }
             let ours =
                 self.assigned.get(&vip).is_some_and(|it| it.holder.as_ref() == Some(&self.me));
             let able = around.wanted.contains(&vip) && !around.unable.contains(&vip);
             if !ours || !able || leaves {
                 self.holder.stop(vip);
+                self.touched.mark(vip);
             }
         }
         for vip in self.holder.closing() {
@@ -142,6 +146,7 @@ impl Quorum {
                     // This member is a voter as well, and promised itself.
                     self.voter.on_released(&self.me, self.life, &released);
                 }
+                self.touched.mark(vip);
                 self.news = true;
             }
         }
@@ -160,9 +165,19 @@ impl Quorum {
             |vip: &Vip| self.assigned.get(vip).is_some_and(|it| it.next.as_ref() == Some(&self.me));
         // Who was late is asked again and again, if nobody else is there: it gets ready again.
         let over = |vip: &Vip, since: Instant| next(vip) && since + READY_FOR * 2 <= now;
-        self.waiting.retain(|vip, since| waiting.contains(vip) && !over(vip, *since));
+        let touched = &mut self.touched;
+        self.waiting.retain(|vip, since| {
+            let keeps = waiting.contains(vip) && !over(vip, *since);
+            if !keeps {
+                touched.mark(*vip);
+            }
+            keeps
+        });
         for vip in waiting {
-            self.waiting.entry(vip).or_insert(now);
+            self.waiting.entry(vip).or_insert_with(|| {
+                touched.mark(vip);
+                now
+            });
         }
     }
 }

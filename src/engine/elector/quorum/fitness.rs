@@ -11,7 +11,7 @@ use super::ProbeRule;
 const LATE_OFTEN: u32 = 3;
 const LATE_FOR: Duration = Duration::from_secs(5);
 
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Fitness {
     probes: Vec<Asking>,
     /// What counts as late, how often it was, and when it was last.
@@ -20,7 +20,7 @@ pub(crate) struct Fitness {
     late_at: Option<Instant>,
 }
 
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 struct Asking {
     probe: Probe,
     rule: ProbeRule,
@@ -80,14 +80,16 @@ impl Fitness {
         }
     }
 
-    /// The process got to a timer so much later than it should.
-    pub fn on_lateness(&mut self, now: Instant, late: Duration) {
+    /// The process got to a timer so much later than it should. Returns whether that is too
+    /// late.
+    pub fn on_lateness(&mut self, now: Instant, late: Duration) -> bool {
         if late <= self.tolerance {
-            return;
+            return false;
         }
         let lately = self.late_at.is_some_and(|it| now < it + LATE_FOR);
         self.late = if lately { self.late.saturating_add(1) } else { 1 };
         self.late_at = Some(now);
+        true
     }
 
     pub fn tick(&mut self, cx: &mut Cx<'_>) {

@@ -16,21 +16,21 @@ const PATIENCE: Duration = Duration::from_secs(10);
 const OTHERS: u32 = 1 << 31;
 
 /// Questions on their way to the leader, and those of others that came to this one.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(super) struct Forwarding {
     ours: BTreeMap<u32, Ours>,
     theirs: BTreeMap<(NodeName, Life, u32), Theirs>,
     last: u32,
 }
 
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 struct Ours {
     request: RequestId,
     call: ClusterCall,
     until: Instant,
 }
 
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 struct Theirs {
     request: RequestId,
     outcome: Option<Result<String, String>>,

@@ -1,6 +1,6 @@
 //! What members say, and what comes of it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::voter::Grounds;
 use super::{Candidate, Quorum, QuorumTiming, Raft};
@@ -53,7 +53,8 @@ impl Quorum {
         if let Some(entry) = self.raft.head() {
             let committed = self.raft.committed() == entry.id;
             for answer in &message.answers {
-                self.holder.on_answer(cx.now, from, answer, entry, committed);
+                let longer = self.holder.on_answer(cx.now, from, answer, entry, committed);
+                longer.into_iter().for_each(|it| self.touched.mark(it));
             }
         }
     }
@@ -77,9 +78,13 @@ impl Quorum {
     /// Takes over what the leader has decided.
     pub(super) fn learn(&mut self, assignment: &[Assigned]) {
         for it in assignment {
-            let newer = self.assigned.get(&it.vip).is_none_or(|known| known.epoch <= it.epoch);
+            let known = self.assigned.get(&it.vip);
+            let newer = known.is_none_or(|known| known.epoch <= it.epoch);
             if newer {
                 self.holder.on_epoch(it.vip, it.epoch);
+            }
+            if newer && known != Some(it) {
+                self.touched.mark(it.vip);
                 if self.assigned.get(&it.vip).is_some_and(|known| known.epoch < it.epoch) {
                     // Another decision, for which it is to get ready anew.
                     self.waiting.remove(&it.vip);
@@ -92,7 +97,15 @@ impl Quorum {
             }
         }
         if self.assigned.len() != assignment.len() {
-            self.assigned.retain(|vip, _| assignment.iter().any(|it| it.vip == *vip));
+            let kept: BTreeSet<_> = assignment.iter().map(|it| it.vip).collect();
+            let touched = &mut self.touched;
+            self.assigned.retain(|vip, _| {
+                let keeps = kept.contains(vip);
+                if !keeps {
+                    touched.mark(*vip);
+                }
+                keeps
+            });
         }
     }
 
@@ -122,7 +135,8 @@ impl Quorum {
     pub(super) fn count_own(&mut self, now: Instant, answer: &HoldAnswer) {
         if let Some(entry) = self.raft.head() {
             let committed = self.raft.committed() == entry.id;
-            self.holder.on_answer(now, &self.me, answer, entry, committed);
+            let longer = self.holder.on_answer(now, &self.me, answer, entry, committed);
+            longer.into_iter().for_each(|it| self.touched.mark(it));
         }
     }
 }

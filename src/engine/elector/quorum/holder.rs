@@ -153,7 +153,8 @@ impl Holder {
         Some(Hold { id, config, length, vips, urgent })
     }
 
-    /// A voter answered a hold of this life, which may be an old one.
+    /// A voter answered a hold of this life, which may be an old one. Returns the VIPs that
+    /// may be answered for longer.
     pub fn on_answer(
         &mut self,
         now: Instant,
@@ -161,13 +162,14 @@ impl Holder {
         answer: &HoldAnswer,
         entry: &Entry,
         committed: bool,
-    ) {
+    ) -> Vec<Vip> {
+        let mut longer = Vec::new();
         let Some(sent) = self.sent.iter_mut().find(|it| it.id == answer.id) else {
-            return;
+            return longer;
         };
         // Another configuration's majority says nothing about this one's.
         if sent.config != entry.id {
-            return;
+            return longer;
         }
         for vip in &answer.acknowledged {
             let Some(by) = sent.promised.get_mut(vip) else {
@@ -186,8 +188,12 @@ impl Holder {
             }
             let from = if sabotaged(Sabotage::CountedFromAnswer) { now } else { sent.at };
             let until = from + trusted(sent.length);
-            it.until = it.until.max(Some(until));
+            if it.until < Some(until) {
+                it.until = Some(until);
+                longer.push(*vip);
+            }
         }
+        longer
     }
 
     /// Until when this member may answer for the VIP, if it may.

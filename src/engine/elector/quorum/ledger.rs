@@ -17,7 +17,7 @@ const BLOCK: u64 = 16;
 const RETRY: Duration = Duration::from_secs(1);
 
 /// What is on disk, against what is wanted there.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Ledger {
     /// Why the store cannot be read, if it cannot: then it is not written either.
     readable: Result<(), String>,

@@ -46,7 +46,7 @@ const QUIET: Duration = Duration::from_secs(10);
 const SUSPICION_SLACK: Duration = Duration::from_millis(10);
 
 /// Decides who is to carry which VIP, while this member leads; remembers it otherwise.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Placer {
     timing: QuorumTiming,
     fail_back: FailBack,

@@ -26,7 +26,7 @@ const GREETINGS: u8 = 4;
 /// Others that have the key, but are no members, are remembered for status.
 const STRANGERS: usize = 16;
 
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Post {
     me: NodeName,
     life: Life,
@@ -37,7 +37,7 @@ pub(crate) struct Post {
     strangers: BTreeMap<NodeName, SocketAddr>,
 }
 
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 struct Peer {
     address: SocketAddr,
     known: Option<Seen>,

@@ -40,7 +40,7 @@ use crate::model::{EntryId, Instant, Members, Message, NodeName, Promised, RaftC
 pub(crate) const UNREADABLE: u64 = 0;
 
 /// One member's raft.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Raft {
     me: NodeName,
     timing: QuorumTiming,
@@ -72,7 +72,7 @@ pub(crate) struct Raft {
     waiting: Option<(EntryId, Instant)>,
 }
 
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 enum Role {
     Follower {
         leader: Option<NodeName>,

@@ -18,7 +18,7 @@ impl Epochs {
 }
 
 /// A VIP, and how it came to be where it is.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Seat {
     pub assigned: Assigned,
     pub placed: Why,
@@ -31,7 +31,7 @@ pub(super) struct Seat {
 }
 
 /// Somebody is to get ready for a VIP.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Preparing {
     pub since: Instant,
     pub passed_over: Vec<NodeName>,

@@ -6,7 +6,7 @@ use super::ruling::Case;
 use crate::model::{NodeName, Vip};
 
 /// How many VIPs each member of a roster carries, and should at most.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Loads {
     carried: Vec<usize>,
     shares: Vec<usize>,
@@ -72,14 +72,14 @@ fn in_order<'a>(
 }
 
 /// Where each VIP would be if none were anywhere yet.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Ideal {
     basis: Basis,
     places: BTreeMap<Vip, NodeName>,
 }
 
 /// All that the ideal depends on.
-#[derive(Debug, Eq, PartialEq)]
+#[derive(Clone, Debug, Eq, PartialEq)]
 struct Basis {
     members: Vec<(NodeName, Fitness, bool, Vec<Vip>)>,
     wanted: BTreeSet<Vip>,

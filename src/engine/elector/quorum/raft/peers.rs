@@ -12,7 +12,7 @@ const MOST: usize = 64;
 const REMEMBERED: Duration = Duration::from_secs(10);
 
 /// What a peer said last.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Peer {
     pub heard_at: Instant,
     pub term: u64,

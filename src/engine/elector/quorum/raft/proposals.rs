@@ -23,7 +23,7 @@ const MOST_MEMBERS: usize = 32;
 /// An entry travels in one datagram.
 const MOST_PLACED: usize = 512;
 
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Proposal {
     request: RequestId,
     call: ClusterCall,
@@ -31,7 +31,7 @@ pub(super) struct Proposal {
 }
 
 /// A proposal that was appended.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Applying {
     pub entry: EntryId,
     request: RequestId,

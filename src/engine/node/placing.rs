@@ -1,0 +1,232 @@
+//! Which VIPs a turn looks at, and what they should be.
+
+use std::collections::BTreeSet;
+
+use super::{HAND_OVER_WITHIN, Node};
+use crate::engine::agenda::{Agenda, Marks};
+use crate::engine::elector::{Elector, Surroundings};
+use crate::engine::leadership::Stake;
+use crate::engine::placement::View;
+use crate::engine::{Cx, Deadline};
+use crate::model::{Instant, Refusal, Vip};
+
+/// What is looked at, and what is known of the rest.
+#[derive(Clone, Debug)]
+pub(super) struct Attention {
+    /// What is to be placed and reconciled in this turn.
+    marks: Marks,
+    /// The same, once it is known which VIPs that are.
+    pub looked_at: Vec<Vip>,
+    /// When placing comes to something else, though nothing happens.
+    agenda: Agenda,
+    /// What all VIPs were placed by.
+    basis: Option<Basis>,
+    /// Some VIP has a link that could carry it, if that is known.
+    usable: Option<bool>,
+    /// What the elector has not been told of.
+    unexamined: Marks,
+    /// What cannot be carried here, as the elector was told.
+    unable: BTreeSet<Vip>,
+    /// What it was told beside VIPs.
+    told: Option<Told>,
+}
+
+/// Everything that the place of each VIP depends on alike.
+#[derive(Clone, Debug, Eq, PartialEq)]
+struct Basis {
+    network: u64,
+    alone: bool,
+    unfit: Option<Refusal>,
+    stake: Stake,
+}
+
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+struct Told {
+    stopping: bool,
+    giving_up: bool,
+}
+
+impl Attention {
+    pub fn new() -> Self {
+        Self {
+            marks: Marks::all(),
+            looked_at: Vec::new(),
+            agenda: Agenda::default(),
+            basis: None,
+            usable: None,
+            unexamined: Marks::all(),
+            unable: BTreeSet::new(),
+            told: None,
+        }
+    }
+
+    pub fn deadline(&self) -> Option<Deadline> {
+        self.agenda.deadline()
+    }
+
+    /// A turn is over.
+    pub fn end(&mut self) {
+        self.unexamined.add(&self.marks);
+        self.marks = Marks::default();
+        self.looked_at.clear();
+    }
+}
+
+impl Node {
+    /// Marks what something happened to, and what is due.
+    pub(super) fn notice(&mut self, now: Instant) {
+        let wanted = std::mem::take(&mut self.resolver.changed);
+        if !wanted.is_empty() {
+            self.announcer.listen_anew();
+            self.attention.usable = None;
+        }
+        let marks = &mut self.attention.marks;
+        marks.add(&wanted);
+        marks.add(&std::mem::take(&mut self.announcer.touched));
+        self.announcer.due(now).for_each(|it| marks.mark(it));
+        self.attention.agenda.due(now).for_each(|it| marks.mark(it));
+        let alone = self.is_alone();
+        let basis = self.attention.basis.as_ref();
+        if basis.is_none_or(|it| (it.network, it.alone) != (self.network.revision(), alone)) {
+            self.attention.marks.mark_all();
+        }
+    }
+
+    /// What the elector decides before anything is placed. `asked`: something happened that
+    /// is for it.
+    pub(super) fn decide(&mut self, cx: &mut Cx<'_>, asked: bool) {
+        let Elector::Quorum(quorum) = &self.control.elector else {
+            return;
+        };
+        self.attention.unexamined.add(&self.attention.marks);
+        if !self.takes_part() {
+            self.attention.told = None;
+            return;
+        }
+        let late = |after| self.stopping_at.is_some_and(|it| it + after <= cx.now);
+        let told = Told { stopping: self.stopping_at.is_some(), giving_up: late(HAND_OVER_WITHIN) };
+        let due = quorum.deadline().is_some_and(|it| it.at <= cx.now);
+        let idle = self.attention.unexamined.is_empty() && self.attention.told == Some(told);
+        if idle && !asked && !due {
+            return;
+        }
+        self.attention.told = Some(told);
+        let changed = std::mem::take(&mut self.attention.unexamined);
+        self.examine(cx.now, &changed);
+        let around = Surroundings {
+            carrier: self.attention.unable.len() < self.resolver.vips().len(),
+            unable: &self.attention.unable,
+            wanted: self.resolver.vips(),
+            changed: &changed,
+            silent: &|vip| self.announcer.is_silent(vip),
+            ready: &|vip| self.announcer.is_ready(vip),
+            stopping: told.stopping,
+            giving_up: told.giving_up,
+        };
+        self.control.decide(cx, &around);
+    }
+
+    /// Which VIPs cannot be carried here.
+    fn examine(&mut self, now: Instant, changed: &Marks) {
+        let mut unable = std::mem::take(&mut self.attention.unable);
+        if changed.is_all() {
+            unable.clear();
+        }
+        let view = self.view(now, None);
+        let wanted = self.resolver.vips();
+        for vip in changed.of(wanted.iter().copied()) {
+            let able = view.usable(vip).is_ok() && !self.announcer.is_refused(now, vip);
+            if able || !wanted.contains(&vip) {
+                unable.remove(&vip);
+            } else {
+                unable.insert(vip);
+            }
+        }
+        self.attention.unable = unable;
+    }
+
+    /// What each VIP that is looked at should be.
+    pub(super) fn place(&mut self, now: Instant) {
+        self.attention.marks.add(&self.control.elector.take_touched());
+        self.renew_basis(now);
+        let mut placement = std::mem::take(&mut self.placement);
+        let mut agenda = std::mem::take(&mut self.attention.agenda);
+        let unfit = self.unfit();
+        let view = self.view(now, unfit);
+        let wanted = self.resolver.vips();
+        let everything = || wanted.iter().copied().chain(self.announcer.vips());
+        let vips = match self.attention.marks.is_all() {
+            true => everything().collect::<BTreeSet<_>>().into_iter().collect(),
+            false => self.attention.marks.of(std::iter::empty()),
+        };
+        for vip in vips.iter().copied() {
+            let placed = wanted.contains(&vip).then(|| {
+                let succeeded = self.announcer.is_succeeded(vip) || view.alone;
+                let case = self.control.case(now, vip, succeeded);
+                (view.place(vip, &case), self.control.case_ends_at(now, &case))
+            });
+            let (placed, ends_at) = placed.unzip();
+            placement.set(vip, placed);
+            let ends_at = ends_at.flatten().map(|at| Deadline { at, why: "a right ends" });
+            agenda.set(vip, ends_at);
+        }
+        (self.placement, self.attention.agenda) = (placement, agenda);
+        self.attention.looked_at = vips;
+    }
+
+    /// Looks at every VIP if what they all depend on is other than it was.
+    fn renew_basis(&mut self, now: Instant) {
+        let (network, alone, unfit) = (self.network.revision(), self.is_alone(), self.unfit());
+        let known = self.attention.basis.as_ref().map(|it| (it.network, it.alone));
+        let usable = self.attention.usable.filter(|_| known == Some((network, alone)));
+        let usable = usable.unwrap_or_else(|| {
+            let view = self.view(now, None);
+            self.resolver.vips().iter().any(|it| view.usable(*it).is_ok())
+        });
+        self.attention.usable = Some(usable);
+        self.control.stands = unfit.is_none() && usable;
+        let (me, preserve) = (&self.config.me, self.config.preserve);
+        self.control.note_transitions(now, me, self.placement.answers(), preserve);
+        let basis = Basis { network, alone, unfit, stake: self.control.stake(now) };
+        if self.attention.basis.as_ref() != Some(&basis) {
+            self.attention.basis = Some(basis);
+            self.attention.marks.mark_all();
+        }
+    }
+
+    fn view(&self, now: Instant, unfit: Option<Refusal>) -> View<'_> {
+        View {
+            now,
+            network: &self.network,
+            choice: &self.config.link,
+            lengths: self.config.lengths,
+            fences: &self.config.announcer.fences,
+            unfit,
+            alone: self.is_alone(),
+            skip_dad: self.config.skip_dad,
+        }
+    }
+
+    /// What this turn has overlooked: looking at every VIP would have done it, or would have
+    /// it done earlier than this node wakes. Nothing, if attention is paid to the right ones.
+    pub fn overlooked(&self) -> Result<(), String> {
+        if self.exited {
+            return Ok(());
+        }
+        let mut twin = self.clone();
+        let (mut rng, mut next, mut out) = (twin.rng.clone(), twin.next, Vec::new());
+        let cx = &mut Cx { now: self.now, rng: &mut rng, out: &mut out, next: &mut next };
+        twin.attention.marks.mark_all();
+        twin.place(self.now);
+        twin.reconcile(cx);
+        if !out.is_empty() {
+            return Err(format!("to be done: {out:?}"));
+        }
+        let (ours, due) = (self.deadline(), twin.deadline());
+        match (ours, due) {
+            (Some(ours), Some(due)) if ours.at <= due.at => Ok(()),
+            (_, None) => Ok(()),
+            (_, Some(_)) => Err(format!("{due:?} is due, {ours:?} is known")),
+        }
+    }
+}
