@@ -225,11 +225,14 @@ impl Findings {
 
 /// Some promises cannot be kept without the nftables fence.
 pub(super) fn refuse_without_fence(config: &Config, fences: &Fences) -> Result<(), String> {
+    let either = || fences.v4.as_ref().err().or(fences.v6.as_ref().err());
     let missing = config.vips.iter().find_map(|vip| match vip {
         VipSetting::Address(ip) if ip.is_ipv4() => fences.v4.as_ref().err(),
         VipSetting::Address(_) => fences.v6.as_ref().err(),
-        VipSetting::Name(_) => fences.v4.as_ref().err().or(fences.v6.as_ref().err()),
+        VipSetting::Name(_) => either(),
     });
+    // Services may have addresses of both families.
+    let missing = missing.or_else(|| config.services.as_ref().and_then(|_| either()));
     let Some(why) = missing else {
         return Ok(());
     };

@@ -29,11 +29,14 @@ impl Findings {
         if self.has_rights(access, &wanted) {
             self.good.push(format!("RBAC: leases in {namespace} may be used"));
         }
+        if let Some(services) = &config.services {
+            let of = services.namespace.as_deref().unwrap_or_default();
+            self.look_at_rights_on_services(access, &services.lease.0, of);
+        }
     }
 
     /// Services of a namespace, or of all where that is empty, and the Lease beside them.
-    #[expect(dead_code, reason = "the setting that wants Services looks at this")]
-    pub(super) fn look_at_rights_on_services(
+    fn look_at_rights_on_services(
         &mut self,
         access: &ApiAccess,
         lease_namespace: &str,
