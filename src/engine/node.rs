@@ -176,6 +176,9 @@ impl Node {
     fn learn(&mut self, cx: &mut Cx<'_>, input: Input) {
         match input {
             Input::Heard(heard) => {
+                if let Some(serving) = &mut self.serving {
+                    serving.services.on_heard(cx.now, &heard);
+                }
                 if self.announcer.on_heard(cx.now, &heard) {
                     self.doubt(cx.now);
                 }
@@ -352,7 +355,8 @@ impl Node {
             api_fault: match &self.control.elector {
                 Elector::Lease { lease, .. } => lease.fault(),
                 Elector::Quorum(_) => None,
-            },
+            }
+            .or_else(|| self.serving.as_ref()?.services.fault()),
             rebuilds: self.announcer.fence_rebuilds,
         };
         self.reporter.reconcile(cx, &truth);

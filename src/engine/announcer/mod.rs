@@ -20,7 +20,7 @@ mod entry;
 mod held;
 mod index;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
@@ -62,6 +62,8 @@ pub(crate) struct Announcer {
     /// The links that are listened on, for all that is wanted.
     listening: Option<Vec<LinkIndex>>,
     listen: Option<OrderId>,
+    /// What is listened for beside what is wanted.
+    also: (BTreeSet<LinkIndex>, Vec<Vip>),
     verify: Option<OrderId>,
     /// The kernel would not say whether the fence stands: ask again then.
     verify_at: Option<Instant>,
@@ -83,6 +85,7 @@ impl Announcer {
             touched: Marks::default(),
             listening: None,
             listen: None,
+            also: Default::default(),
             verify: None,
             verify_at: None,
             listen_at: None,
@@ -203,6 +206,12 @@ impl Announcer {
 
     /// What is listened for has changed.
     pub fn listen_anew(&mut self) {
+        self.listening = None;
+    }
+
+    /// Hears of these as well, on these links, although nobody is to have them yet.
+    pub fn listen_also(&mut self, links: BTreeSet<LinkIndex>, vips: Vec<Vip>) {
+        self.also = (links, vips);
         self.listening = None;
     }
 
@@ -363,13 +372,15 @@ impl Announcer {
 
     fn listen(&mut self, cx: &mut Cx<'_>, placement: &Placement) {
         self.listen_at.take_if(|it| *it <= cx.now);
-        let same = |it: &Vec<LinkIndex>| it.iter().copied().eq(self.index.links());
+        let links: BTreeSet<_> = self.index.links().chain(self.also.0.iter().copied()).collect();
+        let same = |it: &Vec<LinkIndex>| it.iter().eq(&links);
         if self.listen_at.is_some() || self.listening.as_ref().is_some_and(same) {
             return;
         }
-        let links: Vec<_> = self.index.links().collect();
+        let links: Vec<_> = links.into_iter().collect();
         self.listening = Some(links.clone());
-        let vips = placement.vips().collect();
+        let vips: BTreeSet<_> = placement.vips().chain(self.also.1.iter().copied()).collect();
+        let vips = vips.into_iter().collect();
         self.listen = Some(cx.order(KernelJob::Listen { links, vips }));
     }
 

@@ -133,6 +133,16 @@ impl Node {
         serving.services.tick(cx);
         let carries = self.announcer.loud().any(|vip| !self.resolver.vips().contains(&vip));
         serving.ineligible = serving.services.eligibility(carries).err();
+        let elects = serving.leadership.as_ref().unwrap_or(&self.control);
+        let leads = elects.elector.leads(cx.now);
+        let choice = serving.services.link().unwrap_or(&self.config.link).clone();
+        let (network, now) = (&self.network, cx.now);
+        let on = |ip| network.usable(&choice, Vip(ip), now, false).ok();
+        if serving.services.probe(cx, leads, &on) {
+            let vips: Vec<_> = serving.services.probed().collect();
+            let links = vips.iter().filter_map(|it| Some(on(it.0)?.index)).collect();
+            self.announcer.listen_also(links, vips);
+        }
         let marks = serving.services.take_changed();
         self.serving = Some(serving);
         marks

@@ -5,6 +5,7 @@
 //! wrote last may not have come by the watch yet.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
@@ -13,16 +14,18 @@ use super::wants::is_ignored;
 use super::{Followed, Following, Services};
 use crate::engine::backoff::Backoff;
 use crate::engine::elector::LeaseConfig;
-use crate::engine::pools::{Book, Pools, Sync, SyncRules, usage};
+use crate::engine::pools::{Book, Pools, Request, Sync, SyncRules, next_candidates, usage};
 use crate::engine::watch::Follower;
 use crate::engine::{Cx, Deadline};
 use crate::model::{
-    ConfigMap, Instant, NodeName, ObjectCall, ObjectName, ObjectReply, PoolRefusal, PoolUse,
+    ConfigMap, Heard, Instant, NodeName, ObjectCall, ObjectName, ObjectReply, PoolRefusal, PoolUse,
     RequestId, Service, Vip,
 };
 
 /// So many Services are given addresses at a time.
 const AT_ONCE: usize = 8;
+/// So many addresses of each pool and family are kept probed.
+const NEXT: usize = 8;
 
 /// Where pools are, and who gives addresses out.
 #[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
@@ -45,6 +48,9 @@ pub(super) struct Allocating {
     pub refused: BTreeMap<ObjectName, PoolRefusal>,
     backoff: Backoff,
     again_at: Option<Instant>,
+    /// Other addresses may be the next to be given out.
+    news: bool,
+    carries: bool,
 }
 
 impl Allocating {
@@ -58,11 +64,14 @@ impl Allocating {
             refused: BTreeMap::new(),
             backoff: Backoff::new(Duration::from_millis(200), Duration::from_secs(30)),
             again_at: None,
+            news: false,
+            carries: false,
         }
     }
 
     pub fn learn(&mut self, now: Instant, service: &Service) {
         self.book.update(service, now);
+        self.news = true;
         self.open.insert(service.name.clone());
     }
 
@@ -78,13 +87,36 @@ impl Allocating {
         self.reopen();
     }
 
-    pub fn reserve(&mut self, node: &NodeName, addresses: &[std::net::IpAddr]) {
+    pub fn reserve(&mut self, node: &NodeName, addresses: &[IpAddr]) {
         self.book.reserve(&format!("the node {node}"), addresses.iter().copied());
     }
 
     /// Whoever got nothing may get something now.
     fn reopen(&mut self) {
         self.open.extend(self.refused.keys().cloned());
+        self.news = true;
+    }
+
+    /// Whether other addresses may be the next since this was last asked. `carries`: what is
+    /// given out is answered for here.
+    pub fn take_news(&mut self, carries: bool) -> bool {
+        let turned = std::mem::replace(&mut self.carries, carries) != carries;
+        std::mem::take(&mut self.news) || turned
+    }
+
+    /// The addresses that may be given out next, if this node has to do with them.
+    pub fn next(&self, now: Instant, carries: bool) -> Vec<IpAddr> {
+        match &self.pools {
+            Some(pools) if self.gives || carries => {
+                next_candidates(pools, &self.book, now, NEXT).into_values().flatten().collect()
+            }
+            Some(_) | None => Vec::new(),
+        }
+    }
+
+    pub fn answered(&mut self, now: Instant, heard: &Heard) {
+        self.book.answered(heard.ip, Some(heard.mac), now);
+        self.news = true;
     }
 
     pub fn on_reply(&mut self, cx: &mut Cx<'_>, request: RequestId, reply: &ObjectReply) {
@@ -130,6 +162,7 @@ impl Services {
         let all = Followed::Services(self.config.namespace.clone());
         if !self.allocating.gives {
             self.allocating.gives = true;
+            self.allocating.news = true;
             let follower = Follower::new(all.clone(), cx.now);
             self.followers.insert(all.clone(), Following { follower, unseen: None });
             self.followers.values_mut().for_each(|it| it.follower.tick(cx));
@@ -176,7 +209,7 @@ impl Services {
             return;
         }
         if let Some(grant) = &sync.grant {
-            let request = crate::engine::pools::Request::of(service, cx.now);
+            let request = Request::of(service, cx.now);
             it.book.grant(&request, grant);
         }
         let (name, version) = (name.clone(), service.version.clone());

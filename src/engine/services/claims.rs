@@ -40,7 +40,7 @@ impl Services {
                 self.telling.look_at(&name);
             }
         }
-        let place = self.place_of(now, &have);
+        let place = self.place_of(now, ip, &have);
         let before = match place.clone() {
             Some(place) => self.places.insert(vip, place),
             None => self.places.remove(&vip),
@@ -94,7 +94,7 @@ impl Services {
         })
     }
 
-    fn place_of(&self, now: Instant, have: &[ObjectName]) -> Option<Place> {
+    fn place_of(&self, now: Instant, ip: IpAddr, have: &[ObjectName]) -> Option<Place> {
         let mut all = have.iter().filter_map(|name| Some((name, self.wants(name)?.1)));
         let (name, first) = all.next()?;
         let backed = |name: &ObjectName, it: &Wants| self.endpoints.backed(now, name, it.backing);
@@ -102,7 +102,7 @@ impl Services {
             link: first.link.clone().or_else(|| self.config.link.clone()),
             backed: backed(name, first),
             local: first.backing == Backing::Here,
-            first_claim: first.first_claim,
+            first_claim: first.first_claim && !self.probing.is_free(now, ip),
         };
         for (name, it) in all {
             place.backed = match (place.backed, backed(name, it)) {

@@ -13,6 +13,7 @@
 mod allocating;
 mod backing;
 mod claims;
+mod probing;
 mod telling;
 mod wants;
 
@@ -23,16 +24,17 @@ use serde::{Deserialize, Serialize};
 
 use super::agenda::Marks;
 use super::elector::LeaseConfig;
-use super::network::LinkChoice;
+use super::network::{LinkChoice, Usable};
 use super::watch::Follower;
 use super::{Cx, Deadline};
 use crate::model::{
-    ApiFault, ClusterNode, Followed, Instant, NodeName, Object, ObjectEvent, ObjectName,
+    ApiFault, ClusterNode, Followed, Heard, Instant, NodeName, Object, ObjectEvent, ObjectName,
     ObjectReply, PoolRefusal, Refusal, RequestId, Service, ServiceRefusal, ServiceStatus, Vip,
 };
 use allocating::Allocating;
 pub use allocating::PoolsConfig;
 use backing::{Backed, Endpoints};
+use probing::Probing;
 pub use wants::ClassRule;
 use wants::{Backing, Verdict, verdict};
 
@@ -91,6 +93,7 @@ pub(crate) struct Services {
     changed: Marks,
     telling: telling::Telling,
     allocating: Allocating,
+    probing: Probing,
 }
 
 /// One kind of object, and what a list that has begun has not named yet.
@@ -150,6 +153,7 @@ impl Services {
             changed: Marks::default(),
             telling: telling::Telling::new(me),
             allocating: Allocating::new(),
+            probing: Probing::default(),
             config,
         };
         it.follow(Followed::Services(it.config.namespace.clone()), now);
@@ -226,6 +230,42 @@ impl Services {
         self.places.get(&vip)
     }
 
+    /// The link of those that name none.
+    pub fn link(&self) -> Option<&LinkChoice> {
+        self.config.link.as_ref()
+    }
+
+    /// Keeps what pools give out next probed, where that is this node's business. Returns
+    /// whether other addresses are to be listened for than before.
+    pub fn probe(
+        &mut self,
+        cx: &mut Cx<'_>,
+        carries: bool,
+        on: &dyn Fn(IpAddr) -> Option<Usable>,
+    ) -> bool {
+        let mut news = false;
+        if self.allocating.take_news(carries) {
+            let next = self.allocating.next(cx.now, carries);
+            let before: Vec<_> = self.probing.addresses().collect();
+            self.probing.want(cx.now, &next);
+            news = !self.probing.addresses().eq(before);
+        }
+        self.probing.tick(cx, on);
+        news
+    }
+
+    /// The addresses that are listened for beside those of Services.
+    pub fn probed(&self) -> impl Iterator<Item = Vip> + '_ {
+        self.probing.addresses().map(Vip)
+    }
+
+    /// Somebody speaks of an address.
+    pub fn on_heard(&mut self, now: Instant, heard: &Heard) {
+        if self.probing.on_heard(heard.ip) {
+            self.allocating.answered(now, heard);
+        }
+    }
+
     /// What an operator is told of each of them.
     pub fn status(&self) -> Vec<ServiceStatus> {
         let one = |(name, it): (&ObjectName, &Known)| {
@@ -247,7 +287,8 @@ impl Services {
 
     /// Why nothing new comes from the API server.
     pub fn fault(&self) -> Option<&ApiFault> {
-        self.followers.values().find_map(|it| it.follower.fault())
+        let following = self.followers.values().find_map(|it| it.follower.fault());
+        following.or(self.telling.fault.as_ref())
     }
 
     /// The VIPs whose place is not what it was when this was last asked.
@@ -286,7 +327,13 @@ impl Services {
             .deadline()
             .map(|at| Deadline { at, why: "a Service lost its endpoints" });
         let allocating = self.allocating.deadline(now);
-        followers.chain(losses).chain(self.telling.deadline()).chain(allocating).min()
+        let probing = self.probing.deadline();
+        followers
+            .chain(losses)
+            .chain(probing)
+            .chain(self.telling.deadline())
+            .chain(allocating)
+            .min()
     }
 
     fn follow(&mut self, what: Followed, now: Instant) {
@@ -296,7 +343,9 @@ impl Services {
 
     fn names(&self, what: &Followed) -> BTreeSet<ObjectName> {
         match what {
-            Followed::ConfigMap(name) => self.has_pools().then(|| name.clone()).into_iter().collect(),
+            Followed::ConfigMap(name) => {
+                self.has_pools().then(|| name.clone()).into_iter().collect()
+            }
             Followed::EndpointSlices(_) => self.endpoints.names().cloned().collect(),
             Followed::Nodes => self.nodes.keys().map(|it| of_cluster(&it.0)).collect(),
             Followed::Services(_) => self.services.keys().cloned().collect(),

@@ -12,8 +12,8 @@ use super::{Known, Services};
 use crate::engine::backoff::Backoff;
 use crate::engine::{Cx, Deadline};
 use crate::model::{
-    Ingress, Instant, NodeName, ObjectCall, ObjectName, ObjectReply, RequestId, ResourceVersion,
-    ServicePatch, Vip,
+    ApiFault, Ingress, Instant, NodeName, ObjectCall, ObjectName, ObjectReply, RequestId,
+    ResourceVersion, ServicePatch, Vip,
 };
 
 /// So many writes are under way at a time.
@@ -38,6 +38,8 @@ pub(super) struct Telling {
     /// When to look at one again.
     again: BTreeSet<(Instant, ObjectName)>,
     answering: BTreeSet<IpAddr>,
+    /// Why the last write was not done.
+    pub fault: Option<ApiFault>,
     /// This node tells of what nobody answers for.
     speaks: bool,
     events: u32,
@@ -95,6 +97,7 @@ impl Telling {
             affairs: BTreeMap::new(),
             again: BTreeSet::new(),
             answering: BTreeSet::new(),
+            fault: None,
             speaks: false,
             events: EVENTS,
             events_at: Instant::from_nanos(0),
@@ -130,6 +133,10 @@ impl Telling {
         if !matches!(reply, ObjectReply::Done(_)) {
             (it.last_patch, it.last_ingress) = (None, None);
         }
+        self.fault = match reply {
+            ObjectReply::Failed(fault) => Some(fault.clone()),
+            ObjectReply::Conflict | ObjectReply::Done(_) | ObjectReply::Gone => None,
+        };
         let again_at = match reply {
             ObjectReply::Failed(fault) => {
                 it.backoff.wait(cx.rng).max(fault.retry_after.unwrap_or_default())
@@ -138,6 +145,8 @@ impl Telling {
         };
         let again_at = Some(cx.now + again_at);
         self.look_again(&name, again_at);
+        // The watch may have been faster than the answer.
+        self.open.insert(name);
     }
 
     pub fn deadline(&self) -> Option<Deadline> {
@@ -327,9 +336,7 @@ impl Telling {
                 let message = format!("{} answers for {}", self.me, ips.join(" and "));
                 (false, "AddressAnnounced", message)
             }
-            Told::Refused(why) => {
-                (true, reason, why.clone())
-            }
+            Told::Refused(why) => (true, reason, why.clone()),
         };
         if !self.may_tell(cx.now) {
             return false;
