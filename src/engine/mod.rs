@@ -29,14 +29,22 @@ pub use sabotage::Sabotage;
 pub use sabotage::sabotage;
 
 use crate::model::{
-    ApiFault, ClusterCall, Envelope, Farewell, Heard, Instant, KernelAnswer, KernelJob, LeaseCall,
-    LeaseReply, Mac, NetworkChange, NodeName, OrderId, Probe, Refusal, RequestId, ResourceVersion,
-    SideCall, SideReply, StoreRecord, Vip, WatchEvent,
+    ApiFault, ClusterCall, Envelope, Farewell, Followed, Heard, Instant, KernelAnswer, KernelJob,
+    LeaseCall, LeaseReply, Mac, NetworkChange, NodeName, ObjectCall, ObjectEvent, ObjectName,
+    ObjectReply, OrderId, Probe, Refusal, RequestId, ResourceVersion, SideCall, SideReply,
+    StoreRecord, Vip, WatchEvent,
 };
 
 /// Something that happened. The only way in.
 #[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
 pub enum Input {
+    /// The answer to [`Action::Ask`].
+    Asked {
+        /// The request that is answered.
+        request: RequestId,
+        /// What became of it.
+        reply: ObjectReply,
+    },
     /// A frame of somebody else's about a VIP arrived.
     Heard(Heard),
     /// The kernel thread did, or did not do, what it was asked. In the order of the orders.
@@ -55,6 +63,13 @@ pub enum Input {
     },
     /// The kernel has links, addresses or routes other than before.
     Network(NetworkChange),
+    /// List and watch of what is followed have news, in the order it came.
+    Objects {
+        /// Of what.
+        what: Followed,
+        /// All that there was.
+        events: Vec<ObjectEvent>,
+    },
     /// An operator asks something of the cluster.
     Order {
         /// To be named in [`Action::Answer`].
@@ -109,8 +124,13 @@ pub enum Input {
     Suspended,
     /// A deadline passed. Always safe to repeat.
     Tick,
-    /// The watch on the Lease has news.
-    Watch(WatchEvent),
+    /// The watch on a Lease has news.
+    Watch {
+        /// On which.
+        lease: ObjectName,
+        /// What it says.
+        event: WatchEvent,
+    },
 }
 
 /// Something to do. The only way out. Actions are performed in order.
@@ -123,10 +143,25 @@ pub enum Action {
         /// In words.
         outcome: Result<String, String>,
     },
+    /// Ask about a Service. There is exactly one answer, within
+    /// [`ObjectCall::WITHIN`].
+    Ask {
+        /// To be named in the answer.
+        request: RequestId,
+        /// What to ask.
+        call: ObjectCall,
+    },
     /// The process may end: nothing is left to do.
     Exit,
     /// Leave this for the next start. It comes before [`Action::Exit`], if at all.
     Farewell(Farewell),
+    /// List these objects, then watch them from there on. A watch that is open is replaced.
+    Follow {
+        /// Which objects.
+        what: Followed,
+        /// Do not list, but watch from this version on.
+        from: Option<ResourceVersion>,
+    },
     /// Ask the kernel thread.
     Kernel {
         /// To be named in the answer.
@@ -134,10 +169,12 @@ pub enum Action {
         /// What to do.
         job: KernelJob,
     },
-    /// Ask the API server about the Lease, on the connection that is the Lease's own.
+    /// Ask the API server about a Lease, on the connection that is this Lease's own.
     Lease {
         /// To be named in the answer.
         request: RequestId,
+        /// Which Lease.
+        lease: ObjectName,
         /// What to ask.
         call: LeaseCall,
         /// An answer after this is of no use; there must be an answer by then.
@@ -168,9 +205,13 @@ pub enum Action {
     },
     /// Something a user would notice: for the log, and for the user's command.
     Tell(Notice),
-    /// Watch the Lease from this version on; `None`: from whatever it is.
+    /// Follow these objects no longer.
+    Unfollow(Followed),
+    /// Watch a Lease from this version on; `None`: from whatever it is.
     /// A watch that is open is replaced.
     Watch {
+        /// Which Lease.
+        lease: ObjectName,
         /// Where to resume.
         from: Option<ResourceVersion>,
     },
@@ -238,6 +279,13 @@ impl Cx<'_> {
     fn next_request(&mut self) -> RequestId {
         self.next.request += 1;
         RequestId(self.next.request)
+    }
+
+    #[expect(dead_code, reason = "Services ask")]
+    fn ask(&mut self, call: ObjectCall) -> RequestId {
+        let request = self.next_request();
+        self.out.push(Action::Ask { request, call });
+        request
     }
 
     fn side(&mut self, call: SideCall) -> RequestId {

@@ -168,7 +168,9 @@ impl Node {
             | Input::Peer { .. }
             | Input::Probed { .. }
             | Input::Stored { .. }
-            | Input::Watch(_) => self.learn_election(cx, input),
+            | Input::Watch { .. } => self.learn_election(cx, input),
+            // Nothing is followed.
+            Input::Asked { .. } | Input::Objects { .. } => {}
             Input::Lock { held } => self.lock = Some(held),
             Input::Network(change) => self.learn_network(cx.now, change),
             Input::Reload { vips, refresh } => {
@@ -193,7 +195,9 @@ impl Node {
             (Elector::Lease { lease, .. }, Input::Lease { request, reply }) => {
                 lease.on_reply(cx, request, reply);
             }
-            (Elector::Lease { lease, watch }, Input::Watch(event)) => {
+            (Elector::Lease { lease, watch }, Input::Watch { lease: of, event })
+                if watch.is_on(&of) =>
+            {
                 lease.on_watch(cx, &event);
                 watch.on_event(cx, &event);
             }

@@ -97,7 +97,7 @@ pub struct Request {
     pub token: Option<String>,
     /// Media type and bytes.
     pub body: Option<(&'static str, String)>,
-    /// The longest answer that is taken.
+    /// The longest answer that is taken, or the longest line of a stream.
     pub max_answer: u64,
 }
 
@@ -175,7 +175,8 @@ impl Client {
             }
             let body = response.into_body().into_with_config().reader();
             let body = BufReader::with_capacity(LINE_BUFFER, body);
-            Ok(Opened::Lines(Lines { body, what: self.what(request) }))
+            let (max, what) = (request.max_answer, self.what(request));
+            Ok(Opened::Lines(Lines { body, max, what }))
         });
         opened.map_err(|error| self.fault(request, error))
     }
@@ -255,6 +256,7 @@ impl Limits {
 /// A stream of lines.
 pub struct Lines {
     body: BufReader<BodyReader<'static>>,
+    max: u64,
     what: String,
 }
 
@@ -262,18 +264,27 @@ impl Lines {
     /// Waits for a line; `None`: the stream has ended in good order.
     pub fn read(&mut self) -> Result<Option<Vec<u8>>, ApiFault> {
         let mut line = Vec::new();
-        let read = (&mut self.body).take(MAX_LINE).read_until(b'\n', &mut line);
+        let read = (&mut self.body).take(self.max).read_until(b'\n', &mut line);
         read.map_err(|error| fault(&self.what, error.into()))?;
-        if line.len() as u64 == MAX_LINE {
-            let why = format!("{}: a line of more than {MAX_LINE} bytes", self.what);
+        if line.len() as u64 == self.max {
+            let why = format!("{}: a line of more than {} bytes", self.what, self.max);
             return Err(ApiFault { kind: ApiFaultKind::Garbage, why, retry_after: None });
         }
         Ok(if line.is_empty() { None } else { Some(line) })
     }
-}
 
-/// The longest line that is taken.
-const MAX_LINE: u64 = 1 << 20;
+    /// Waits for bytes, whatever their lines, and hands them on; `None`: the stream has ended
+    /// in good order.
+    pub fn read_some<T>(&mut self, take: impl FnOnce(&[u8]) -> T) -> Result<Option<T>, ApiFault> {
+        let bytes = self.body.fill_buf().map_err(|error| fault(&self.what, error.into()))?;
+        if bytes.is_empty() {
+            return Ok(None);
+        }
+        let (taken, length) = (take(bytes), bytes.len());
+        self.body.consume(length);
+        Ok(Some(taken))
+    }
+}
 
 fn answer(response: Head, max: u64) -> Result<Answer, Error> {
     let (status, retry_after) = head(&response);

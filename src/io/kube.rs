@@ -1,15 +1,20 @@
-//! The API server: three threads, each with connections of its own. They ask what they are
-//! told to ask and report what comes back; when to ask, and what follows, is not theirs.
+//! The API server: threads, each with connections of its own. They ask what they are told to
+//! ask and report what comes back; when to ask, and what follows, is not theirs. All but
+//! `kube-side` start with their first order.
 //!
 //! | thread | for | queue |
 //! |---|---|---|
-//! | `kube-lease` | [`LeaseCall`], one after another | 4 |
-//! | `kube-watch` | the watch on the Lease | the newest order |
+//! | `kube-follow`, one each [`Followed`] | list and watch | the newest order; 256 events out |
+//! | `kube-lease`, one a Lease | [`LeaseCall`], one after another | 4 |
+//! | `kube-object`, up to four | [`ObjectCall`] | 1024 writes, 64 Events |
+//! | `kube-watch`, one a Lease | the watch on it | the newest order |
 //! | `kube-side` | [`SideCall`], one after another | 16 |
 
 mod credentials;
 mod detect;
+mod follow;
 mod lease;
+mod objects;
 mod side;
 mod watch;
 
@@ -25,19 +30,18 @@ pub use detect::detect;
 use crate::io::clock;
 use crate::io::http::{Answer, Client, Request, STACK, segment};
 use crate::model::{
-    ApiAccess, ApiFault, ApiFaultKind, Instant, LeaseCall, LeaseReply, RequestId, ResourceVersion,
-    SideCall, SideReply, WatchEvent,
+    ApiAccess, ApiFault, ApiFaultKind, Followed, Instant, LeaseCall, LeaseReply, ObjectCall,
+    ObjectEvent, ObjectName, ObjectReply, RequestId, ResourceVersion, SideCall, SideReply,
+    WatchEvent,
 };
 use crate::wire::kube as wire;
 pub use crate::wire::kube::Permission;
 
-/// Which Lease.
+/// A Lease that is created with annotations.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct LeaseTarget {
-    /// Its namespace.
-    pub namespace: String,
-    /// Its name.
-    pub name: String,
+    /// Which. Events that are about no other object are about it.
+    pub name: ObjectName,
     /// Put on it when it is created.
     pub annotations: BTreeMap<String, String>,
 }
@@ -45,6 +49,13 @@ pub struct LeaseTarget {
 /// What the threads report.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub enum FromKube {
+    /// The answer to [`Kube::ask`].
+    Asked {
+        /// The request that is answered.
+        request: RequestId,
+        /// What became of it.
+        reply: ObjectReply,
+    },
     /// The answer to [`Kube::lease`].
     Lease {
         /// The request that is answered.
@@ -52,6 +63,8 @@ pub enum FromKube {
         /// What became of it.
         reply: LeaseReply,
     },
+    /// There is something to fetch with [`Kube::news`].
+    Objects(Followed),
     /// The answer to [`Kube::side`].
     Side {
         /// The request that is answered.
@@ -59,46 +72,102 @@ pub enum FromKube {
         /// What became of it.
         reply: SideReply,
     },
-    /// What the watch has to say.
-    Watch(WatchEvent),
+    /// What the watch on a Lease has to say.
+    Watch {
+        /// On which.
+        lease: ObjectName,
+        /// What it says.
+        event: WatchEvent,
+    },
 }
 
 /// The API server. Dropping it ends its threads.
 pub struct Kube {
-    lease: Arc<lease::Desk>,
-    watch: Arc<watch::Desk>,
+    session: Arc<Session>,
+    leases: BTreeMap<ObjectName, Arc<lease::Desk>>,
+    watches: BTreeMap<ObjectName, Arc<watch::Desk>>,
+    follows: BTreeMap<Followed, Arc<follow::Desk>>,
+    objects: Arc<objects::Desk>,
     side: SyncSender<(RequestId, SideCall)>,
     deliver: Deliver,
 }
 
 impl Kube {
-    /// Starts the threads. Nothing is read or connected before the first order, and whatever
-    /// is wrong with `access` becomes the answer to an order. `deliver` must not block; it
-    /// is called on the threads, and on the caller's own where a queue is full.
+    /// Nothing is read or connected before the first order, and whatever is wrong with
+    /// `access` becomes the answer to an order. `deliver` is called on the threads, and on the
+    /// caller's own where a queue is full. It may block on [`FromKube::Watch`] only.
     pub fn start(access: ApiAccess, target: LeaseTarget, deliver: Deliver) -> Self {
         let session = Arc::new(Session::new(access, target));
         let (side, orders) = sync_channel(SIDE_QUEUE);
-        let lease = lease::Desk::new(deliver.clone());
-        let watch = Arc::new(watch::Desk::default());
-
-        let (desk, of) = (lease.clone(), session.clone());
-        spawn("kube-lease", move || lease::work(&desk, &of));
-        let (desk, of, tell) = (watch.clone(), session.clone(), deliver.clone());
-        spawn("kube-watch", move || watch::work(&desk, &of, &tell));
-        let tell = deliver.clone();
-        spawn("kube-side", move || side::work(&orders, &session, &tell));
-        Self { lease, watch, side, deliver }
+        let (of, tell) = (session.clone(), deliver.clone());
+        spawn("kube-side", move || side::work(&orders, &of, &tell));
+        Self {
+            objects: objects::Desk::new(session.clone(), deliver.clone()),
+            session,
+            leases: BTreeMap::new(),
+            watches: BTreeMap::new(),
+            follows: BTreeMap::new(),
+            side,
+            deliver,
+        }
     }
 
-    /// Asks about the Lease. There is exactly one answer, at `give_up_at` at the latest.
-    pub fn lease(&self, request: RequestId, call: LeaseCall, give_up_at: Instant) {
-        self.lease.order(lease::Order { request, call, give_up_at });
+    /// Asks about a Lease. There is exactly one answer, at `give_up_at` at the latest.
+    pub fn lease(
+        &mut self,
+        request: RequestId,
+        lease: &ObjectName,
+        call: LeaseCall,
+        give_up_at: Instant,
+    ) {
+        let desk = self.leases.entry(lease.clone()).or_insert_with(|| {
+            let desk = lease::Desk::new(self.deliver.clone());
+            let (at, of, lease) = (desk.clone(), self.session.clone(), lease.clone());
+            spawn("kube-lease", move || lease::work(&at, &of, &lease));
+            desk
+        });
+        desk.order(lease::Order { request, call, give_up_at });
     }
 
-    /// Watches the Lease. A watch that is open is cut; what it may still say comes before
+    /// Watches a Lease. A watch on it that is open is cut; what it may still say comes before
     /// anything of the new one.
-    pub fn watch(&self, from: Option<ResourceVersion>) {
-        self.watch.order(from);
+    pub fn watch(&mut self, lease: ObjectName, from: Option<ResourceVersion>) {
+        let desk = self.watches.entry(lease.clone()).or_insert_with(|| {
+            let desk = Arc::new(watch::Desk::new(lease, self.deliver.clone()));
+            let (at, of) = (desk.clone(), self.session.clone());
+            spawn("kube-watch", move || watch::work(&at, &of));
+            desk
+        });
+        desk.order(from);
+    }
+
+    /// Lists these objects, then watches them; with a version, only watches from there on. What
+    /// was under way is cut, and of it nothing comes after the first word of the new one.
+    pub fn follow(&mut self, what: Followed, from: Option<ResourceVersion>) {
+        let desk = self.follows.entry(what.clone()).or_insert_with(|| {
+            let desk = Arc::new(follow::Desk::new(what, self.deliver.clone()));
+            let (at, of) = (desk.clone(), self.session.clone());
+            spawn("kube-follow", move || follow::work(&at, &of));
+            desk
+        });
+        desk.order(from);
+    }
+
+    /// Ends it, and its thread.
+    pub fn unfollow(&mut self, what: &Followed) {
+        if let Some(desk) = self.follows.remove(what) {
+            desk.close();
+        }
+    }
+
+    /// What there is to tell, taken out. More waits at the edge meanwhile.
+    pub fn news(&self, what: &Followed) -> Vec<ObjectEvent> {
+        self.follows.get(what).map_or_else(Vec::new, |it| it.fetch())
+    }
+
+    /// Asks about a Service. There is exactly one answer, within [`ObjectCall::WITHIN`].
+    pub fn ask(&self, request: RequestId, call: ObjectCall) {
+        self.objects.order(request, call);
     }
 
     /// Asks what no election waits for. There is exactly one answer.
@@ -109,12 +178,24 @@ impl Kube {
             (self.deliver)(FromKube::Side { request, reply });
         }
     }
+
+    /// The Leases that a watch was ordered on.
+    pub fn watched(&self) -> impl Iterator<Item = ObjectName> {
+        self.watches.keys().cloned()
+    }
+
+    /// What is followed.
+    pub fn followed(&self) -> impl Iterator<Item = Followed> {
+        self.follows.keys().cloned()
+    }
 }
 
 impl Drop for Kube {
     fn drop(&mut self) {
-        self.lease.close();
-        self.watch.close();
+        self.leases.values().for_each(|it| it.close());
+        self.watches.values().for_each(|it| it.close());
+        self.follows.values().for_each(|it| it.close());
+        self.objects.close();
     }
 }
 
@@ -155,8 +236,7 @@ impl Session {
     }
 
     fn without_lease(access: &ApiAccess) -> Self {
-        let (namespace, name) = (String::new(), String::new());
-        let target = LeaseTarget { namespace, name, annotations: BTreeMap::new() };
+        let target = LeaseTarget { name: "".into(), annotations: BTreeMap::new() };
         Self::new(access.clone(), target)
     }
 
@@ -188,11 +268,34 @@ impl Session {
             _ => Err(refused(&client.what(request), &answer)),
         }
     }
+}
 
-    fn leases(&self) -> String {
-        let namespace = segment(&self.target.namespace);
-        format!("/apis/coordination.k8s.io/v1/namespaces/{namespace}/leases")
+/// A thread's own connection, kept for as long as the credentials stay the same.
+struct Caller<'a> {
+    session: &'a Session,
+    connected: Option<(Arc<Entrance>, Client)>,
+}
+
+impl<'a> Caller<'a> {
+    fn new(session: &'a Session) -> Self {
+        Self { session, connected: None }
     }
+
+    fn client(&mut self) -> Result<Client, ApiFault> {
+        let entrance = self.session.entrance()?;
+        if let Some((connected, client)) = &self.connected
+            && Arc::ptr_eq(connected, &entrance)
+        {
+            return Ok(client.clone());
+        }
+        let client = Client::new(entrance.base.clone(), entrance.route.clone());
+        self.connected = Some((entrance, client.clone()));
+        Ok(client)
+    }
+}
+
+fn leases(namespace: &str) -> String {
+    format!("/apis/coordination.k8s.io/v1/namespaces/{}/leases", segment(namespace))
 }
 
 const JSON: &str = "application/json";

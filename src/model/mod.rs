@@ -25,7 +25,8 @@ pub use quorum::{
 pub use refusal::Refusal;
 pub use service::{
     ClusterNode, ConfigMap, Endpoint, EndpointSlice, FamilyPolicy, Followed, Ingress, IpFamily,
-    Object, ObjectEvent, ObjectName, Protocol, Service, ServicePatch, ServicePort,
+    Object, ObjectCall, ObjectEvent, ObjectName, ObjectReply, Protocol, Service, ServicePatch,
+    ServicePort,
 };
 pub use status::{
     ApiStatus, LinkStatus, MemberStatus, PlaceStatus, QuorumStatus, Role, Status, VipState,

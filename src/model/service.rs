@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::fmt;
 use std::net::IpAddr;
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
@@ -23,6 +24,14 @@ impl fmt::Display for ObjectName {
             true => f.write_str(&self.name),
             false => write!(f, "{}/{}", self.namespace, self.name),
         }
+    }
+}
+
+/// As it is displayed.
+impl From<&str> for ObjectName {
+    fn from(text: &str) -> Self {
+        let (namespace, name) = text.split_once('/').unwrap_or(("", text));
+        Self { namespace: namespace.to_owned(), name: name.to_owned() }
     }
 }
 
@@ -52,6 +61,13 @@ pub enum ObjectEvent {
     Ended(ApiFault),
     /// 410: the version to resume from is forgotten.
     Expired,
+    /// It is there, but what it says is not understood: whatever was known of it stays.
+    Garbled {
+        /// Which.
+        name: ObjectName,
+        /// What is wrong with it.
+        why: String,
+    },
     /// All that there was at this version has been said: what was not, is not.
     Listed(ResourceVersion),
     /// A list begins.
@@ -71,6 +87,28 @@ pub enum Object {
     Node(ClusterNode),
     /// A Service.
     Service(Service),
+}
+
+impl Object {
+    /// Which.
+    pub fn name(&self) -> ObjectName {
+        match self {
+            Self::ConfigMap(it) => it.name.clone(),
+            Self::EndpointSlice(it) => it.name.clone(),
+            Self::Node(it) => ObjectName { namespace: String::new(), name: it.name.0.clone() },
+            Self::Service(it) => it.name.clone(),
+        }
+    }
+
+    /// Its version.
+    pub fn version(&self) -> &ResourceVersion {
+        match self {
+            Self::ConfigMap(it) => &it.version,
+            Self::EndpointSlice(it) => &it.version,
+            Self::Node(it) => &it.version,
+            Self::Service(it) => &it.version,
+        }
+    }
 }
 
 /// A ConfigMap.
@@ -100,7 +138,7 @@ pub struct EndpointSlice {
 /// One that serves a Service.
 #[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
 pub struct Endpoint {
-    /// The node it is on, by `nodeName`, else by `hostname`.
+    /// The node it is on, by `nodeName`, else by `hostname`; `None`: it says neither.
     pub node: Option<NodeName>,
     /// It takes new connections. What a slice leaves out counts as so.
     pub ready: bool,
@@ -144,7 +182,7 @@ pub struct Service {
     pub load_balancer_ip: Option<String>,
     /// `externalTrafficPolicy` is `Local`.
     pub local: bool,
-    /// `spec.ipFamilies`, in this order: whether IPv6.
+    /// `spec.ipFamilies`, in this order.
     pub families: Vec<IpFamily>,
     /// `spec.ipFamilyPolicy`.
     pub family_policy: FamilyPolicy,
@@ -250,4 +288,63 @@ impl ServicePatch {
     pub fn is_empty(&self) -> bool {
         *self == Self::default()
     }
+}
+
+/// A request about a Service. Nothing of the Lease ever waits for one.
+///
+/// Some are under way at a time, so what is asked second may be done first; only so many
+/// wait, and the rest are refused at once.
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
+pub enum ObjectCall {
+    /// Write annotations, labels, finalizers and address of a Service.
+    PatchService {
+        /// Which.
+        name: ObjectName,
+        /// What the patch was made from; of another version nothing is written.
+        version: ResourceVersion,
+        /// What to write.
+        patch: ServicePatch,
+    },
+    /// Tell a Kubernetes Event about a Service. Writes that wait go before it.
+    ServiceEvent {
+        /// Which.
+        name: ObjectName,
+        /// Its uid.
+        uid: String,
+        /// Who tells.
+        node: NodeName,
+        /// `Warning` instead of `Normal`.
+        warning: bool,
+        /// One word, such as `AddressAssigned`.
+        reason: String,
+        /// A sentence.
+        message: String,
+    },
+    /// Write the whole of `status.loadBalancer.ingress`.
+    WriteIngress {
+        /// Of which Service.
+        name: ObjectName,
+        /// What it was made from; of another version nothing is written.
+        version: ResourceVersion,
+        /// What stands there from now on.
+        ingress: Vec<Ingress>,
+    },
+}
+
+impl ObjectCall {
+    /// How long an answer may take, the wait for its turn included.
+    pub const WITHIN: Duration = Duration::from_secs(10);
+}
+
+/// What became of an [`ObjectCall`].
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
+pub enum ObjectReply {
+    /// The object is of another version: the watch tells of it.
+    Conflict,
+    /// Done; what was written is of this version.
+    Done(ResourceVersion),
+    /// No usable answer. The write may have happened all the same.
+    Failed(ApiFault),
+    /// There is no such object.
+    Gone,
 }

@@ -7,13 +7,15 @@ use std::time::Duration;
 
 use smol::channel::Sender as Inbox;
 
+use super::start;
 use crate::config::{Config, kubeconfig, sources};
 use crate::engine::Input;
 use crate::io::clock;
 use crate::io::kube::{FromKube, Kube, LeaseTarget, detect};
 use crate::model::{
-    ApiAccess, ApiFault, ApiFaultKind, Instant, LeaseCall, LeaseReply, RequestId, ResourceVersion,
-    SideCall, SideReply, WatchEvent,
+    ApiAccess, ApiFault, ApiFaultKind, Followed, Instant, LeaseCall, LeaseReply, ObjectCall,
+    ObjectEvent, ObjectName, ObjectReply, RequestId, ResourceVersion, SideCall, SideReply,
+    WatchEvent,
 };
 
 const SETTLE_EVERY: Duration = Duration::from_secs(2);
@@ -23,6 +25,7 @@ const DOUBT_EVERY: Duration = Duration::from_secs(30);
 pub(super) struct Api {
     answers: Inbox<Input>,
     watched: Inbox<Input>,
+    news: Inbox<Followed>,
     target: LeaseTarget,
     config: Config,
     access: Option<ApiAccess>,
@@ -38,18 +41,25 @@ enum Settled {
 }
 
 impl Api {
-    pub fn start(config: Config, answers: Inbox<Input>, watched: Inbox<Input>) -> Self {
+    /// Answers go to `answers`, what a Lease's watch says to `watched`, and `news` hears of
+    /// what is followed that [`Api::news`] has something for.
+    pub fn start(
+        config: &Config,
+        answers: Inbox<Input>,
+        watched: Inbox<Input>,
+        news: Inbox<Followed>,
+    ) -> Self {
         let target = LeaseTarget {
-            namespace: config.lease.namespace.clone(),
-            name: config.lease.name.clone(),
+            name: start::lease(config),
             annotations: config.lease.annotations.clone(),
         };
         let (settle, settled) = channel();
         let mut it = Self {
             answers,
             watched,
+            news,
             target,
-            config,
+            config: config.clone(),
             access: None,
             kube: None,
             settled,
@@ -64,17 +74,50 @@ impl Api {
         it
     }
 
-    pub fn lease(&mut self, request: RequestId, call: LeaseCall, give_up_at: Instant) {
+    pub fn lease(
+        &mut self,
+        request: RequestId,
+        lease: &ObjectName,
+        call: LeaseCall,
+        give_up_at: Instant,
+    ) {
         match self.ready() {
-            Ok(kube) => kube.lease(request, call, give_up_at),
+            Ok(kube) => kube.lease(request, lease, call, give_up_at),
             Err(fault) => self.answer(Input::Lease { request, reply: LeaseReply::Failed(fault) }),
         }
     }
 
-    pub fn watch(&mut self, from: Option<ResourceVersion>) {
+    pub fn watch(&mut self, lease: ObjectName, from: Option<ResourceVersion>) {
         match self.ready() {
-            Ok(kube) => kube.watch(from),
-            Err(fault) => self.answer(Input::Watch(WatchEvent::Ended(fault))),
+            Ok(kube) => kube.watch(lease, from),
+            Err(fault) => self.answer(Input::Watch { lease, event: WatchEvent::Ended(fault) }),
+        }
+    }
+
+    pub fn follow(&mut self, what: Followed, from: Option<ResourceVersion>) {
+        match self.ready() {
+            Ok(kube) => kube.follow(what, from),
+            Err(fault) => {
+                self.answer(Input::Objects { what, events: vec![ObjectEvent::Ended(fault)] });
+            }
+        }
+    }
+
+    pub fn unfollow(&mut self, what: &Followed) {
+        if let Some(kube) = &mut self.kube {
+            kube.unfollow(what);
+        }
+    }
+
+    /// What there is to tell, taken out.
+    pub fn news(&self, what: &Followed) -> Vec<ObjectEvent> {
+        self.kube.as_ref().map_or_else(Vec::new, |it| it.news(what))
+    }
+
+    pub fn ask(&mut self, request: RequestId, call: ObjectCall) {
+        match self.ready() {
+            Ok(kube) => kube.ask(request, call),
+            Err(fault) => self.answer(Input::Asked { request, reply: ObjectReply::Failed(fault) }),
         }
     }
 
@@ -98,7 +141,7 @@ impl Api {
         }
     }
 
-    fn ready(&mut self) -> Result<&Kube, ApiFault> {
+    fn ready(&mut self) -> Result<&mut Kube, ApiFault> {
         let mut why = "its address is not settled yet".to_owned();
         loop {
             match self.settled.try_recv() {
@@ -108,7 +151,7 @@ impl Api {
             }
         }
         let fault = ApiFault { kind: ApiFaultKind::Unreachable, why, retry_after: None };
-        self.kube.as_ref().ok_or(fault)
+        self.kube.as_mut().ok_or(fault)
     }
 
     fn connect(&mut self, access: ApiAccess) {
@@ -121,19 +164,37 @@ impl Api {
             log::warn!("API server: {remark}");
         }
         let (answers, watched) = (self.answers.clone(), self.watched.clone());
-        let deliver = move |news: FromKube| {
-            let _ = match news {
+        let news = self.news.clone();
+        let deliver = move |report: FromKube| {
+            let _ = match report {
+                FromKube::Asked { request, reply } => {
+                    answers.try_send(Input::Asked { request, reply }).ok()
+                }
                 FromKube::Lease { request, reply } => {
                     answers.try_send(Input::Lease { request, reply }).ok()
                 }
                 FromKube::Side { request, reply } => {
                     answers.try_send(Input::Side { request, reply }).ok()
                 }
-                FromKube::Watch(event) => watched.send_blocking(Input::Watch(event)).ok(),
+                FromKube::Objects(what) => news.try_send(what).ok(),
+                FromKube::Watch { lease, event } => {
+                    watched.send_blocking(Input::Watch { lease, event }).ok()
+                }
             };
         };
         self.access = Some(access.clone());
-        self.kube = Some(Kube::start(access, self.target.clone(), Arc::new(deliver)));
+        let before = self.kube.replace(Kube::start(access, self.target.clone(), Arc::new(deliver)));
+        let Some(before) = before else {
+            return;
+        };
+        let why = "other credentials are used from now on".to_owned();
+        let fault = ApiFault { kind: ApiFaultKind::Unreachable, why, retry_after: None };
+        for lease in before.watched() {
+            self.answer(Input::Watch { lease, event: WatchEvent::Ended(fault.clone()) });
+        }
+        for what in before.followed() {
+            self.answer(Input::Objects { what, events: vec![ObjectEvent::Ended(fault.clone())] });
+        }
     }
 
     fn settle_in_background(&self) {

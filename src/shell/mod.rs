@@ -35,7 +35,7 @@ use crate::io::serve::{self, Door, Order};
 use crate::io::sleep::{Alarm, SleepGauge};
 use crate::io::supervisor::Supervisor;
 use crate::io::{clock, logger};
-use crate::model::{Author, Instant, KernelJob, OrderId};
+use crate::model::{Author, Followed, Instant, KernelJob, ObjectEvent, OrderId};
 use api::Api;
 use members::Members;
 use orders::Operators;
@@ -61,16 +61,18 @@ pub fn run(config: Config, reload: impl Fn() -> Result<Config, String>) -> Resul
     check::refuse_without_fence(&config, &fences)?;
     let seed = entropy();
     let author = Author { host: host_id(), life: entropy() };
-    let (others, quorum) = match &config.raft {
-        None => {
-            (Others::Lease(Box::new(Api::start(config.clone(), answers.clone(), watched))), None)
-        }
+    let (news, from_followed) = smol::channel::unbounded();
+    let mut others = Others::default();
+    let mut quorum = None;
+    match &config.raft {
+        None => others.api = Some(Box::new(Api::start(&config, answers.clone(), watched, news))),
         Some(raft) => {
             let named = config.instance.as_deref();
-            let (members, quorum) = Members::start(raft, named, &answers)?;
-            (Others::Quorum(Box::new(members)), Some(quorum))
+            let (members, elects) = Members::start(raft, named, &answers)?;
+            others.members = Some(Box::new(members));
+            quorum = Some(elects);
         }
-    };
+    }
     let engine_config = start::engine_config(&config, author, fences, quorum);
     let recorder = start::start_recorder(&config, &engine_config, seed)?;
     let node = Node::new(engine_config, Rng::from_seed(seed), clock::now());
@@ -87,14 +89,11 @@ pub fn run(config: Config, reload: impl Fn() -> Result<Config, String>) -> Resul
         last_line: String::new(),
     };
     let executor = LocalExecutor::new();
-    let inbox = Inbox { from_watch, from_asked, from_operators };
+    let inbox = Inbox { from_watch, from_asked, from_followed, from_operators };
     let alarm = Alarm::new().map_err(|it| format!("no timer of the boot clock: {it}"))?;
     // The reactor's own thread polls. Were it to share that with this one, each would wake
     // ten times to see whether the other does.
-    let peers = match &shell.others {
-        Others::Lease(_) => None,
-        Others::Quorum(members) => Some(members.peers()),
-    };
+    let peers = shell.others.members.as_ref().map(|it| it.peers());
     let edges = Edges { answers, orders, monitors };
     let life = shell.live(&executor, &alarm, inbox, edges, reload);
     let ear = peers.as_ref().map(|it| it.as_fd());
@@ -113,10 +112,11 @@ struct Shell {
     last_line: String,
 }
 
-/// Those that this node elects with.
-enum Others {
-    Lease(Box<Api>),
-    Quorum(Box<Members>),
+/// Those that this node hears and asks, beside its own kernel.
+#[derive(Default)]
+struct Others {
+    api: Option<Box<Api>>,
+    members: Option<Box<Members>>,
 }
 
 /// Where tasks of the executor put their mail.
@@ -126,16 +126,19 @@ struct Edges {
     monitors: Monitors,
 }
 
-/// The mail. A server may say on a watch what it likes, so that waits for room. The rest is
-/// answers, as many as there were questions at most, and what one read of a socket gave.
+/// The mail. A server may say on a watch what it likes, so that waits for room, and what is
+/// followed waits at its edge until it is fetched. The rest is answers, as many as there were
+/// questions at most, and what one read of a socket gave.
 struct Inbox {
     from_watch: Receiver<Input>,
     from_asked: Receiver<Input>,
+    from_followed: Receiver<Followed>,
     from_operators: Receiver<Order>,
 }
 
 enum Wake {
     Input(Input),
+    News(Followed),
     Order(Order),
     Signal(Signal),
 }
@@ -169,6 +172,10 @@ impl Shell {
             }
             let ended = match wake {
                 Wake::Input(input) => self.turn(input),
+                Wake::News(what) => match self.others.news(&what) {
+                    events if events.is_empty() => false,
+                    events => self.turn(Input::Objects { what, events }),
+                },
                 Wake::Order(order) => {
                     let input = self.operators.take(order);
                     self.turn(input)
@@ -244,8 +251,15 @@ impl Shell {
             Ok(None) => Poll::Pending,
             Err(why) => Poll::Ready(Err(why)),
         });
+        let news = async {
+            match inbox.from_followed.recv().await {
+                Ok(what) => Ok(Wake::News(what)),
+                Err(_) => std::future::pending().await,
+            }
+        };
         let asked = mail(&inbox.from_asked).or(order);
-        let wake = signal.or(mail(&inbox.from_watch)).or(asked).or(heard).or(tick).await;
+        let elections = signal.or(mail(&inbox.from_watch)).or(asked).or(heard);
+        let wake = elections.or(news).or(tick).await;
         if let Some(it) = &self.supervisor {
             it.alive();
         }
@@ -258,7 +272,7 @@ impl Shell {
         if let Some(recorder) = &self.recorder {
             recorder.write(now, &input);
         }
-        if let Others::Lease(api) = &mut self.others {
+        if let Some(api) = &mut self.others.api {
             api.note(&input);
         }
         let mut orders: Vec<(OrderId, KernelJob)> = Vec::new();
@@ -290,12 +304,15 @@ impl Shell {
             Action::Answer { request, outcome } => self.operators.answer(request, outcome),
             Action::Exit => return true,
             Action::Kernel { order, job } => self.kernel.order(vec![(order, job)]),
-            Action::Farewell(_)
+            Action::Ask { .. }
+            | Action::Farewell(_)
+            | Action::Follow { .. }
             | Action::Lease { .. }
             | Action::Probe(_)
             | Action::Send { .. }
             | Action::Side { .. }
             | Action::Store { .. }
+            | Action::Unfollow(_)
             | Action::Watch { .. } => self.others.perform(action),
             Action::Tell(notice) => {
                 telling::log(&notice);
@@ -309,10 +326,7 @@ impl Shell {
 
     fn serve(&self, executor: &LocalExecutor<'_>, orders: Sender<Order>) {
         let node = Rc::clone(&self.node);
-        let peers = match &self.others {
-            Others::Lease(_) => None,
-            Others::Quorum(members) => Some(members.peers()),
-        };
+        let peers = self.others.members.as_ref().map(|it| it.peers());
         let answer: serve::Answer = Rc::new(move |ask| {
             let mut status = node.borrow().status(clock::now());
             if let (Some(quorum), Some(peers)) = (&mut status.quorum, &peers) {
@@ -401,28 +415,32 @@ impl Shell {
 impl Others {
     /// What a member says, if one does.
     fn hear(&self) -> io::Result<Option<Input>> {
-        match self {
-            Self::Lease(_) => Ok(None),
-            Self::Quorum(members) => members.hear(),
-        }
+        self.members.as_ref().map_or(Ok(None), |it| it.hear())
     }
 
-    /// What is for those that this node elects with.
+    /// What there is to tell of what is followed.
+    fn news(&self, what: &Followed) -> Vec<ObjectEvent> {
+        self.api.as_ref().map_or_else(Vec::new, |it| it.news(what))
+    }
+
+    /// What is for others. The engine asks nothing of those that there are not.
     fn perform(&mut self, action: Action) {
-        match (self, action) {
-            (Self::Lease(api), Action::Lease { request, call, give_up_at }) => {
-                api.lease(request, call, give_up_at);
+        match (&mut self.api, &mut self.members, action) {
+            (Some(api), _, Action::Ask { request, call }) => api.ask(request, call),
+            (Some(api), _, Action::Follow { what, from }) => api.follow(what, from),
+            (Some(api), _, Action::Lease { request, lease, call, give_up_at }) => {
+                api.lease(request, &lease, call, give_up_at);
             }
-            (Self::Lease(api), Action::Side { request, call }) => api.side(request, call),
-            (Self::Lease(api), Action::Watch { from }) => api.watch(from),
-            (Self::Quorum(members), Action::Farewell(it)) => members.leave(&it),
-            (Self::Quorum(members), Action::Probe(probe)) => members.probe(probe),
-            (Self::Quorum(members), Action::Send { to, envelope }) => members.send(to, &envelope),
-            (Self::Quorum(members), Action::Store { number, record }) => {
+            (Some(api), _, Action::Side { request, call }) => api.side(request, call),
+            (Some(api), _, Action::Unfollow(what)) => api.unfollow(&what),
+            (Some(api), _, Action::Watch { lease, from }) => api.watch(lease, from),
+            (_, Some(members), Action::Farewell(it)) => members.leave(&it),
+            (_, Some(members), Action::Probe(probe)) => members.probe(probe),
+            (_, Some(members), Action::Send { to, envelope }) => members.send(to, &envelope),
+            (_, Some(members), Action::Store { number, record }) => {
                 members.store(number, *record);
             }
-            // The engine elects with one of them only.
-            (Self::Lease(_) | Self::Quorum(_), _) => {}
+            (_, _, _) => {}
         }
     }
 }

@@ -14,7 +14,7 @@ use crate::engine::{
 use crate::io::kernel::{FromKernel, KernelOptions, KernelThread, Monitors};
 use crate::io::lock;
 use crate::io::recorder::Recorder;
-use crate::model::{Author, Fences, Vip};
+use crate::model::{Author, Fences, ObjectName, Vip};
 
 pub(super) fn start_kernel(
     config: &Config,
@@ -50,7 +50,7 @@ pub(super) fn engine_config(
         election: match quorum {
             Some(quorum) => Election::Quorum(Box::new(quorum)),
             None => Election::Lease(LeaseConfig {
-                name: format!("{}/{}", config.lease.namespace, config.lease.name),
+                name: lease(config),
                 duration: config.lease.duration,
                 renew_deadline: config.lease.renew_deadline,
                 retry_period: config.lease.retry_period,
@@ -70,6 +70,11 @@ pub(super) fn engine_config(
         preserve: config.preserve,
         label_node: config.label_node,
     }
+}
+
+/// The Lease of the control plane.
+pub(super) fn lease(config: &Config) -> ObjectName {
+    ObjectName { namespace: config.lease.namespace.clone(), name: config.lease.name.clone() }
 }
 
 pub(super) fn wanted(config: &Config) -> Vec<WantedVip> {

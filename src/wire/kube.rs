@@ -1,6 +1,9 @@
 //! The JSON of the API server: only what is read or written.
 
 pub mod certificate;
+mod list;
+mod objects;
+mod writes;
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -9,8 +12,16 @@ use std::time::Duration;
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
+pub use list::{ListEnd, ListReader};
+pub use objects::version as object_version;
+pub use objects::{
+    MAX_OBJECT, SERVICE_NAME, config_map, endpoint_slice, listed, node, service, watched,
+};
+pub use writes::{About, EventWords, event, ingress_patch, label_patch, service_patch};
+
 use crate::model::{
-    ApiFault, ApiFaultKind, Author, Lease, LeaseRecord, NodeName, ResourceVersion, WatchEvent,
+    ApiFault, ApiFaultKind, Author, Lease, LeaseRecord, NodeName, ObjectName, ResourceVersion,
+    WatchEvent,
 };
 
 /// Where the author of a Lease signs.
@@ -50,7 +61,10 @@ pub fn watch_line(bytes: &[u8]) -> Result<Option<WatchEvent>, DecodeError> {
         Some("ADDED" | "MODIFIED") => Some(WatchEvent::Lease(Box::new(read_lease(object)?))),
         Some("DELETED") => Some(WatchEvent::Deleted),
         Some("BOOKMARK") => Some(WatchEvent::Bookmark(version(&object)?)),
-        Some("ERROR") => Some(watch_error(&object)?),
+        Some("ERROR") => Some(match failure(&object)? {
+            Failure::Ended(fault) => WatchEvent::Ended(fault),
+            Failure::Expired => WatchEvent::Expired,
+        }),
         Some(_) => None,
         None => return Err(wrong("/type", "missing")),
     })
@@ -74,11 +88,11 @@ pub struct LeaseSpec<'a> {
 
 /// The JSON of a Lease to be created.
 pub fn new_lease(
-    namespace: &str,
-    name: &str,
-    annotations: &BTreeMap<String, String>,
+    name: &ObjectName,
+    annotations: Option<&BTreeMap<String, String>>,
     spec: &LeaseSpec<'_>,
 ) -> String {
+    let ObjectName { namespace, name } = name;
     let mut object = json!({
         "apiVersion": "coordination.k8s.io/v1",
         "kind": "Lease",
@@ -130,57 +144,6 @@ pub fn candidates(bytes: &[u8]) -> Result<u32, DecodeError> {
 
 const CONTROL_PLANE: [&str; 2] =
     ["node-role.kubernetes.io/control-plane", "node-role.kubernetes.io/master"];
-
-/// The merge patch that sets or removes a label.
-pub fn label_patch(key: &str, value: Option<&str>) -> String {
-    json!({ "metadata": { "labels": { key: value } } }).to_string()
-}
-
-/// What an Event says.
-pub struct EventWords<'a> {
-    /// Unique among the Events of the namespace.
-    pub name: &'a str,
-    /// Namespace and name of the Lease it is about.
-    pub lease: (&'a str, &'a str),
-    /// Who tells.
-    pub node: &'a NodeName,
-    /// `Warning` instead of `Normal`.
-    pub warning: bool,
-    /// One word.
-    pub reason: &'a str,
-    /// A sentence.
-    pub message: &'a str,
-    /// When, as Kubernetes writes it.
-    pub time: &'a str,
-}
-
-/// The JSON of an Event about a Lease.
-pub fn event(words: &EventWords<'_>) -> String {
-    let (namespace, name) = words.lease;
-    json!({
-        "apiVersion": "v1",
-        "kind": "Event",
-        "metadata": { "namespace": namespace, "name": words.name },
-        "involvedObject": {
-            "apiVersion": "coordination.k8s.io/v1",
-            "kind": "Lease",
-            "namespace": namespace,
-            "name": name,
-        },
-        "reason": words.reason,
-        "message": words.message.chars().take(EVENT_MESSAGE_CHARS).collect::<String>(),
-        "type": if words.warning { "Warning" } else { "Normal" },
-        "count": 1,
-        "firstTimestamp": words.time,
-        "lastTimestamp": words.time,
-        "source": { "component": "edgevip", "host": words.node },
-        "reportingComponent": "edgevip",
-        "reportingInstance": words.node,
-    })
-    .to_string()
-}
-
-const EVENT_MESSAGE_CHARS: usize = 1_000;
 
 /// A thing one may be allowed to do.
 #[derive(Clone, Copy, Debug)]
@@ -324,14 +287,21 @@ fn entries(value: &mut Value) -> &mut Map<String, Value> {
     value.as_object_mut().expect("made an object above")
 }
 
-fn watch_error(status: &Value) -> Result<WatchEvent, DecodeError> {
+/// Why a watch is over.
+enum Failure {
+    Ended(ApiFault),
+    Expired,
+}
+
+/// What the object of an `ERROR` says.
+fn failure(status: &Value) -> Result<Failure, DecodeError> {
     let code = number(status, "/code")?;
     if code == 410 {
-        return Ok(WatchEvent::Expired);
+        return Ok(Failure::Expired);
     }
     let retry_after = status.pointer("/details/retryAfterSeconds").and_then(Value::as_u64);
     let message = text(status, "/message")?.unwrap_or_default();
-    Ok(WatchEvent::Ended(ApiFault {
+    Ok(Failure::Ended(ApiFault {
         kind: fault_kind(code.into()),
         why: one_line(&format!("watch: {code} {message}")),
         retry_after: retry_after.map(Duration::from_secs),

@@ -1,5 +1,6 @@
 //! The client as the shell has it: orders go in, reports come out of a channel.
 
+use std::cell::{Cell, RefCell, RefMut};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, channel};
@@ -9,14 +10,15 @@ use edgevip::io::clock;
 use edgevip::io::kube::{FromKube, Kube, LeaseTarget};
 use edgevip::model::{
     ApiAccess, ApiFault, ApiFaultKind, Author, Instant, Lease, LeaseCall, LeaseReply, NodeName,
-    RequestId, ResourceVersion, SideCall, SideReply, WatchEvent,
+    ObjectName, RequestId, ResourceVersion, SideCall, SideReply, WatchEvent,
 };
 
 /// A client and what it reports.
 pub struct Desk {
-    kube: Kube,
+    kube: RefCell<Kube>,
+    lease: ObjectName,
     reports: Receiver<FromKube>,
-    next: std::cell::Cell<u32>,
+    next: Cell<u32>,
 }
 
 /// How late a thread of a busy machine may hear of what was in time.
@@ -31,14 +33,14 @@ impl Desk {
 
     pub fn in_namespace(access: ApiAccess, namespace: &str, lease: &str) -> Self {
         let (report, reports) = channel();
+        let lease = ObjectName { namespace: namespace.into(), name: lease.into() };
         let target = LeaseTarget {
-            namespace: namespace.into(),
-            name: lease.into(),
+            name: lease.clone(),
             annotations: BTreeMap::from([("purpose".into(), "test".into())]),
         };
         let deliver = move |it| drop(report.send(it));
         let kube = Kube::start(access, target, Arc::new(deliver));
-        Self { kube, reports, next: 0.into() }
+        Self { kube: kube.into(), lease, reports, next: 0.into() }
     }
 
     /// Asks, and waits for the answer, which must be in time.
@@ -51,7 +53,7 @@ impl Desk {
     /// Asks; the answer is for `lease_answer`.
     pub fn order(&self, call: LeaseCall, give_up_at: Instant) -> RequestId {
         let request = self.request();
-        self.kube.lease(request, call, give_up_at);
+        self.kube().lease(request, &self.lease, call, give_up_at);
         request
     }
 
@@ -76,15 +78,15 @@ impl Desk {
     }
 
     pub fn watch(&self, from: Option<ResourceVersion>) {
-        self.kube.watch(from);
+        self.kube().watch(self.lease.clone(), from);
     }
 
     /// The next event but for bookmarks, which come when they like.
     pub fn event(&self) -> WatchEvent {
         loop {
             match self.report() {
-                FromKube::Watch(WatchEvent::Bookmark(_)) => {}
-                FromKube::Watch(event) => return event,
+                FromKube::Watch { event: WatchEvent::Bookmark(_), .. } => {}
+                FromKube::Watch { event, .. } => return event,
                 other => panic!("{other:?}"),
             }
         }
@@ -100,15 +102,15 @@ impl Desk {
 
     pub fn side(&self, call: SideCall) -> SideReply {
         let expected = self.request();
-        self.kube.side(expected, call);
+        self.kube().side(expected, call);
         match self.report() {
             FromKube::Side { request, reply } if request == expected => reply,
             other => panic!("{other:?}"),
         }
     }
 
-    pub fn kube(&self) -> &Kube {
-        &self.kube
+    pub fn kube(&self) -> RefMut<'_, Kube> {
+        self.kube.borrow_mut()
     }
 
     pub fn report(&self) -> FromKube {

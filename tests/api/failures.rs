@@ -53,16 +53,12 @@ fn what_was_ordered_before_the_client_is_dropped_is_answered() {
     let server = alone();
     let frozen = server.freeze();
     let (report, reports) = channel();
-    let target = LeaseTarget {
-        namespace: "edge".into(),
-        name: "dropped".into(),
-        annotations: Default::default(),
-    };
+    let target = LeaseTarget { name: "edge/dropped".into(), annotations: Default::default() };
     let deliver = move |it| drop(report.send(it));
-    let kube = Kube::start(server.admin(), target, Arc::new(deliver));
+    let mut kube = Kube::start(server.admin(), target, Arc::new(deliver));
     let end = clock::now() + Duration::from_millis(500);
-    kube.lease(RequestId(1), LeaseCall::Read, end);
-    kube.watch(None);
+    kube.lease(RequestId(1), &"edge/dropped".into(), LeaseCall::Read, end);
+    kube.watch("edge/dropped".into(), None);
     drop(kube);
     let reports: Vec<_> = reports.iter().collect();
     let [FromKube::Lease { reply: LeaseReply::Failed(_), .. }] = &reports[..] else {

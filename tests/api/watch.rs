@@ -137,9 +137,10 @@ fn lines_of_all_kinds_are_taken_as_they_come() {
     });
     let desk = Desk::new(liar.access(), "any");
     desk.watch(None);
-    assert_eq!(desk.report(), FromKube::Watch(WatchEvent::Opened));
+    let watch = |event| FromKube::Watch { lease: "edge/any".into(), event };
+    assert_eq!(desk.report(), watch(WatchEvent::Opened));
     let version = ResourceVersion("12".into());
-    assert_eq!(desk.report(), FromKube::Watch(WatchEvent::Bookmark(version)));
+    assert_eq!(desk.report(), watch(WatchEvent::Bookmark(version)));
     let WatchEvent::Ended(fault) = desk.event() else { panic!() };
     assert!(fault.why.ends_with("the server ended the watch"), "{fault:?}");
 }

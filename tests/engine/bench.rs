@@ -13,6 +13,7 @@ use edgevip::model::{
     WatchEvent,
 };
 
+const LEASE: &str = "kube-system/plndr-cp-lock";
 pub const ME: &str = "n1";
 pub const OTHER: &str = "n2";
 pub const MY_HOST: u64 = 1;
@@ -100,7 +101,7 @@ impl Bench {
             me: NodeName(ME.into()),
             author: Author { host: MY_HOST, life: 1 },
             election: Election::Lease(LeaseConfig {
-                name: "kube-system/plndr-cp-lock".into(),
+                name: LEASE.into(),
                 duration: secs(15),
                 renew_deadline: secs(10),
                 retry_period: secs(2),
@@ -157,18 +158,21 @@ impl Bench {
                 Action::Lease { request, call, .. } => {
                     self.asked = Some((*request, call.clone()));
                 }
-                Action::Watch { from } => self.watches.push(from.clone()),
+                Action::Watch { from, .. } => self.watches.push(from.clone()),
                 Action::Side { request, call: SideCall::Event { .. } } => {
                     self.events.push(*request);
                 }
                 Action::Answer { .. }
+                | Action::Ask { .. }
                 | Action::Exit
                 | Action::Farewell(_)
+                | Action::Follow { .. }
                 | Action::Probe(_)
                 | Action::Send { .. }
                 | Action::Side { .. }
                 | Action::Store { .. }
-                | Action::Tell(_) => {}
+                | Action::Tell(_)
+                | Action::Unfollow(_) => {}
             }
         }
         Turn(actions)
@@ -193,7 +197,7 @@ impl Bench {
     }
 
     pub fn watch(&mut self, event: WatchEvent) -> Turn {
-        self.input(Input::Watch(event))
+        self.input(Input::Watch { lease: LEASE.into(), event })
     }
 
     pub fn watch_opens(&mut self) {
@@ -262,14 +266,17 @@ impl Turn {
             Action::Kernel { job: KernelJob::Unfence { .. }, .. } => None,
             Action::Kernel { job, .. } => Some(job.clone()),
             Action::Answer { .. }
+            | Action::Ask { .. }
             | Action::Exit
             | Action::Farewell(_)
+            | Action::Follow { .. }
             | Action::Lease { .. }
             | Action::Probe(_)
             | Action::Send { .. }
             | Action::Side { .. }
             | Action::Store { .. }
             | Action::Tell(_)
+            | Action::Unfollow(_)
             | Action::Watch { .. } => None,
         };
         self.0.iter().filter_map(job).collect()
@@ -279,14 +286,17 @@ impl Turn {
         self.0.iter().find_map(|it| match it {
             Action::Lease { call, .. } => Some(call.clone()),
             Action::Answer { .. }
+            | Action::Ask { .. }
             | Action::Exit
             | Action::Farewell(_)
+            | Action::Follow { .. }
             | Action::Kernel { .. }
             | Action::Probe(_)
             | Action::Send { .. }
             | Action::Side { .. }
             | Action::Store { .. }
             | Action::Tell(_)
+            | Action::Unfollow(_)
             | Action::Watch { .. } => None,
         })
     }

@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use edgevip::engine::{Action, Deadline, Input};
 use edgevip::model::{
-    Author, Frame, Instant, KernelJob, Lease, LeaseCall, LeaseReply, NodeName, RequestId, Vip,
-    WatchEvent,
+    Author, Frame, Instant, KernelJob, Lease, LeaseCall, LeaseReply, NodeName, ObjectName,
+    RequestId, Vip, WatchEvent,
 };
 
 use crate::book::{Life, host_of};
@@ -68,13 +68,15 @@ impl Truth {
                     None => self.see(me, author, lease),
                 }
             }
-            Input::Watch(WatchEvent::Lease(lease)) => self.see(me, author, lease),
-            Input::Watch(WatchEvent::Deleted) => self.entitled = None,
-            Input::Heard(_)
+            Input::Watch { event: WatchEvent::Lease(lease), .. } => self.see(me, author, lease),
+            Input::Watch { event: WatchEvent::Deleted, .. } => self.entitled = None,
+            Input::Asked { .. }
+            | Input::Heard(_)
             | Input::Kernel(_)
             | Input::Lease { .. }
             | Input::Lock { .. }
             | Input::Network(_)
+            | Input::Objects { .. }
             | Input::Order { .. }
             | Input::Peer { .. }
             | Input::Probed { .. }
@@ -85,7 +87,7 @@ impl Truth {
             | Input::Stored { .. }
             | Input::Suspended
             | Input::Tick
-            | Input::Watch(_) => {}
+            | Input::Watch { .. } => {}
         }
     }
 
@@ -131,8 +133,10 @@ impl Truth {
                 late.then(|| format!("S2: answers until {until:?}, entitled {:?}", self.entitled))
             }
             Action::Answer { .. }
+            | Action::Ask { .. }
             | Action::Exit
             | Action::Farewell(_)
+            | Action::Follow { .. }
             | Action::Kernel { .. }
             | Action::Lease { .. }
             | Action::Probe(_)
@@ -140,6 +144,7 @@ impl Truth {
             | Action::Side { .. }
             | Action::Store { .. }
             | Action::Tell(_)
+            | Action::Unfollow(_)
             | Action::Watch { .. } => None,
         }
     }
@@ -419,6 +424,13 @@ impl World {
         };
         if self.vips.iter().any(|it| self.answers(host, *it) && !entitled(*it)) {
             self.fail(format!("S2: node-{proc} has come to rest answering without a right to"));
+        }
+    }
+
+    /// There is one.
+    pub fn check_lease(&mut self, proc: usize, lease: &ObjectName) {
+        if self.procs[proc].lease.name != *lease {
+            self.fail(format!("node-{proc}: asks about {lease}"));
         }
     }
 

@@ -419,7 +419,11 @@ impl World {
                     self.submit(proc);
                 }
             }
-            Action::Lease { request, call, give_up_at } => {
+            Action::Ask { .. } | Action::Follow { .. } | Action::Unfollow(_) => {
+                self.fail(format!("node-{proc}: no Services here, but {action:?}"));
+            }
+            Action::Lease { request, lease, call, give_up_at } => {
+                self.check_lease(proc, &lease);
                 self.check_lease_call(proc, &call);
                 self.ask_lease(proc, request, call, give_up_at);
             }
@@ -428,7 +432,10 @@ impl World {
                 let now = self.now;
                 self.procs[proc].notices.push((now, notice));
             }
-            Action::Watch { from } => self.ask_watch(proc, from),
+            Action::Watch { lease, from } => {
+                self.check_lease(proc, &lease);
+                self.ask_watch(proc, from);
+            }
         }
     }
 

@@ -197,7 +197,8 @@ impl World {
         if matches!(event, WatchEvent::Ended(_) | WatchEvent::Expired) {
             self.procs[proc].watch = None;
         }
-        self.deliver(proc, Input::Watch(event));
+        let lease = self.procs[proc].lease.name.clone();
+        self.deliver(proc, Input::Watch { lease, event });
     }
 
     pub fn ask_side(&mut self, proc: usize, request: RequestId, call: &SideCall) {

@@ -32,7 +32,8 @@ use serde::{Deserialize, Serialize};
 use super::super::sabotage::{Sabotage, sabotaged};
 use super::super::{Cx, Deadline};
 use crate::model::{
-    ApiFault, Author, Instant, Lease, LeaseReply, NodeName, RequestId, ResourceVersion, WatchEvent,
+    ApiFault, Author, Instant, Lease, LeaseReply, NodeName, ObjectName, RequestId, ResourceVersion,
+    WatchEvent,
 };
 
 /// How long a release that fails is tried again.
@@ -43,8 +44,8 @@ const RELEASED_DURATION: Duration = Duration::from_secs(1);
 /// Names and durations of an election.
 #[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
 pub struct LeaseConfig {
-    /// Namespace and name, for people.
-    pub name: String,
+    /// Which Lease.
+    pub name: ObjectName,
     /// Others wait this long after the last renewal they saw.
     pub duration: Duration,
     /// A leader trusts a renewal this long after it sent it.

@@ -44,7 +44,7 @@ impl Elector {
         match election {
             Election::Lease(config) => Self::Lease {
                 lease: Box::new(LeaseElector::new(config.clone(), me, author, now)),
-                watch: LeaseWatch::new(),
+                watch: LeaseWatch::new(config.name.clone()),
             },
             Election::Quorum(config) => Self::Quorum(Box::new(Quorum::new(config, me, now, rng))),
         }

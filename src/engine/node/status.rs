@@ -23,7 +23,7 @@ impl Node {
         Status {
             node: self.config.me.clone(),
             lease: match &self.config.election {
-                Election::Lease(it) => it.name.clone(),
+                Election::Lease(it) => it.name.to_string(),
                 Election::Quorum(_) => String::new(),
             },
             role,

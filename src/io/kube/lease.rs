@@ -5,11 +5,10 @@ use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::thread;
 use std::time::Duration;
 
-use super::credentials::Entrance;
-use super::{Deliver, FromKube, JSON, Session, garbage, locked, refusal, refused, wire};
+use super::{Caller, Deliver, FromKube, JSON, Session, garbage, locked, refusal, refused, wire};
 use crate::io::clock;
-use crate::io::http::{Client, Request, STACK, segment};
-use crate::model::{ApiFault, ApiFaultKind, Instant, LeaseCall, LeaseReply, RequestId};
+use crate::io::http::{Request, STACK, segment};
+use crate::model::{ApiFault, ApiFaultKind, Instant, LeaseCall, LeaseReply, ObjectName, RequestId};
 
 /// Where orders wait for the thread.
 pub(super) struct Desk {
@@ -115,27 +114,27 @@ const MAX_WAITING: usize = 4;
 const MARGIN: Duration = Duration::from_millis(20);
 
 /// The body of the thread.
-pub(super) fn work(desk: &Desk, session: &Session) {
-    let mut caller = Caller { session, connected: None };
+pub(super) fn work(desk: &Desk, session: &Session, lease: &ObjectName) {
+    let mut asker = Asker { lease, caller: Caller::new(session) };
     while let Some(Order { request, call, give_up_at }) = desk.take() {
         let until = give_up_at - MARGIN;
         let reply = if until <= clock::now() {
             LeaseReply::Failed(too_late())
         } else {
-            caller.call(&call, until).unwrap_or_else(LeaseReply::Failed)
+            asker.call(&call, until).unwrap_or_else(LeaseReply::Failed)
         };
         desk.answer(request, reply);
     }
 }
 
-struct Caller<'a> {
-    session: &'a Session,
-    connected: Option<(Arc<Entrance>, Client)>,
+struct Asker<'a> {
+    lease: &'a ObjectName,
+    caller: Caller<'a>,
 }
 
-impl Caller<'_> {
+impl Asker<'_> {
     fn call(&mut self, call: &LeaseCall, until: Instant) -> Result<LeaseReply, ApiFault> {
-        let client = self.client()?;
+        let client = self.caller.client()?;
         let request = self.request(call)?;
         let what = client.what(&request);
         let answer = client.call(&request, until)?;
@@ -151,25 +150,13 @@ impl Caller<'_> {
         }
     }
 
-    fn client(&mut self) -> Result<Client, ApiFault> {
-        let entrance = self.session.entrance()?;
-        if let Some((connected, client)) = &self.connected
-            && Arc::ptr_eq(connected, &entrance)
-        {
-            return Ok(client.clone());
-        }
-        let client = Client::new(entrance.base.clone(), entrance.route.clone());
-        self.connected = Some((entrance, client.clone()));
-        Ok(client)
-    }
-
     fn request(&self, call: &LeaseCall) -> Result<Request, ApiFault> {
-        let target = &self.session.target;
-        let all = self.session.leases();
-        let one = format!("{all}/{}", segment(&target.name));
+        let ObjectName { namespace, name } = self.lease;
+        let all = super::leases(namespace);
+        let one = format!("{all}/{}", segment(name));
         let LeaseCall::Write { holder, duration, transitions, acquired, author, based_on } = call
         else {
-            return self.session.request("GET", one);
+            return self.caller.session.request("GET", one);
         };
         let spec = wire::LeaseSpec {
             holder: holder.as_ref(),
@@ -185,11 +172,12 @@ impl Caller<'_> {
                 ("PUT", one, body.map_err(|error| garbage("the Lease as it was read", &error))?)
             }
             None => {
-                let wire = wire::new_lease;
-                ("POST", all, wire(&target.namespace, &target.name, &target.annotations, &spec))
+                let target = &self.caller.session.target;
+                let annotations = (target.name == *self.lease).then_some(&target.annotations);
+                ("POST", all, wire::new_lease(self.lease, annotations, &spec))
             }
         };
-        let mut request = self.session.request(method, path)?;
+        let mut request = self.caller.session.request(method, path)?;
         request.body = Some((JSON, body));
         Ok(request)
     }

@@ -53,18 +53,18 @@ fn tell(
     (reason, message): (&str, &str),
     until: Instant,
 ) -> Result<SideReply, ApiFault> {
-    let (namespace, lease) = (&session.target.namespace, &session.target.name);
+    let lease = &session.target.name;
     let wall = clock::wall();
     let event = wire::event(&wire::EventWords {
         name: &format!("edgevip.{:x}", wall.as_nanos()),
-        lease: (namespace, lease),
+        about: wire::About::Lease(lease),
         node,
         warning,
         reason,
         message,
         time: &clock::micro_time(wall),
     });
-    let path = format!("/api/v1/namespaces/{}/events", segment(namespace));
+    let path = format!("/api/v1/namespaces/{}/events", segment(&lease.namespace));
     let mut request = session.request("POST", path)?;
     request.body = Some((JSON, event));
     session.ask(&request, until, |_| Ok(SideReply::Done))

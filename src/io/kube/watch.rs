@@ -5,11 +5,12 @@ use std::time::Duration;
 
 use super::{Deliver, FromKube, Session, garbage, locked, refused, wire};
 use crate::io::http::{Client, Opened, segment};
-use crate::model::{ApiFault, ApiFaultKind, ResourceVersion, WatchEvent};
+use crate::model::{ApiFault, ApiFaultKind, ObjectName, ResourceVersion, WatchEvent};
 
 /// Where the newest order waits for the thread.
-#[derive(Default)]
 pub(super) struct Desk {
+    lease: ObjectName,
+    deliver: Deliver,
     state: Mutex<State>,
     changed: Condvar,
 }
@@ -25,6 +26,10 @@ struct State {
 type Start = Option<ResourceVersion>;
 
 impl Desk {
+    pub fn new(lease: ObjectName, deliver: Deliver) -> Self {
+        Self { lease, deliver, state: Mutex::default(), changed: Condvar::new() }
+    }
+
     pub fn order(&self, from: Start) {
         self.change(|state| state.order = Some(from));
     }
@@ -68,11 +73,11 @@ impl Desk {
     }
 
     /// Reports, unless there is a newer order; whether the watch goes on.
-    fn tell(&self, deliver: &Deliver, event: WatchEvent) -> bool {
+    fn tell(&self, event: WatchEvent) -> bool {
         let current = locked(&self.state).is_current();
         let last = matches!(event, WatchEvent::Ended(_) | WatchEvent::Expired);
         if current {
-            deliver(FromKube::Watch(event));
+            (self.deliver)(FromKube::Watch { lease: self.lease.clone(), event });
         }
         current && !last
     }
@@ -85,17 +90,17 @@ impl State {
 }
 
 /// The body of the thread.
-pub(super) fn work(desk: &Desk, session: &Session, deliver: &Deliver) {
+pub(super) fn work(desk: &Desk, session: &Session) {
     while let Some(from) = desk.take() {
-        if let Err(fault) = follow(desk, session, deliver, from) {
-            desk.tell(deliver, WatchEvent::Ended(fault));
+        if let Err(fault) = follow(desk, session, from) {
+            desk.tell(WatchEvent::Ended(fault));
         }
     }
 }
 
-fn follow(desk: &Desk, session: &Session, deliver: &Deliver, from: Start) -> Result<(), ApiFault> {
+fn follow(desk: &Desk, session: &Session, from: Start) -> Result<(), ApiFault> {
     let client = session.client()?;
-    let request = session.request("GET", path(session, from))?;
+    let request = session.request("GET", path(&desk.lease, from))?;
     let what = client.what(&request);
     if !desk.begin(&client) {
         return Ok(());
@@ -103,17 +108,17 @@ fn follow(desk: &Desk, session: &Session, deliver: &Deliver, from: Start) -> Res
     let mut lines = match client.open(&request, MAX_HEAD, SERVER_ENDS_AFTER + MAX_HEAD)? {
         Opened::Lines(lines) => lines,
         Opened::Refused(answer) if answer.status == 410 => {
-            desk.tell(deliver, WatchEvent::Expired);
+            desk.tell(WatchEvent::Expired);
             return Ok(());
         }
         Opened::Refused(answer) => return Err(refused(&what, &answer)),
     };
-    let mut goes_on = desk.tell(deliver, WatchEvent::Opened);
+    let mut goes_on = desk.tell(WatchEvent::Opened);
     while goes_on {
         let line = lines.read()?.ok_or_else(|| ended(&what))?;
         let event = wire::watch_line(&line).map_err(|error| garbage(&what, &error))?;
         if let Some(event) = event {
-            goes_on = desk.tell(deliver, event);
+            goes_on = desk.tell(event);
         }
     }
     Ok(())
@@ -122,8 +127,8 @@ fn follow(desk: &Desk, session: &Session, deliver: &Deliver, from: Start) -> Res
 const SERVER_ENDS_AFTER: Duration = Duration::from_secs(290);
 const MAX_HEAD: Duration = Duration::from_secs(10);
 
-fn path(session: &Session, from: Start) -> String {
-    let (leases, name) = (session.leases(), segment(&session.target.name));
+fn path(lease: &ObjectName, from: Start) -> String {
+    let (leases, name) = (super::leases(&lease.namespace), segment(&lease.name));
     let seconds = SERVER_ENDS_AFTER.as_secs();
     let from = from.map(|it| format!("&resourceVersion={}", segment(&it.0))).unwrap_or_default();
     format!(
@@ -132,7 +137,7 @@ fn path(session: &Session, from: Start) -> String {
     )
 }
 
-fn ended(what: &str) -> ApiFault {
+pub(super) fn ended(what: &str) -> ApiFault {
     let why = format!("{what}: the server ended the watch");
     ApiFault { kind: ApiFaultKind::Timeout, why, retry_after: None }
 }

@@ -103,6 +103,7 @@ impl LeaseElector {
         let request = cx.next_request();
         self.in_flight = Some(InFlight { request, sent_at: cx.now, give_up_at, what });
         self.retry_at = cx.now + cx.rng.jittered(self.config.retry_period);
-        cx.act(Action::Lease { request, call, give_up_at });
+        let lease = self.config.name.clone();
+        cx.act(Action::Lease { request, lease, call, give_up_at });
     }
 }
