@@ -7,6 +7,7 @@ mod api;
 mod check;
 mod members;
 mod orders;
+mod others;
 mod replay;
 mod start;
 mod telling;
@@ -35,10 +36,11 @@ use crate::io::serve::{self, Door, Order};
 use crate::io::sleep::{Alarm, SleepGauge};
 use crate::io::supervisor::Supervisor;
 use crate::io::{clock, logger};
-use crate::model::{Author, Followed, Instant, KernelJob, ObjectEvent, OrderId};
+use crate::model::{Author, Followed, Instant, KernelJob, OrderId};
 use api::Api;
 use members::Members;
 use orders::Operators;
+use others::Others;
 
 /// What the watch may say before it waits for the loop.
 const INBOX: usize = 256;
@@ -110,13 +112,6 @@ struct Shell {
     recorder: Option<Recorder>,
     supervisor: Option<Supervisor>,
     last_line: String,
-}
-
-/// Those that this node hears and asks, beside its own kernel.
-#[derive(Default)]
-struct Others {
-    api: Option<Box<Api>>,
-    members: Option<Box<Members>>,
 }
 
 /// Where tasks of the executor put their mail.
@@ -408,39 +403,6 @@ impl Shell {
         if self.last_line != line {
             supervisor.status(&line);
             self.last_line = line;
-        }
-    }
-}
-
-impl Others {
-    /// What a member says, if one does.
-    fn hear(&self) -> io::Result<Option<Input>> {
-        self.members.as_ref().map_or(Ok(None), |it| it.hear())
-    }
-
-    /// What there is to tell of what is followed.
-    fn news(&self, what: &Followed) -> Vec<ObjectEvent> {
-        self.api.as_ref().map_or_else(Vec::new, |it| it.news(what))
-    }
-
-    /// What is for others. The engine asks nothing of those that there are not.
-    fn perform(&mut self, action: Action) {
-        match (&mut self.api, &mut self.members, action) {
-            (Some(api), _, Action::Ask { request, call }) => api.ask(request, call),
-            (Some(api), _, Action::Follow { what, from }) => api.follow(what, from),
-            (Some(api), _, Action::Lease { request, lease, call, give_up_at }) => {
-                api.lease(request, &lease, call, give_up_at);
-            }
-            (Some(api), _, Action::Side { request, call }) => api.side(request, call),
-            (Some(api), _, Action::Unfollow(what)) => api.unfollow(&what),
-            (Some(api), _, Action::Watch { lease, from }) => api.watch(lease, from),
-            (_, Some(members), Action::Farewell(it)) => members.leave(&it),
-            (_, Some(members), Action::Probe(probe)) => members.probe(probe),
-            (_, Some(members), Action::Send { to, envelope }) => members.send(to, &envelope),
-            (_, Some(members), Action::Store { number, record }) => {
-                members.store(number, *record);
-            }
-            (_, _, _) => {}
         }
     }
 }

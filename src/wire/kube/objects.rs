@@ -5,17 +5,22 @@
 //! objects, as lists in pages, and as lines of a watch. Left out: addresses and ports of
 //! endpoints, `binaryData`.
 
+mod others;
+mod service;
+
 use std::collections::BTreeMap;
 use std::fmt;
-use std::net::IpAddr;
 
 use serde::Deserialize;
 use serde::de::{Deserializer, Error as _, IgnoredAny, MapAccess, Visitor};
 
+use others::{ConfigMapJson, NodeJson, SliceJson};
+use service::ServiceJson;
+
 use super::{DecodeError, Failure, failure, wrong};
 use crate::model::{
-    ClusterNode, ConfigMap, Endpoint, EndpointSlice, FamilyPolicy, Followed, Ingress, IpFamily,
-    NodeName, Object, ObjectEvent, ObjectName, Protocol, ResourceVersion, Service, ServicePort,
+    ClusterNode, ConfigMap, EndpointSlice, Followed, Object, ObjectEvent, ObjectName,
+    ResourceVersion, Service,
 };
 
 /// The longest JSON of one object: more than an API server stores.
@@ -187,237 +192,6 @@ fn version_of(version: Option<String>) -> Result<ResourceVersion, DecodeError> {
     match version.filter(|it| !it.is_empty()) {
         Some(version) => Ok(ResourceVersion(version)),
         None => Err(wrong("/metadata/resourceVersion", "missing")),
-    }
-}
-
-#[derive(Deserialize)]
-struct ServiceJson {
-    metadata: Metadata,
-    #[serde(default)]
-    spec: Option<ServiceSpec>,
-    #[serde(default)]
-    status: Option<ServiceStatus>,
-}
-
-#[derive(Default, Deserialize)]
-#[serde(rename_all = "camelCase")]
-struct ServiceSpec {
-    r#type: Option<String>,
-    load_balancer_class: Option<String>,
-    #[serde(rename = "loadBalancerIP")]
-    load_balancer_ip: Option<String>,
-    external_traffic_policy: Option<String>,
-    ip_families: Option<Vec<FamilyJson>>,
-    ip_family_policy: Option<FamilyPolicyJson>,
-    ports: Option<Vec<PortJson>>,
-}
-
-#[derive(Clone, Copy, Deserialize)]
-enum FamilyJson {
-    #[serde(rename = "IPv4")]
-    V4,
-    #[serde(rename = "IPv6")]
-    V6,
-}
-
-#[derive(Deserialize)]
-enum FamilyPolicyJson {
-    PreferDualStack,
-    RequireDualStack,
-    SingleStack,
-}
-
-#[derive(Deserialize)]
-struct PortJson {
-    port: u16,
-    protocol: Option<ProtocolJson>,
-}
-
-#[derive(Clone, Copy, Default, Deserialize)]
-#[serde(rename_all = "UPPERCASE")]
-enum ProtocolJson {
-    Sctp,
-    #[default]
-    Tcp,
-    Udp,
-}
-
-#[derive(Default, Deserialize)]
-#[serde(rename_all = "camelCase")]
-struct ServiceStatus {
-    load_balancer: Option<LoadBalancer>,
-}
-
-#[derive(Default, Deserialize)]
-struct LoadBalancer {
-    ingress: Option<Vec<IngressJson>>,
-}
-
-#[derive(Deserialize)]
-#[serde(rename_all = "camelCase")]
-struct IngressJson {
-    ip: Option<String>,
-    hostname: Option<String>,
-    ip_mode: Option<String>,
-    ports: Option<Vec<PortJson>>,
-}
-
-impl ServiceJson {
-    fn read(mut self) -> Result<Service, DecodeError> {
-        let (name, version) = self.metadata.take_name()?;
-        let spec = self.spec.unwrap_or_default();
-        let ingress = self.status.unwrap_or_default().load_balancer.unwrap_or_default().ingress;
-        let filled = |it: Option<String>| it.filter(|it| !it.is_empty());
-        Ok(Service {
-            name,
-            uid: self.metadata.uid.unwrap_or_default(),
-            version,
-            balanced: spec.r#type.as_deref() == Some("LoadBalancer"),
-            deleting: self.metadata.deletion_timestamp.is_some(),
-            class: filled(spec.load_balancer_class),
-            load_balancer_ip: filled(spec.load_balancer_ip),
-            local: spec.external_traffic_policy.as_deref() == Some("Local"),
-            families: list("/spec/ipFamilies", spec.ip_families, |it| {
-                Ok(match it {
-                    FamilyJson::V4 => IpFamily::V4,
-                    FamilyJson::V6 => IpFamily::V6,
-                })
-            })?,
-            family_policy: match spec.ip_family_policy {
-                Some(FamilyPolicyJson::PreferDualStack) => FamilyPolicy::PreferDualStack,
-                Some(FamilyPolicyJson::RequireDualStack) => FamilyPolicy::RequireDualStack,
-                Some(FamilyPolicyJson::SingleStack) | None => FamilyPolicy::SingleStack,
-            },
-            ports: list("/spec/ports", spec.ports, |it| Ok(port(&it)))?,
-            annotations: self.metadata.annotations,
-            labels: self.metadata.labels,
-            finalizers: list("/metadata/finalizers", self.metadata.finalizers, Ok)?,
-            ingress: list("/status/loadBalancer/ingress", ingress, |it| {
-                Ok(Ingress {
-                    ip: it.ip.and_then(|it| it.parse().ok()),
-                    hostname: filled(it.hostname),
-                    ip_mode: filled(it.ip_mode),
-                    ports: list("/status/loadBalancer/ingress/ports", it.ports, |it| {
-                        Ok(port(&it))
-                    })?,
-                })
-            })?,
-        })
-    }
-}
-
-fn port(it: &PortJson) -> ServicePort {
-    let protocol = match it.protocol.unwrap_or_default() {
-        ProtocolJson::Sctp => Protocol::Sctp,
-        ProtocolJson::Tcp => Protocol::Tcp,
-        ProtocolJson::Udp => Protocol::Udp,
-    };
-    ServicePort { port: it.port, protocol }
-}
-
-#[derive(Deserialize)]
-struct SliceJson {
-    metadata: Metadata,
-    endpoints: Option<Vec<EndpointJson>>,
-}
-
-#[derive(Deserialize)]
-#[serde(rename_all = "camelCase")]
-struct EndpointJson {
-    node_name: Option<String>,
-    hostname: Option<String>,
-    conditions: Option<Conditions>,
-}
-
-#[derive(Default, Deserialize)]
-struct Conditions {
-    ready: Option<bool>,
-    serving: Option<bool>,
-}
-
-impl SliceJson {
-    fn read(mut self) -> Result<Option<EndpointSlice>, DecodeError> {
-        let (name, version) = self.metadata.take_name()?;
-        let Some(service) = self.metadata.labels.remove(SERVICE_NAME) else {
-            return Ok(None);
-        };
-        let service = ObjectName { namespace: name.namespace.clone(), name: service };
-        let endpoints = list("/endpoints", self.endpoints, |it| {
-            let conditions = it.conditions.unwrap_or_default();
-            let ready = conditions.ready.unwrap_or(true);
-            Ok(Endpoint {
-                node: it.node_name.or(it.hostname).filter(|it| !it.is_empty()).map(NodeName),
-                ready,
-                serving: conditions.serving.unwrap_or(ready),
-            })
-        })?;
-        Ok(Some(EndpointSlice { name, version, service, endpoints }))
-    }
-}
-
-#[derive(Deserialize)]
-struct NodeJson {
-    metadata: Metadata,
-    spec: Option<NodeSpec>,
-    status: Option<NodeStatus>,
-}
-
-#[derive(Deserialize)]
-struct NodeSpec {
-    unschedulable: Option<bool>,
-}
-
-#[derive(Default, Deserialize)]
-struct NodeStatus {
-    conditions: Option<Vec<NodeCondition>>,
-    addresses: Option<Vec<NodeAddress>>,
-}
-
-#[derive(Deserialize)]
-struct NodeCondition {
-    r#type: String,
-    status: String,
-}
-
-#[derive(Deserialize)]
-struct NodeAddress {
-    address: String,
-}
-
-impl NodeJson {
-    fn read(mut self) -> Result<ClusterNode, DecodeError> {
-        let (name, version) = self.metadata.take_name()?;
-        let status = self.status.unwrap_or_default();
-        let ready = |it: &NodeCondition| it.r#type == "Ready" && it.status == "True";
-        let addresses = status.addresses.unwrap_or_default();
-        if addresses.len() > MAX_LIST {
-            return Err(too_long("/status/addresses"));
-        }
-        Ok(ClusterNode {
-            name: NodeName(name.name),
-            version,
-            ready: status.conditions.iter().flatten().any(ready),
-            cordoned: self.spec.and_then(|it| it.unschedulable).unwrap_or_default(),
-            excluded: self.metadata.labels.contains_key(EXCLUDED),
-            // Some are host names.
-            addresses: addresses
-                .iter()
-                .filter_map(|it| it.address.parse::<IpAddr>().ok())
-                .collect(),
-        })
-    }
-}
-
-#[derive(Deserialize)]
-struct ConfigMapJson {
-    metadata: Metadata,
-    data: Option<BTreeMap<String, String>>,
-}
-
-impl ConfigMapJson {
-    fn read(mut self) -> Result<ConfigMap, DecodeError> {
-        let (name, version) = self.metadata.take_name()?;
-        Ok(ConfigMap { name, version, data: self.data.unwrap_or_default() })
     }
 }
 
