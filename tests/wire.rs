@@ -1,8 +1,10 @@
-//! Frames and datagrams as bytes and what they mean. One fixture a file; `tshark` reads our
+//! Frames, datagrams and objects as bytes and what they mean. One fixture a file; `tshark` reads our
 //! frames, too.
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
+#[path = "wire/kube.rs"]
+mod kube;
 #[path = "wire/quorum.rs"]
 mod quorum;
 

@@ -1,4 +1,5 @@
 use super::*;
+use crate::model::{Ingress, Protocol, ServicePatch, ServicePort};
 
 const LEASE: &str = r#"{"apiVersion":"coordination.k8s.io/v1","kind":"Lease","metadata":{
     "name":"plndr-cp-lock","namespace":"kube-system","uid":"6b3c","resourceVersion":"4711",
@@ -223,4 +224,49 @@ fn words() -> LeaseSpec<'static> {
         renewed: "2026-01-02T03:04:06.000000Z",
         author: Author { host: u64::MAX, life: 7 },
     }
+}
+
+#[test]
+fn a_patch_says_only_what_differs_and_from_which_version() {
+    let version = ResourceVersion("7".into());
+    let text = |it: &str| Some(it.to_owned());
+    let whole = ServicePatch {
+        annotations: [("a/b".to_owned(), text("x")), ("a/c".to_owned(), None)].into(),
+        labels: [("l".to_owned(), text("y"))].into(),
+        load_balancer_ip: text("10.0.0.1"),
+        finalizers: Some(vec![]),
+    };
+    let table = [
+        (ServicePatch::default(), json!({"metadata":{"resourceVersion":"7"}})),
+        (
+            whole,
+            json!({"metadata":{"resourceVersion":"7","annotations":{"a/b":"x","a/c":null},
+                "labels":{"l":"y"},"finalizers":[]},"spec":{"loadBalancerIP":"10.0.0.1"}}),
+        ),
+    ];
+    for (patch, expected) in table {
+        assert_eq!(parse(service_patch(&version, &patch).as_bytes()), Ok(expected));
+    }
+}
+
+#[test]
+fn a_status_says_where_a_service_is_reached() {
+    let version = ResourceVersion("7".into());
+    let port = |port, protocol| ServicePort { port, protocol };
+    let ingress = [
+        Ingress {
+            ip: Some("10.0.0.1".parse().unwrap()),
+            ip_mode: Some("Proxy".into()),
+            ports: vec![port(53, Protocol::Udp), port(9, Protocol::Sctp)],
+            hostname: None,
+        },
+        Ingress { hostname: Some("gw".into()), ..Ingress::default() },
+    ];
+    let whole = parse(ingress_patch(&version, &ingress).as_bytes()).unwrap();
+    assert_eq!(whole["metadata"], json!({"resourceVersion":"7"}));
+    let ports = json!([{"port":53,"protocol":"UDP"},{"port":9,"protocol":"SCTP"}]);
+    let expected = json!([{"ip":"10.0.0.1","ipMode":"Proxy","ports":ports},{"hostname":"gw"}]);
+    assert_eq!(whole["status"]["loadBalancer"]["ingress"], expected);
+    let none = parse(ingress_patch(&version, &[]).as_bytes()).unwrap();
+    assert_eq!(none["status"]["loadBalancer"]["ingress"], json!([]));
 }
