@@ -89,9 +89,18 @@ impl Server {
     }
 
     pub fn apply(&self, name: &str, manifest: &str) {
+        self.with_file("apply", name, manifest);
+    }
+
+    /// Quicker than to apply, for what is not there.
+    pub fn create(&self, name: &str, manifest: &str) {
+        self.with_file("create", name, manifest);
+    }
+
+    fn with_file(&self, verb: &str, name: &str, manifest: &str) {
         let file = temp_dir().join(format!("edgevip-{}-{name}.yaml", id()));
         std::fs::write(&file, manifest).unwrap();
-        self.kubectl(&["apply", "-f", file.to_str().unwrap()]);
+        self.kubectl(&[verb, "-f", file.to_str().unwrap()]);
         std::fs::remove_file(file).unwrap();
     }
 
