@@ -1,6 +1,7 @@
 //! `edgevip check`: what would go wrong, before it does.
 
 mod raft;
+mod rights;
 
 use std::fmt::Write as _;
 use std::net::IpAddr;
@@ -204,39 +205,6 @@ impl Findings {
                  this node",
                 at.host, access.source
             ));
-        }
-    }
-
-    fn look_at_rights(&mut self, config: &Config, access: &ApiAccess) {
-        const LEASES: (&str, &str) = ("coordination.k8s.io", "leases");
-        let namespace = config.lease.namespace.as_str();
-        let mut wanted: Vec<_> =
-            ["get", "create", "update", "watch", "list"].map(|it| (it, LEASES, namespace)).into();
-        if config.label_node {
-            wanted.push(("patch", ("", "nodes"), ""));
-        }
-        let mut allowed = true;
-        for (verb, (group, resource), namespace) in wanted {
-            let permission = kube::Permission { verb, group, resource, namespace, name: "" };
-            match kube::may(access, permission, API_PATIENCE) {
-                Ok(true) => {}
-                Ok(false) => {
-                    allowed = false;
-                    self.faults.push(format!(
-                        "RBAC: may not {verb} {resource} in namespace {namespace:?}; grant it to \
-                         the user of {}",
-                        access.source
-                    ));
-                }
-                Err(fault) => {
-                    allowed = false;
-                    self.faults.push(format!("RBAC: cannot be asked about: {}", fault.why));
-                    break;
-                }
-            }
-        }
-        if allowed {
-            self.good.push(format!("RBAC: leases in {namespace} may be used"));
         }
     }
 

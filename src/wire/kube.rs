@@ -17,7 +17,7 @@ pub use objects::version as object_version;
 pub use objects::{
     MAX_OBJECT, SERVICE_NAME, config_map, endpoint_slice, listed, node, service, watched,
 };
-pub use writes::{About, EventWords, event, ingress_patch, label_patch, service_patch};
+pub use writes::{About, EventWords, event, ingress_patch, label_patch, merged, service_patch};
 
 use crate::model::{
     ApiFault, ApiFaultKind, Author, Lease, LeaseRecord, NodeName, ObjectName, ResourceVersion,
@@ -152,7 +152,7 @@ pub struct Permission<'a> {
     pub verb: &'a str,
     /// The API group; empty: core.
     pub group: &'a str,
-    /// Such as `leases`.
+    /// Such as `leases` or `services/status`.
     pub resource: &'a str,
     /// Empty: of the whole cluster.
     pub namespace: &'a str,
@@ -163,11 +163,12 @@ pub struct Permission<'a> {
 /// The JSON of a `SelfSubjectAccessReview`.
 pub fn access_review(permission: Permission<'_>) -> String {
     let Permission { verb, group, resource, namespace, name } = permission;
+    let (resource, part) = resource.split_once('/').unwrap_or((resource, ""));
     json!({
         "apiVersion": "authorization.k8s.io/v1",
         "kind": "SelfSubjectAccessReview",
         "spec": { "resourceAttributes": {
-            "verb": verb, "group": group, "resource": resource,
+            "verb": verb, "group": group, "resource": resource, "subresource": part,
             "namespace": namespace, "name": name,
         } },
     })

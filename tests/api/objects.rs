@@ -7,10 +7,10 @@ use std::sync::{Arc, Barrier};
 use std::time::Duration;
 
 use edgevip::io::clock;
-use edgevip::io::kube::FromKube;
+use edgevip::io::kube::{self, FromKube, Permission};
 use edgevip::model::{
     ApiFaultKind, Followed, Ingress, NodeName, Object, ObjectCall, ObjectEvent, ObjectName,
-    ObjectReply, Protocol, ResourceVersion, Service, ServicePatch, ServicePort,
+    ObjectReply, Protocol, ResourceVersion, Service, ServicePatch, ServicePort, Token,
 };
 use serde_json::Value;
 
@@ -189,6 +189,69 @@ fn a_service_is_patched_unless_it_has_changed() {
 
     let gone = Service { name: "patched/absent".into(), ..undone };
     assert_eq!(ear.ask(patched(&gone, undo)), ObjectReply::Gone);
+}
+
+#[test]
+fn the_role_of_the_peer_is_enough_to_write_services() {
+    let server = shared();
+    server.kubectl(&["create", "namespace", "role"]);
+    create(&server, "role", 0..1);
+    let token = server.account("role", "peer");
+    server.apply(
+        "role",
+        r#"
+apiVersion: rbac.authorization.k8s.io/v1
+kind: Role
+metadata: {name: peer, namespace: role}
+rules:
+- {apiGroups: [""], resources: [services, endpoints], verbs: [list, get, watch, update]}
+- {apiGroups: [""], resources: [services/status], verbs: [update]}
+---
+apiVersion: rbac.authorization.k8s.io/v1
+kind: RoleBinding
+metadata: {name: peer, namespace: role}
+roleRef: {apiGroup: rbac.authorization.k8s.io, kind: Role, name: peer}
+subjects: [{kind: ServiceAccount, name: peer, namespace: role}]
+"#,
+    );
+    let access = server.with_token(Token::Inline(token));
+    let mut ear =
+        Ear::at(Desk::new(access.clone(), "any"), Followed::Services(Some("role".into())));
+    ear.follow(None);
+    let before = ear.only_service();
+    let patch = ServicePatch {
+        annotations: [("kube-vip.io/vipHost".to_owned(), Some("n1".to_owned()))].into(),
+        ..ServicePatch::default()
+    };
+    let ObjectReply::Done(version) = ear.ask(patched(&before, patch.clone())) else { panic!() };
+    let after = ear.service();
+    assert_eq!((after.annotations.len(), &after.version), (1, &version));
+    assert_eq!(ear.ask(patched(&before, patch.clone())), ObjectReply::Conflict);
+    let ip = Some("10.0.0.1".parse().unwrap());
+    let ingress = vec![Ingress { ip, ip_mode: Some("VIP".into()), ..Ingress::default() }];
+    let written = reached(&before, &version, ingress.clone());
+    let ObjectReply::Done(_) = ear.ask(written) else { panic!() };
+    assert_eq!(ear.service().ingress, ingress);
+    let gone = Service { name: "role/absent".into(), ..before };
+    assert_eq!(ear.ask(patched(&gone, patch)), ObjectReply::Gone);
+    let told = ObjectCall::ServiceEvent {
+        name: gone.name,
+        uid: gone.uid,
+        node: NodeName("n1".into()),
+        warning: false,
+        reason: "Told".into(),
+        message: "It says so.".into(),
+    };
+    let ObjectReply::Failed(fault) = ear.ask(told) else { panic!() };
+    why(fault, ApiFaultKind::Forbidden);
+
+    let may = |verb, resource| {
+        let (namespace, name) = ("role", "");
+        let permission = Permission { verb, group: "", resource, namespace, name };
+        kube::may(&access, permission, Duration::from_secs(10)).unwrap()
+    };
+    assert!(may("update", "services/status") && !may("patch", "services/status"));
+    assert!(may("list", "services") && !may("list", "services/status"));
 }
 
 #[test]

@@ -2,13 +2,14 @@
 //! and Events never take the last thread.
 
 use std::collections::VecDeque;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::thread;
 use std::time::Duration;
 
 use super::{Caller, Deliver, FromKube, JSON, Session, garbage, locked, refusal, refused, wire};
 use crate::io::clock;
-use crate::io::http::{Request, STACK, segment};
+use crate::io::http::{Answer, Client, Request, STACK, segment};
 use crate::model::{
     ApiFault, ApiFaultKind, Instant, ObjectCall, ObjectName, ObjectReply, RequestId,
 };
@@ -19,6 +20,7 @@ pub(super) struct Desk {
     deliver: Deliver,
     orders: Mutex<Orders>,
     changed: Condvar,
+    may_patch: AtomicBool,
 }
 
 #[derive(Default)]
@@ -49,8 +51,8 @@ const MARGIN: Duration = Duration::from_millis(20);
 
 impl Desk {
     pub fn new(session: Arc<Session>, deliver: Deliver) -> Arc<Self> {
-        let (orders, changed) = (Mutex::default(), Condvar::new());
-        Arc::new(Self { session, deliver, orders, changed })
+        let (orders, changed, may_patch) = (Mutex::default(), Condvar::new(), true.into());
+        Arc::new(Self { session, deliver, orders, changed, may_patch })
     }
 
     pub fn order(self: &Arc<Self>, request: RequestId, call: ObjectCall) {
@@ -100,7 +102,8 @@ impl Desk {
             let reply = if until <= clock::now() {
                 ObjectReply::Failed(too_late())
             } else {
-                call(&mut caller, &order.call, until).unwrap_or_else(ObjectReply::Failed)
+                call(&mut caller, &self.may_patch, &order.call, until)
+                    .unwrap_or_else(ObjectReply::Failed)
             };
             if order.is_event() {
                 locked(&self.orders).telling -= 1;
@@ -163,30 +166,68 @@ impl Order {
 
 fn call(
     caller: &mut Caller<'_>,
+    may_patch: &AtomicBool,
     call: &ObjectCall,
     until: Instant,
 ) -> Result<ObjectReply, ApiFault> {
+    let written = write(caller.session, call)?;
     let client = caller.client()?;
-    let request = request(caller, call)?;
-    let what = client.what(&request);
-    let answer = client.call(&request, until)?;
+    if written.method == "PATCH" && !may_patch.load(Ordering::Relaxed) {
+        return replace(caller.session, &client, written, until);
+    }
+    let answer = client.call(&written, until)?;
+    if written.method == "PATCH" && answer.status == 403 {
+        // The peer's role allows to update a Service, and not to patch it.
+        let replaced = replace(caller.session, &client, written, until)?;
+        may_patch.store(false, Ordering::Relaxed);
+        return Ok(replaced);
+    }
+    read(&client.what(&written), &written, &answer)
+}
+
+/// Does what a patch says by reading the object and writing it back.
+fn replace(
+    session: &Session,
+    client: &Client,
+    patch: Request,
+    until: Instant,
+) -> Result<ObjectReply, ApiFault> {
+    let mut read_it = session.request("GET", patch.path.clone())?;
+    read_it.max_answer = wire::MAX_OBJECT as u64;
+    let what = client.what(&read_it);
+    let answer = client.call(&read_it, until)?;
+    match answer.status {
+        200 => {}
+        404 => return Ok(ObjectReply::Gone),
+        _ => return Err(refused(&what, &answer)),
+    }
+    let words = patch.body.as_ref().map_or("", |it| &it.1);
+    let merged = wire::merged(&answer.body, words).map_err(|error| garbage(&what, &error))?;
+    let Some(merged) = merged else {
+        return Ok(ObjectReply::Conflict);
+    };
+    let replacement = Request { method: "PUT", body: Some((JSON, merged)), ..patch };
+    let answer = client.call(&replacement, until)?;
+    read(&client.what(&replacement), &replacement, &answer)
+}
+
+fn read(what: &str, request: &Request, answer: &Answer) -> Result<ObjectReply, ApiFault> {
     match (request.method, answer.status) {
         (_, 200 | 201) => match wire::object_version(&answer.body) {
             Ok(version) => Ok(ObjectReply::Done(version)),
-            Err(error) => Err(garbage(&what, &error)),
+            Err(error) => Err(garbage(what, &error)),
         },
-        ("PATCH", 409) => Ok(ObjectReply::Conflict),
-        ("PATCH", 404) => Ok(ObjectReply::Gone),
-        _ => Err(refused(&what, &answer)),
+        ("PATCH" | "PUT", 409) => Ok(ObjectReply::Conflict),
+        ("PATCH" | "PUT", 404) => Ok(ObjectReply::Gone),
+        _ => Err(refused(what, answer)),
     }
 }
 
-fn request(caller: &Caller<'_>, call: &ObjectCall) -> Result<Request, ApiFault> {
+fn write(session: &Session, call: &ObjectCall) -> Result<Request, ApiFault> {
     const MERGE: &str = "application/merge-patch+json";
     let (method, path, body) = match call {
         ObjectCall::PatchService { name, version, patch } => {
-            let body = (MERGE, wire::service_patch(version, patch));
-            ("PATCH", service(name), body)
+            ("PATCH", service(name), (MERGE, wire::service_patch(version, patch)))
         }
         ObjectCall::WriteIngress { name, version, ingress } => {
             let body = (MERGE, wire::ingress_patch(version, ingress));
@@ -207,7 +248,7 @@ fn request(caller: &Caller<'_>, call: &ObjectCall) -> Result<Request, ApiFault> 
             ("POST", path, (JSON, event))
         }
     };
-    let mut request = caller.session.request(method, path)?;
+    let mut request = session.request(method, path)?;
     request.body = Some(body);
     request.max_answer = wire::MAX_OBJECT as u64;
     Ok(request)

@@ -270,3 +270,25 @@ fn a_status_says_where_a_service_is_reached() {
     let none = parse(ingress_patch(&version, &[]).as_bytes()).unwrap();
     assert_eq!(none["status"]["loadBalancer"]["ingress"], json!([]));
 }
+
+#[test]
+fn a_patch_done_by_hand_is_the_one_that_a_server_does() {
+    let object = json!({"metadata":{"resourceVersion":"7","annotations":{"a":"1","b":"2"}},
+        "spec":{"x":1,"list":[1,2]}});
+    let table = [
+        (json!({"metadata":{"resourceVersion":"7"}}), object.clone()),
+        (
+            json!({"metadata":{"resourceVersion":"7","annotations":{"a":null,"c":"3"}},
+                "spec":{"list":[3]},"status":{"s":{"t":null,"u":1}}}),
+            json!({"metadata":{"resourceVersion":"7","annotations":{"b":"2","c":"3"}},
+                "spec":{"x":1,"list":[3]},"status":{"s":{"u":1}}}),
+        ),
+    ];
+    for (patch, expected) in table {
+        let merged = merged(object.to_string().as_bytes(), &patch.to_string()).unwrap().unwrap();
+        assert_eq!(parse(merged.as_bytes()), Ok(expected));
+    }
+    let stale = json!({"metadata":{"resourceVersion":"6"}}).to_string();
+    assert_eq!(merged(object.to_string().as_bytes(), &stale), Ok(None));
+    assert!(merged(b"", &stale).is_err());
+}

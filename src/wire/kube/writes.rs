@@ -3,6 +3,7 @@
 
 use serde_json::{Map, Value, json};
 
+use super::{DecodeError, entries, parse};
 use crate::model::{Ingress, NodeName, ObjectName, ResourceVersion, ServicePatch, ServicePort};
 
 /// The merge patch that sets or removes a label.
@@ -38,6 +39,33 @@ pub fn ingress_patch(version: &ResourceVersion, ingress: &[Ingress]) -> String {
         "status": { "loadBalancer": { "ingress": ingress } },
     })
     .to_string()
+}
+
+/// The JSON of an object with a patch done to it, for who may replace but not patch; `None`: it
+/// is of another version than the patch.
+pub fn merged(object: &[u8], patch: &str) -> Result<Option<String>, DecodeError> {
+    const VERSION: &str = "/metadata/resourceVersion";
+    let (mut object, patch) = (parse(object)?, parse(patch.as_bytes())?);
+    if object.pointer(VERSION) != patch.pointer(VERSION) {
+        return Ok(None);
+    }
+    merge(&mut object, patch);
+    Ok(Some(object.to_string()))
+}
+
+/// RFC 7396, section 2.
+fn merge(target: &mut Value, patch: Value) {
+    let Value::Object(patch) = patch else {
+        *target = patch;
+        return;
+    };
+    let target = entries(target);
+    for (key, value) in patch {
+        match value {
+            Value::Null => drop(target.remove(&key)),
+            value => merge(target.entry(key).or_insert(Value::Null), value),
+        }
+    }
 }
 
 fn ingress_json(it: &Ingress) -> Value {
