@@ -232,7 +232,8 @@ subjects: [{kind: ServiceAccount, name: peer, namespace: role}]
     let written = reached(&before, &version, ingress.clone());
     let ObjectReply::Done(_) = ear.ask(written) else { panic!() };
     assert_eq!(ear.service().ingress, ingress);
-    let gone = Service { name: "role/absent".into(), ..before };
+    // Not to be taken for the part of one.
+    let gone = Service { name: "role/status".into(), ..before };
     assert_eq!(ear.ask(patched(&gone, patch)), ObjectReply::Gone);
     let told = ObjectCall::ServiceEvent {
         name: gone.name,

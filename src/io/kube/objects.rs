@@ -170,15 +170,18 @@ fn call(
     call: &ObjectCall,
     until: Instant,
 ) -> Result<ObjectReply, ApiFault> {
+    let (ObjectCall::PatchService { name, .. }
+    | ObjectCall::ServiceEvent { name, .. }
+    | ObjectCall::WriteIngress { name, .. }) = call;
     let written = write(caller.session, call)?;
     let client = caller.client()?;
     if written.method == "PATCH" && !may_patch.load(Ordering::Relaxed) {
-        return replace(caller.session, &client, written, until);
+        return replace(caller.session, &client, name, written, until);
     }
     let answer = client.call(&written, until)?;
     if written.method == "PATCH" && answer.status == 403 {
         // The peer's role allows to update a Service, and not to patch it.
-        let replaced = replace(caller.session, &client, written, until)?;
+        let replaced = replace(caller.session, &client, name, written, until)?;
         may_patch.store(false, Ordering::Relaxed);
         return Ok(replaced);
     }
@@ -189,10 +192,12 @@ fn call(
 fn replace(
     session: &Session,
     client: &Client,
+    name: &ObjectName,
     patch: Request,
     until: Instant,
 ) -> Result<ObjectReply, ApiFault> {
-    let mut read_it = session.request("GET", patch.path.clone())?;
+    // Who may update a status need not be allowed to read it by itself.
+    let mut read_it = session.request("GET", service(name))?;
     read_it.max_answer = wire::MAX_OBJECT as u64;
     let what = client.what(&read_it);
     let answer = client.call(&read_it, until)?;
@@ -231,7 +236,7 @@ fn write(session: &Session, call: &ObjectCall) -> Result<Request, ApiFault> {
         }
         ObjectCall::WriteIngress { name, version, ingress } => {
             let body = (MERGE, wire::ingress_patch(version, ingress));
-            ("PATCH", format!("{}/status", service(name)), body)
+            ("PATCH", service(name) + "/status", body)
         }
         ObjectCall::ServiceEvent { name, uid, node, warning, reason, message } => {
             let wall = clock::wall();
