@@ -23,7 +23,8 @@ struct ServiceSpec {
     load_balancer_ip: Option<String>,
     external_traffic_policy: Option<String>,
     ip_families: Option<Vec<FamilyJson>>,
-    ip_family_policy: Option<FamilyPolicyJson>,
+    /// It is spelled alike.
+    ip_family_policy: Option<FamilyPolicy>,
     ports: Option<Vec<PortJson>>,
 }
 
@@ -33,13 +34,6 @@ enum FamilyJson {
     V4,
     #[serde(rename = "IPv6")]
     V6,
-}
-
-#[derive(Deserialize)]
-enum FamilyPolicyJson {
-    PreferDualStack,
-    RequireDualStack,
-    SingleStack,
 }
 
 #[derive(Deserialize)]
@@ -98,11 +92,7 @@ impl ServiceJson {
                     FamilyJson::V6 => IpFamily::V6,
                 })
             })?,
-            family_policy: match spec.ip_family_policy {
-                Some(FamilyPolicyJson::PreferDualStack) => FamilyPolicy::PreferDualStack,
-                Some(FamilyPolicyJson::RequireDualStack) => FamilyPolicy::RequireDualStack,
-                Some(FamilyPolicyJson::SingleStack) | None => FamilyPolicy::SingleStack,
-            },
+            family_policy: spec.ip_family_policy.unwrap_or_default(),
             ports: list("/spec/ports", spec.ports, |it| Ok(port(&it)))?,
             annotations: self.metadata.annotations,
             labels: self.metadata.labels,
