@@ -47,6 +47,13 @@ pub enum Command {
     },
     /// Feed a recording to the engine.
     Replay(PathBuf),
+    /// Say what pools have left.
+    Pools {
+        /// For machines.
+        json: bool,
+        /// Of which instance.
+        instance: Option<String>,
+    },
     /// Ask a running process how it is.
     Status {
         /// As JSON rather than for people.
@@ -114,14 +121,14 @@ pub fn version() -> String {
 }
 
 const ELSEWHERE: [&str; 6] = ["completion", "kubeadm", "manifest", "sample", "service", "start"];
-const COMMANDS: [&str; 13] = [
-    "check", "drain", "explain", "help", "lab", "manager", "members", "move", "replay", "status",
-    "undrain", "unmove", "version",
+const COMMANDS: [&str; 14] = [
+    "check", "drain", "explain", "help", "lab", "manager", "members", "move", "pools", "replay",
+    "status", "undrain", "unmove", "version",
 ];
 
 /// Commands to whose help the settings do not belong.
-const WITHOUT_SETTINGS: [&str; 8] =
-    ["drain", "lab", "members", "move", "replay", "undrain", "unmove", "version"];
+const WITHOUT_SETTINGS: [&str; 9] =
+    ["drain", "lab", "members", "move", "pools", "replay", "undrain", "unmove", "version"];
 /// The switches of commands, which are no settings.
 const OWN: [&str; 11] = [
     "help", "h", "json", "instance", "witness", "rounds", "events", "profile", "vips", "script",
@@ -146,6 +153,7 @@ enum Subcommand {
     Manager(Manager),
     Members(Members),
     Move(Move),
+    Pools(Pools),
     Replay(Replay),
     Status(Status),
     Undrain(Undrain),
@@ -284,6 +292,18 @@ struct Move {
 }
 
 #[derive(FromArgs)]
+/// say what the address pools of Services have left, and who has what
+#[argh(subcommand, name = "pools", help_triggers("-h", "--help"))]
+struct Pools {
+    /// as JSON
+    #[argh(switch)]
+    json: bool,
+    /// ask this instance
+    #[argh(option)]
+    instance: Option<String>,
+}
+
+#[derive(FromArgs)]
 /// leave it to the leader again where a VIP is to be
 #[argh(subcommand, name = "unmove", help_triggers("-h", "--help"))]
 struct Unmove {
@@ -406,6 +426,7 @@ impl From<Subcommand> for Command {
                 Self::Order { order: Order::Move { vip, node }, instance }
             }
             Subcommand::Replay(Replay { file }) => Self::Replay(file),
+            Subcommand::Pools(Pools { json, instance }) => Self::Pools { json, instance },
             Subcommand::Status(Status { json, instance }) => Self::Status { json, instance },
             Subcommand::Undrain(Undrain { node, instance }) => {
                 Self::Order { order: Order::Undrain(node), instance }

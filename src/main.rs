@@ -65,6 +65,7 @@ fn run(invocation: Invocation) -> Result<ExitCode, Failure> {
             println!("{}", give(order, instance.as_deref()).map_err(failed)?);
         }
         Command::Replay(path) => shell::replay(&path)?,
+        Command::Pools { json, instance } => show_pools(json, instance.as_deref())?,
         Command::Status { json, instance } => show_status(json, instance.as_deref())?,
         Command::Version => print!("{}", cli::version()),
     }
@@ -141,6 +142,17 @@ fn ask(instance: &str) -> Result<(String, Status), String> {
     let answer = serve::ask_socket(instance, &paths).map_err(|it| it.to_string())?;
     let status = wire::status::parse(&answer)?;
     Ok((answer, status))
+}
+
+fn show_pools(json: bool, instance: Option<&str>) -> Result<(), String> {
+    let (_, status) = ask(&named(instance))?;
+    let services = status.services.ok_or("that node serves no Services, so it knows no pools")?;
+    if json {
+        println!("{}", wire::pools::json(&services.pools));
+    } else {
+        print!("{}", wire::pools::text(&services.pools));
+    }
+    Ok(())
 }
 
 fn show_status(json: bool, instance: Option<&str>) -> Result<(), String> {

@@ -64,6 +64,10 @@ fn each_command_is_understood() {
         address: address.parse().unwrap(),
         witness,
     };
+    let pools = |json, instance: Option<&str>| Command::Pools {
+        json,
+        instance: instance.map(str::to_owned),
+    };
     let moved = Order::Move { vip: "fd00::42".parse().unwrap(), node: "n".into() };
     let cases = [
         ("manager", Command::Manager),
@@ -71,6 +75,8 @@ fn each_command_is_understood() {
         ("check", Command::Check),
         ("explain", Command::Explain),
         ("version", Command::Version),
+        ("pools", pools(false, None)),
+        ("pools --json --instance a", pools(true, Some("a"))),
         ("status", status(false, None)),
         ("status --json", status(true, None)),
         ("status --instance a --json", status(true, Some("a"))),

@@ -9,6 +9,8 @@ use edgevip::model::{
 
 use crate::{LINK, Took, heard, node, snapshot, vip};
 
+const LEASE: &str = "kube-system/plndr-cp-lock";
+
 /// A leader of a Lease, and a kernel and an API server that do what they are asked.
 struct Leader {
     node: Node,
@@ -22,7 +24,7 @@ struct Leader {
 pub fn measure(vips: usize) -> Took {
     let now = Instant::from_nanos(1_000_000_000_000);
     let election = Election::Lease(LeaseConfig {
-        name: "kube-system/plndr-cp-lock".into(),
+        name: LEASE.into(),
         duration: Duration::from_secs(15),
         renew_deadline: Duration::from_secs(10),
         retry_period: Duration::from_secs(2),
@@ -32,7 +34,7 @@ pub fn measure(vips: usize) -> Took {
     let mut it = Leader { node, now, version: 1, mail, took, counts: false };
     it.input("lock", Input::Lock { held: true });
     it.input("links", snapshot(1));
-    it.input("watch", Input::Watch(WatchEvent::Opened));
+    it.input("watch", Input::Watch { lease: LEASE.into(), event: WatchEvent::Opened });
     it.until(Duration::from_secs(20));
     it.counts = true;
     for round in 0..24 {

@@ -91,6 +91,7 @@ pub fn node(number: u8, vips: usize, election: Election, now: Instant) -> Node {
         skip_dad: false,
         preserve: false,
         label_node: false,
+        services: None,
     };
     Node::new(config, Rng::from_seed(number.into()), now)
 }

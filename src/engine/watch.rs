@@ -131,11 +131,6 @@ impl Follower {
         cx.act(Action::Unfollow(self.what));
     }
 
-    /// What it follows.
-    pub fn what(&self) -> &Followed {
-        &self.what
-    }
-
     /// Whether a whole list has been said, some time ago or just now.
     pub fn has_listed(&self) -> bool {
         self.listed

@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 
 use serde::{Deserialize, Serialize};
 
-use super::{Ailment, EntryId, Fences, LinkName, Mac, MemberRole, NodeName, Refusal, Vip};
+use super::{Ailment, EntryId, Fences, LinkName, Mac, MemberRole, NodeName, PoolUse, Refusal, Vip};
 
 /// Everything `edgevip status` shows.
 #[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
@@ -57,10 +57,14 @@ pub struct ServicesStatus {
     pub leads: bool,
     /// Everything that was there at the start has been read.
     pub known: bool,
+    /// News of all of them comes at once.
+    pub watching: bool,
     /// Why nothing new comes from the API server.
     pub fault: Option<String>,
     /// Each of them that is ours.
     pub services: Vec<ServiceStatus>,
+    /// The pools that addresses come out of.
+    pub pools: Vec<PoolUse>,
 }
 
 /// One Service of ours.

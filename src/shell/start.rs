@@ -86,7 +86,7 @@ const ALLOCATOR_TIMES: [Duration; 3] =
 
 fn services(config: &Config, it: &ServiceSettings) -> ServicesConfig {
     let (namespace, name) = it.lease.clone();
-    let lease = (config.raft.is_none()).then(|| LeaseConfig {
+    let lease = config.raft.is_none().then_some(LeaseConfig {
         name: ObjectName { namespace, name },
         duration: config.lease.duration,
         renew_deadline: config.lease.renew_deadline,

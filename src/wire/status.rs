@@ -305,6 +305,7 @@ noticed     2 claims of our VIPs by strangers
             readded: 0,
             fence_late: 0,
             quorum: None,
+            services: None,
         }
     }
 }

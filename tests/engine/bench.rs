@@ -117,6 +117,7 @@ impl Bench {
             skip_dad: false,
             preserve: false,
             label_node: false,
+            services: None,
         };
         let now = Instant::from_nanos(1_000_000_000_000);
         let node = Node::new(config, Rng::from_seed(1), now);

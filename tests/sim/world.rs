@@ -117,6 +117,7 @@ impl Settings {
             skip_dad: false,
             preserve: self.preserve,
             label_node: self.label,
+            services: None,
         }
     }
 }

@@ -55,7 +55,7 @@ impl Node {
                 Elector::Lease { .. } => None,
                 Elector::Quorum(quorum) => Some(quorum.status(now)),
             },
-            services: self.serving.as_ref().map(|it| self.services_status(it)),
+            services: self.serving.as_ref().map(|it| self.services_status(now, it)),
         }
     }
 
@@ -65,7 +65,7 @@ impl Node {
         of_services.filter(|_| self.config.vips.is_empty()).unwrap_or(&self.control)
     }
 
-    fn services_status(&self, it: &Serving) -> ServicesStatus {
+    fn services_status(&self, now: Instant, it: &Serving) -> ServicesStatus {
         let elector = &it.leadership.as_ref().unwrap_or(&self.control).elector;
         let (lease, leads) = match elector {
             Elector::Lease { lease, .. } => {
@@ -78,8 +78,10 @@ impl Node {
             holder: elector.holder().cloned(),
             leads,
             known: it.services.is_known(),
+            watching: it.services.is_watching(),
             fault: it.services.fault().map(|it| it.why.clone()),
             services: it.services.status(),
+            pools: it.services.pools(now),
         }
     }
 

@@ -207,8 +207,17 @@ impl Services {
         }
         let needs_slices = self.services.values().any(Known::needs_endpoints);
         let slices = Followed::EndpointSlices(self.config.namespace.clone());
-        if needs_slices && !self.followers.contains_key(&slices) {
-            self.follow(slices, cx.now);
+        match (needs_slices, self.followers.contains_key(&slices)) {
+            (true, false) => self.follow(slices, cx.now),
+            (false, true) => {
+                if let Some(it) = self.followers.remove(&slices) {
+                    it.follower.stop(cx);
+                }
+                for name in self.names(&slices) {
+                    self.forget(cx.now, &slices, &name);
+                }
+            }
+            (true, true) | (false, false) => {}
         }
         for it in self.followers.values_mut() {
             it.follower.tick(cx);
@@ -228,6 +237,12 @@ impl Services {
 
     pub fn place(&self, vip: Vip) -> Option<&Place> {
         self.places.get(&vip)
+    }
+
+    /// Whether news of all of them comes at once.
+    pub fn is_watching(&self) -> bool {
+        let pools = |it: &Followed| matches!(it, Followed::ConfigMap(_));
+        self.followers.iter().all(|(what, it)| pools(what) || it.follower.is_open())
     }
 
     /// The link of those that name none.

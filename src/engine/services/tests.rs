@@ -1,12 +1,12 @@
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 
-use super::wants::ADDRESSES;
 use super::*;
+use crate::engine::pools::ADDRESSES;
 use crate::engine::{Action, NextIds, Rng};
 use crate::model::{
-    Endpoint, EndpointSlice, FamilyPolicy, Ingress, IpFamily, ObjectCall, ObjectReply, Protocol,
-    ResourceVersion, ServicePort,
+    ApiFaultKind, Endpoint, EndpointSlice, FamilyPolicy, Ingress, IpFamily, ObjectCall,
+    ObjectReply, Protocol, ResourceVersion, ServicePort,
 };
 
 /// A Service of type LoadBalancer with one port.
@@ -294,8 +294,8 @@ fn a_conflict_waits_for_the_watch_and_a_fault_for_a_while() {
         panic!("no patch")
     };
     assert_eq!(version.0, "7");
-    let fault = crate::model::ApiFault {
-        kind: crate::model::ApiFaultKind::Refused,
+    let fault = ApiFault {
+        kind: ApiFaultKind::Refused,
         why: "429".into(),
         retry_after: Some(std::time::Duration::from_secs(2)),
     };

@@ -9,12 +9,10 @@ use std::net::IpAddr;
 use serde::{Deserialize, Serialize};
 
 use crate::engine::network::LinkChoice;
-use crate::model::{FamilyPolicy, IpFamily, LinkName, Service, ServicePort, ServiceRefusal};
+use crate::model::{LinkName, Service, ServicePort, ServiceRefusal};
 
 /// What the peer's annotations begin with.
 pub(super) const PEER: &str = "kube-vip.io/";
-/// The annotation that says which addresses a Service has.
-pub(super) const ADDRESSES: &str = "kube-vip.io/loadbalancerIPs";
 /// More addresses than this are a mistake.
 const MOST: usize = 16;
 
@@ -191,17 +189,6 @@ fn backing(service: &Service) -> Backing {
         true => Backing::Here,
         false if without.is_some_and(|it| it.eq_ignore_ascii_case("true")) => Backing::None,
         false => Backing::Anywhere,
-    }
-}
-
-/// The families a Service asks for, the first one first.
-pub(crate) fn families(service: &Service) -> Vec<IpFamily> {
-    match (&service.families[..], service.family_policy) {
-        ([], FamilyPolicy::SingleStack) => Vec::new(),
-        ([], FamilyPolicy::PreferDualStack | FamilyPolicy::RequireDualStack) => {
-            vec![IpFamily::V4, IpFamily::V6]
-        }
-        (families, _) => families.to_vec(),
     }
 }
 

@@ -1,4 +1,5 @@
 use super::*;
+use crate::engine::pools::ADDRESSES;
 use crate::engine::services::tests::service;
 
 fn rule(text: &str) -> ClassRule {
