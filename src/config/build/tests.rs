@@ -117,7 +117,8 @@ fn a_file_that_is_no_use_is_a_fault() {
 
 #[test]
 fn every_fault_is_named_at_once() {
-    let env = "vip_arp=yes;bgp_enable=true;svc_enable=true;vip_leaseduration=abc;port=0;\
+    let env = "vip_arp=yes;bgp_enable=true;cp_enable=true;svc_enable=true;svc_election=true;port=0;\
+               svc_leasename=A/b;svc_namespace=A;KUBEVIP_CONFIG_MAP=/;vip_leaseduration=abc;\
                vip_subnet=/24;address=10.0.0.300;vip_leaseannotations=[];health_check_port=80;\
                edgevip_fence=maybe;prometheus_server=2112;leaderElectionType=etcd;\
                instance_name=a/b;vip_interface=a/b;vip_nodename=a/b;vip_retryperiod=0";
@@ -126,7 +127,10 @@ fn every_fault_is_named_at_once() {
     let all = [
         "vip_arp",
         "bgp_enable",
-        "svc_enable",
+        "svc_election",
+        "svc_leasename",
+        "svc_namespace",
+        "KUBEVIP_CONFIG_MAP",
         "vip_leaseduration",
         "port",
         "vip_subnet",
@@ -159,7 +163,7 @@ fn one_mode_and_one_feature_are_needed() {
         ("vip_arp=true;cp_enable=true", vec!["address="]),
         ("vip_arp=true;cp_enable=true;address=, ", vec!["address=, "]),
         ("vip_arp=true;cp_enable=true;address=\t,\n", vec!["address=\t,\n"]),
-        ("vip_arp=true;svc_enable=1;address=10.0.0.1", vec!["svc_enable=1"]),
+        ("vip_arp=true;svc_enable=1;svc_election=1", vec!["svc_election=1"]),
         ("vip_wireguard=true;cp_enable=true;address=10.0.0.1", vec!["vip_wireguard=true"]),
         (
             "vip_arp=true;bgp_enable=true;cp_enable=true;address=10.0.0.1",
@@ -337,14 +341,15 @@ fn what_has_no_effect_is_said_once() {
                dhcp_mode=ipv4;svc_enable=0;vip_singlenode=true;vip_loseleadership=true;\
                enable_endpointslices=true;PACKET_AUTH_TOKEN=hush;vip_startleader=false";
     let Resolved { warnings, infos, explained, .. } = resolved(env, "", &[]);
-    let idle = "without effect, for it is not in this version: svc_election (Services), \
-                lb_class_name (Services), bgp_as (BGP), bgp_peerpass (BGP)";
+    let idle = "without effect, for it is not in this version: svc_election (a \
+                Lease per Service), bgp_as (BGP), bgp_peerpass (BGP)";
     assert_eq!(warnings.len(), 3, "{warnings:?}");
     assert!(warnings[0].starts_with("PACKET_AUTH_TOKEN: "), "{warnings:?}");
     assert_eq!(warnings[1], idle);
     assert_eq!(warnings[2], "without effect where a Kubernetes Lease elects: vip_singlenode");
     assert_eq!(infos.len(), 1, "{infos:?}");
     assert!(infos[0].contains("vip_loseleadership"), "{infos:?}");
+    assert!(infos[0].contains("lb_class_name (svc_enable is false)"), "{infos:?}");
     assert!(!crate::config::explain::values(&explained).contains("hush"));
 }
 
