@@ -145,8 +145,11 @@ pub struct FamilyUse {
 }
 
 impl FamilyUse {
-    /// How many are left to give out.
+    /// How many are left to give out; of more than can be counted, more than can be counted.
     pub fn free(&self) -> u64 {
+        if self.total == u64::MAX {
+            return u64::MAX;
+        }
         let gone = self.used.saturating_add(self.quarantined).saturating_add(self.strangers);
         self.total.saturating_sub(gone)
     }

@@ -54,7 +54,7 @@ fn families(pool: &PoolUse) -> Vec<Vec<String>> {
 /// The largest number stands for more.
 fn count(number: u64) -> String {
     match number {
-        u64::MAX => "2^64 or more".into(),
+        u64::MAX => "over 10^19".into(),
         it => it.to_string(),
     }
 }
@@ -84,9 +84,9 @@ mod tests {
     #[test]
     fn the_text_says_who_has_what() {
         let expected = "\
-POOL         FAMILY  TOTAL         USED  FREE          QUARANTINED  STRANGERS
-cidr-global  IPv4    254           3     249           1            1
-cidr-global  IPv6    2^64 or more  1     2^64 or more  0            0
+POOL         FAMILY  TOTAL       USED  FREE        QUARANTINED  STRANGERS
+cidr-global  IPv4    254         3     249         1            1
+cidr-global  IPv6    over 10^19  1     over 10^19  0            0
 cidr-home    IPv4    by DHCP
 range-test   -       unreadable
 

@@ -11,6 +11,7 @@ use std::sync::Arc;
 use super::allocate::Grant;
 use super::asked::{self, Request};
 use super::occupied::Occupied;
+use super::ports::{Ports, Share};
 use super::ranges::{ByFamily, number};
 use super::resting::Resting;
 use crate::model::{Instant, Mac, ObjectName, Service, ServicePort};
@@ -25,6 +26,7 @@ pub struct Book {
     pub(super) users: BTreeMap<IpAddr, Vec<Arc<ObjectName>>>,
     pub(super) reserved: BTreeMap<IpAddr, Vec<Arc<str>>>,
     reservations: BTreeMap<Arc<str>, Vec<IpAddr>>,
+    pub(super) ports: Ports,
     /// What Services and reservations have.
     pub(super) taken: ByFamily<Occupied>,
     pub(super) resting: Resting,
@@ -32,20 +34,25 @@ pub struct Book {
 }
 
 /// What is known of a Service.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub(super) struct Entry {
     /// As the Service says.
     shown: Vec<IpAddr>,
     /// What it got out of a pool, until the Service says so.
     granted: Vec<IpAddr>,
-    pub ports: Vec<ServicePort>,
-    pub local: bool,
+    /// In order, each once.
+    ports: Vec<ServicePort>,
+    local: bool,
 }
 
 impl Entry {
     fn addresses(&self) -> impl Iterator<Item = IpAddr> + '_ {
         let granted = self.granted.iter().filter(|it| !self.shown.contains(it));
         self.shown.iter().chain(granted).copied()
+    }
+
+    fn share(&self) -> Share<'_> {
+        Share { ports: &self.ports, local: self.local }
     }
 }
 
@@ -59,7 +66,7 @@ impl Book {
         let granted = self.services.get(&service.name).map(|it| it.granted.clone());
         let seen = |it: &Vec<IpAddr>| it.iter().all(|it| shown.contains(it));
         let granted = granted.filter(|it| !seen(it)).unwrap_or_default();
-        let (ports, local) = (service.ports.clone(), service.local);
+        let (ports, local) = (each_once(&service.ports), service.local);
         self.put(&service.name, Some(Entry { shown, granted, ports, local }), now);
     }
 
@@ -74,7 +81,7 @@ impl Book {
         let mut entry = self.services.get(&request.name).cloned().unwrap_or_default();
         let real = grant.addresses.iter().filter(|it| !it.is_unspecified());
         entry.granted = real.copied().collect();
-        entry.ports = request.ports.clone();
+        entry.ports = each_once(&request.ports);
         entry.local = request.local;
         self.put(&request.name, Some(entry), request.now);
     }
@@ -136,9 +143,33 @@ impl Book {
         self.users.get(&ip).into_iter().flatten().map(|it| &**it)
     }
 
-    pub(super) fn entries(&self, ip: IpAddr) -> impl Iterator<Item = (&ObjectName, &Entry)> {
-        let users = self.users.get(&ip).into_iter().flatten();
-        users.filter_map(|it| Some((&**it, self.services.get(it)?)))
+    /// Whether others have an address who would not share it with this one.
+    pub(super) fn would_clash(&self, ip: IpAddr, request: &Request) -> bool {
+        let own = self.services.get(&request.name);
+        let own = own.filter(|it| it.addresses().any(|it| it == ip)).map(Entry::share);
+        let asked = Share { ports: &request.ports, local: request.local };
+        self.ports.would_clash(ip, own, asked)
+    }
+
+    /// Who has an address and serves a port there that this one serves as well.
+    pub(super) fn clashing(&self, ip: IpAddr, request: &Request) -> Option<&ObjectName> {
+        let mut others = self.users(ip).filter(|it| **it != request.name);
+        others.find(|name| {
+            let ports = self.services.get(*name).map_or(&[][..], |it| &it.ports);
+            let apart = ports.iter().all(|it| !request.ports.contains(it));
+            // Who names no ports has all of them.
+            ports.is_empty() || request.ports.is_empty() || !apart
+        })
+    }
+
+    /// The namespaces of those who have an address, each once.
+    pub(super) fn namespaces(&self, ip: IpAddr) -> impl Iterator<Item = &str> {
+        let mut rest = self.users.get(&ip).map_or(&[][..], Vec::as_slice);
+        std::iter::from_fn(move || {
+            let namespace = &rest.first()?.namespace;
+            rest = &rest[rest.partition_point(|it| it.namespace <= *namespace)..];
+            Some(namespace.as_str())
+        })
     }
 
     /// What a Service has, then what it had.
@@ -148,11 +179,20 @@ impl Book {
     }
 
     fn put(&mut self, name: &ObjectName, entry: Option<Entry>, now: Instant) {
+        if self.services.get(name) == entry.as_ref() {
+            return;
+        }
         let known = self.services.get_key_value(name).map(|(key, _)| key.clone());
         let name = known.unwrap_or_else(|| Arc::new(name.clone()));
         let before = self.services.remove(&name).unwrap_or_default();
         let after = entry.unwrap_or_default();
         let mut freed = Vec::new();
+        for ip in before.addresses() {
+            self.ports.leave(ip, before.share());
+        }
+        for ip in after.addresses() {
+            self.ports.enter(ip, after.share());
+        }
         for ip in before.addresses().filter(|ip| !after.addresses().any(|it| it == *ip)) {
             if self.leave(ip, &name) && before.shown.contains(&ip) {
                 self.resting.free(ip, name.clone(), now);
@@ -178,7 +218,9 @@ impl Book {
     /// Whether nobody has it any more.
     fn leave(&mut self, ip: IpAddr, name: &Arc<ObjectName>) -> bool {
         let Some(users) = self.users.get_mut(&ip) else { return false };
-        users.retain(|it| it != name);
+        if let Ok(place) = users.binary_search(name) {
+            users.remove(place);
+        }
         let free = users.is_empty();
         if free {
             self.users.remove(&ip);
@@ -195,6 +237,13 @@ impl Book {
             false => taken.remove(number),
         }
     }
+}
+
+fn each_once(ports: &[ServicePort]) -> Vec<ServicePort> {
+    let mut ports = ports.to_vec();
+    ports.sort_unstable();
+    ports.dedup();
+    ports
 }
 
 /// The last addresses of those that lost theirs, the latest so many.

@@ -16,6 +16,7 @@ mod allocate;
 mod asked;
 mod book;
 mod occupied;
+mod ports;
 mod ranges;
 mod read;
 mod resting;

@@ -52,8 +52,12 @@ impl Occupied {
         }
     }
 
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
     /// The parts of the span that are in the set.
-    pub fn within(&self, span: Span) -> impl Iterator<Item = Span> + '_ {
+    pub fn within(&self, span: Span) -> impl DoubleEndedIterator<Item = Span> + '_ {
         let before = self.up_to(span.first);
         let first = before.map_or(span.first, |it| it.first);
         let spans = self.0.range(first..=span.last);

@@ -75,7 +75,7 @@ pub(super) fn in_order(ranges: &Ranges, order: Order) -> impl Iterator<Item = Sp
 }
 
 /// What is left of a span behind a part of it.
-fn beyond(span: Span, part: Span, order: Order) -> Option<Span> {
+pub(super) fn beyond(span: Span, part: Span, order: Order) -> Option<Span> {
     let left = match order {
         Order::Ascending => Span { first: part.last.checked_add(1)?, ..span },
         Order::Descending => Span { last: part.first.checked_sub(1)?, ..span },

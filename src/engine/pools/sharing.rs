@@ -7,12 +7,13 @@
 use std::net::IpAddr;
 
 use super::asked::Request;
-use super::book::{Book, Entry};
-use super::ranges::{Ranges, address, number};
+use super::book::Book;
+use super::occupied::Occupied;
+use super::ranges::{Ranges, Span, address, number};
 use super::read::{Order, Pools};
 use super::resting::Why;
-use super::search::{in_order, is_given};
-use crate::model::{IpFamily, ObjectName};
+use super::search::{beyond, in_order, is_given};
+use crate::model::IpFamily;
 
 /// What a Service has, or had, if nothing speaks against it.
 pub(super) fn own(
@@ -45,34 +46,64 @@ pub(super) fn shared(
     if family == IpFamily::V6 || !may_share(pools, request) {
         return None;
     }
-    let suits = |ip: &IpAddr| {
-        is_given(family, number(*ip).1)
-            && !book.reserved.contains_key(ip)
-            && book.resting.get(*ip, request.now).is_none()
-            && may_join(pools, book, request, *ip)
+    let suits = |number: &u128| {
+        let ip = address(family, *number);
+        is_given(family, *number)
+            && !book.reserved.contains_key(&ip)
+            && book.resting.get(ip, request.now).is_none()
+            && book.namespaces(ip).all(|it| pools.allows_sharing(it))
     };
-    in_order(ranges, pools.order).find_map(|span| {
-        let used = book.users.range(address(family, span.first)..=address(family, span.last));
-        let mut used = used.map(|(ip, _)| *ip);
+    let busy = book.ports.at(&request.ports);
+    let first = in_order(ranges, pools.order).find_map(|span| {
+        let mut open = book.ports.open.within(span);
+        let first = |it| outside(&busy, it, pools.order).find(suits);
         match pools.order {
-            Order::Ascending => used.find(suits),
-            Order::Descending => used.rfind(suits),
+            Order::Ascending => open.find_map(first),
+            Order::Descending => open.rev().find_map(first),
+        }
+    });
+    first.map(|it| address(family, it))
+}
+
+/// What of a span is in none of the sets, in this order.
+fn outside(sets: &[&Occupied], span: Span, order: Order) -> impl Iterator<Item = u128> {
+    let mut left = Some(span);
+    std::iter::from_fn(move || {
+        let first = |it: Span| match order {
+            Order::Ascending => it.first,
+            Order::Descending => it.last,
+        };
+        let mut span = left?;
+        loop {
+            let begun = first(span);
+            for set in sets {
+                let Some(gap) = set.gap(span, order) else {
+                    left = None;
+                    return None;
+                };
+                match order {
+                    Order::Ascending => span.first = gap.first,
+                    Order::Descending => span.last = gap.last,
+                }
+            }
+            if first(span) == begun {
+                left = beyond(span, Span { first: begun, last: begun }, order);
+                return Some(begun);
+            }
         }
     })
 }
 
 /// Whether nobody else has it, or all who have it share it with this one.
 fn may_join(pools: &Pools, book: &Book, request: &Request, ip: IpAddr) -> bool {
-    let mut others = book.entries(ip).filter(|(name, _)| **name != request.name);
-    let joins = |(name, entry): (&ObjectName, &Entry)| {
-        may_share(pools, request)
-            && IpFamily::of(ip) == IpFamily::V4
-            && pools.allows_sharing(&name.namespace)
-            && !entry.local
-            && !entry.ports.is_empty()
-            && !entry.ports.iter().any(|it| request.ports.contains(it))
+    let alone = book.users(ip).all(|it| *it == request.name);
+    let shares = || {
+        IpFamily::of(ip) == IpFamily::V4
+            && may_share(pools, request)
+            && book.namespaces(ip).all(|it| pools.allows_sharing(it))
+            && !book.would_clash(ip, request)
     };
-    others.all(joins)
+    alone || shares()
 }
 
 fn may_share(pools: &Pools, request: &Request) -> bool {

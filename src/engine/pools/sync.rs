@@ -232,13 +232,9 @@ fn given(rules: &SyncRules, service: &Service, grant: Grant) -> Sync {
 fn taken(book: &Book, request: &Request, text: &str) -> Option<PoolRefusal> {
     list(text).find_map(|address| {
         let reserved = book.reserved.get(&address).and_then(|it| it.first());
-        let others = book.entries(address).filter(|(name, _)| **name != request.name);
-        let clash = others.filter(|(_, entry)| {
-            let same = entry.ports.iter().any(|it| request.ports.contains(it));
-            same || entry.ports.is_empty() || request.ports.is_empty()
-        });
-        let other = clash.map(|(name, _)| name.to_string()).next();
-        let by = reserved.map(|it| it.to_string()).or(other)?;
+        let clashes = reserved.is_none() && book.would_clash(address, request);
+        let other = if clashes { book.clashing(address, request) } else { None };
+        let by = reserved.map(|it| it.to_string()).or(other.map(|it| it.to_string()))?;
         Some(PoolRefusal::Taken { service: request.name.clone(), address, by })
     })
 }

@@ -13,6 +13,7 @@
 mod allocating;
 mod backing;
 mod claims;
+mod learning;
 mod probing;
 mod telling;
 mod wants;
@@ -28,7 +29,7 @@ use super::network::{LinkChoice, Usable};
 use super::watch::Follower;
 use super::{Cx, Deadline};
 use crate::model::{
-    ApiFault, ClusterNode, Followed, Heard, Instant, NodeName, Object, ObjectEvent, ObjectName,
+    ApiFault, ClusterNode, Followed, Heard, Instant, NodeName, ObjectEvent, ObjectName,
     ObjectReply, PoolRefusal, Refusal, RequestId, Service, ServiceRefusal, ServiceStatus, Vip,
 };
 use allocating::Allocating;
@@ -36,7 +37,7 @@ pub use allocating::PoolsConfig;
 use backing::{Backed, Endpoints};
 use probing::Probing;
 pub use wants::ClassRule;
-use wants::{Backing, Verdict, verdict};
+use wants::{Backing, Verdict};
 
 /// How Services are served.
 #[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
@@ -354,114 +355,6 @@ impl Services {
     fn follow(&mut self, what: Followed, now: Instant) {
         let follower = Follower::new(what.clone(), now);
         self.followers.insert(what, Following { follower, unseen: None });
-    }
-
-    fn names(&self, what: &Followed) -> BTreeSet<ObjectName> {
-        match what {
-            Followed::ConfigMap(name) => {
-                self.has_pools().then(|| name.clone()).into_iter().collect()
-            }
-            Followed::EndpointSlices(_) => self.endpoints.names().cloned().collect(),
-            Followed::Nodes => self.nodes.keys().map(|it| of_cluster(&it.0)).collect(),
-            Followed::Services(_) => self.services.keys().cloned().collect(),
-        }
-    }
-
-    /// What a list has named is still there.
-    fn saw(&mut self, what: &Followed, name: &ObjectName) {
-        let unseen = self.followers.get_mut(what).and_then(|it| it.unseen.as_mut());
-        if let Some(unseen) = unseen {
-            unseen.remove(name);
-        }
-    }
-
-    fn learn(&mut self, now: Instant, what: &Followed, object: &Object) {
-        self.saw(what, &object.name());
-        match object {
-            Object::ConfigMap(it) => self.allocating.learn_pools(Some(it)),
-            Object::EndpointSlice(it) => {
-                for service in self.endpoints.learn(now, it) {
-                    self.settle_all_of(now, &service);
-                }
-            }
-            Object::Node(it) => {
-                let addresses = |it: &ClusterNode| it.addresses.clone();
-                self.allocating.reserve(&it.name, &it.addresses);
-                let before = self.nodes.insert(it.name.clone(), it.clone());
-                let before = before.as_ref().map(addresses).unwrap_or_default();
-                let differ = it.addresses.iter().filter(|ip| !before.contains(ip));
-                let lost = before.iter().filter(|ip| !it.addresses.contains(ip));
-                for ip in differ.chain(lost) {
-                    self.settle(now, *ip);
-                }
-            }
-            Object::Service(it) => self.learn_service(now, it.clone()),
-        }
-    }
-
-    fn learn_service(&mut self, now: Instant, service: Service) {
-        let name = service.name.clone();
-        if !service.balanced {
-            return self.forget_service(now, &name);
-        }
-        self.allocating.learn(now, &service);
-        let verdict = verdict(&service, &self.config.class);
-        let refused = BTreeMap::new();
-        let before = self.services.insert(name.clone(), Known { service, verdict, refused });
-        let before: BTreeSet<_> =
-            before.iter().flat_map(|it| it.addresses().iter().copied()).collect();
-        let after: BTreeSet<_> = self.services[&name].addresses().iter().copied().collect();
-        for ip in before.difference(&after) {
-            self.unclaim(*ip, &name);
-        }
-        for ip in &after {
-            self.claims.entry(*ip).or_default().insert(name.clone());
-        }
-        for ip in before.union(&after) {
-            self.settle(now, *ip);
-        }
-        self.telling.look_at(&name);
-    }
-
-    fn forget(&mut self, now: Instant, what: &Followed, name: &ObjectName) {
-        match what {
-            Followed::ConfigMap(_) => self.allocating.learn_pools(None),
-            Followed::EndpointSlices(_) => {
-                if let Some(service) = self.endpoints.forget(now, name) {
-                    self.settle_all_of(now, &service);
-                }
-            }
-            Followed::Nodes => {
-                let node = NodeName(name.name.clone());
-                self.allocating.reserve(&node, &[]);
-                let gone = self.nodes.remove(&node);
-                for ip in gone.map(|it| it.addresses).unwrap_or_default() {
-                    self.settle(now, ip);
-                }
-            }
-            Followed::Services(_) => self.forget_service(now, name),
-        }
-    }
-
-    fn forget_service(&mut self, now: Instant, name: &ObjectName) {
-        let Some(gone) = self.services.remove(name) else {
-            return;
-        };
-        for ip in gone.addresses() {
-            self.unclaim(*ip, name);
-            self.settle(now, *ip);
-        }
-        self.telling.forget(name);
-        self.allocating.forget(now, name);
-    }
-
-    fn unclaim(&mut self, ip: IpAddr, name: &ObjectName) {
-        if let Some(by) = self.claims.get_mut(&ip) {
-            by.remove(name);
-            if by.is_empty() {
-                self.claims.remove(&ip);
-            }
-        }
     }
 }
 

@@ -5,7 +5,7 @@ use super::*;
 use crate::engine::pools::ADDRESSES;
 use crate::engine::{Action, NextIds, Rng};
 use crate::model::{
-    ApiFaultKind, Endpoint, EndpointSlice, FamilyPolicy, Ingress, IpFamily, ObjectCall,
+    ApiFaultKind, Endpoint, EndpointSlice, FamilyPolicy, Ingress, IpFamily, Object, ObjectCall,
     ObjectReply, Protocol, ResourceVersion, ServicePort,
 };
 

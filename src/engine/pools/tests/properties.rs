@@ -12,6 +12,7 @@ struct Naive {
     has: BTreeMap<String, (BTreeSet<IpAddr>, BTreeSet<ServicePort>, bool)>,
     reserved: BTreeSet<IpAddr>,
     freed: BTreeMap<IpAddr, (String, Instant)>,
+    former: BTreeMap<String, BTreeSet<IpAddr>>,
     strangers: BTreeMap<IpAddr, Instant>,
     sharing: bool,
     descending: bool,
@@ -73,17 +74,36 @@ impl Naive {
         shared.or_else(|| pool.iter().find(|it| self.free(it, now))).copied()
     }
 
+    /// A Service has these no more.
+    fn lose(&mut self, name: &str, lost: impl IntoIterator<Item = IpAddr>, now: Instant) {
+        let lost = lost.into_iter().filter(|it| self.users(it).is_empty());
+        let lost: BTreeSet<_> = lost.collect();
+        for ip in &lost {
+            if !self.strange(ip, now) {
+                self.freed.insert(*ip, (name.to_owned(), now + QUARANTINE));
+            }
+        }
+        if !lost.is_empty() {
+            self.former.insert(name.to_owned(), lost);
+        }
+    }
+
     /// What the Service itself may have again.
     fn again(&self, request: &Request, family: IpFamily) -> BTreeSet<IpAddr> {
-        let mine = self.has.get(&request.name.name).map(|it| it.0.clone()).unwrap_or_default();
-        let freed = self.freed.iter().filter(|(_, (name, _))| *name == request.name.name);
-        let own = mine.into_iter().chain(freed.map(|(ip, _)| *ip));
+        let name = &request.name.name;
+        let mine = self.has.get(name).map(|it| it.0.clone()).unwrap_or_default();
+        let own = mine.into_iter().chain(self.former.get(name).into_iter().flatten().copied());
+        let others = |it: &IpAddr| {
+            let freed = self.freed.get(it).filter(|(_, until)| *until > request.now);
+            freed.is_some_and(|(by, _)| by != name)
+        };
         let suits = |it: &IpAddr| {
             IpFamily::of(*it) == family
                 && self.pool.contains(it)
                 && self.given(it)
                 && !self.reserved.contains(it)
                 && !self.strange(it, request.now)
+                && !others(it)
                 && self.joinable(it, request)
         };
         own.filter(suits).collect()
@@ -116,6 +136,7 @@ fn draw(rng: &mut Rng) -> (String, Naive) {
         has: BTreeMap::new(),
         reserved: BTreeSet::new(),
         freed: BTreeMap::new(),
+        former: BTreeMap::new(),
         strangers: BTreeMap::new(),
         sharing,
         descending,
@@ -165,11 +186,7 @@ fn the_choice_is_that_of_a_reference_that_enumerates() {
                 2..=3 => {
                     let name = format!("s{}", rng.below(14));
                     let had = naive.has.remove(&name).map(|it| it.0).unwrap_or_default();
-                    for ip in had {
-                        if naive.users(&ip).is_empty() && !naive.strange(&ip, bench.now) {
-                            naive.freed.insert(ip, (name.clone(), bench.now + QUARANTINE));
-                        }
-                    }
+                    naive.lose(&name, had, bench.now);
                     bench.gone(&name);
                 }
                 _ => {
@@ -223,7 +240,9 @@ fn compare(bench: &mut Bench, naive: &mut Naive, request: &Request, place: &str)
     for (ip, choices) in grant.addresses.iter().zip(of) {
         assert!(choices.contains(ip), "{ip} {choices:?} {place}");
         assert!(naive.pool.contains(ip) && !naive.reserved.contains(ip), "{ip} {place}");
-        if naive.freed.contains_key(ip) || naive.users(ip).contains(&&request.name.name) {
+        if naive.former.get(&request.name.name).is_some_and(|it| it.contains(ip))
+            || naive.users(ip).contains(&&request.name.name)
+        {
             kind = "again";
         }
     }
@@ -237,12 +256,8 @@ fn compare(bench: &mut Bench, naive: &mut Naive, request: &Request, place: &str)
     let ports = request.ports.iter().copied().collect();
     let now = (addresses.clone(), ports, request.local);
     let before = naive.has.insert(request.name.name.clone(), now).map(|it| it.0);
-    for ip in before.unwrap_or_default().difference(&addresses) {
-        if naive.users(ip).is_empty() && !naive.strange(ip, bench.now) {
-            let freed = (request.name.name.clone(), bench.now + QUARANTINE);
-            naive.freed.insert(*ip, freed);
-        }
-    }
+    let lost: Vec<_> = before.unwrap_or_default().difference(&addresses).copied().collect();
+    naive.lose(&request.name.name, lost, bench.now);
     naive.freed.retain(|ip, _| !addresses.contains(ip));
     kind
 }

@@ -3,7 +3,7 @@ use crate::model::ServicePatch;
 
 /// A Service as the table writes it, words apart:
 /// `ann=`, `mark=`, `field=`, `link=`, `status=`, `label`, `ipam`, `cleanup`, `class=`,
-/// `deleting`, `plain` (no load balancer), and what [`request`] knows.
+/// `deleting`, `local`, `plain` (no load balancer), and what [`request`] knows.
 fn written(words: &str) -> Service {
     let mut it = service("test/svc");
     for word in words.split_whitespace() {
@@ -21,6 +21,7 @@ fn written(words: &str) -> Service {
             "class" => it.class = Some(text),
             "deleting" => it.deleting = true,
             "plain" => it.balanced = false,
+            "local" => it.local = true,
             "single" => it.family_policy = FamilyPolicy::SingleStack,
             "prefer" => it.family_policy = FamilyPolicy::PreferDualStack,
             "require" => it.family_policy = FamilyPolicy::RequireDualStack,
@@ -261,6 +262,7 @@ fn better_than_the_peer_an_address_that_is_anothers_is_told() {
         ann=10.0.0.1 TCP/80        | label | address-taken
         field=10.0.0.1 TCP/80      | ann=10.0.0.1 label | address-taken
         ann=10.0.0.1 UDP/80        | label |
+        ann=10.0.0.1 UDP/80 local  | label |
         ann=10.0.0.1               | label | address-taken
         ann=10.0.0.2 TCP/80        | label | address-taken
         ann=10.0.0.3 TCP/80        | label |

@@ -1,0 +1,118 @@
+//! The objects as they are: one is there, or is not there any more.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
+
+use super::wants::verdict;
+use super::{Known, Services, of_cluster};
+use crate::model::{ClusterNode, Followed, Instant, NodeName, Object, ObjectName, Service};
+
+impl Services {
+    pub(super) fn names(&self, what: &Followed) -> BTreeSet<ObjectName> {
+        match what {
+            Followed::ConfigMap(name) => {
+                self.has_pools().then(|| name.clone()).into_iter().collect()
+            }
+            Followed::EndpointSlices(_) => self.endpoints.names().cloned().collect(),
+            Followed::Nodes => self.nodes.keys().map(|it| of_cluster(&it.0)).collect(),
+            Followed::Services(_) => self.services.keys().cloned().collect(),
+        }
+    }
+
+    /// What a list has named is still there.
+    pub(super) fn saw(&mut self, what: &Followed, name: &ObjectName) {
+        let unseen = self.followers.get_mut(what).and_then(|it| it.unseen.as_mut());
+        if let Some(unseen) = unseen {
+            unseen.remove(name);
+        }
+    }
+
+    pub(super) fn learn(&mut self, now: Instant, what: &Followed, object: &Object) {
+        self.saw(what, &object.name());
+        match object {
+            Object::ConfigMap(it) => self.allocating.learn_pools(Some(it)),
+            Object::EndpointSlice(it) => {
+                for service in self.endpoints.learn(now, it) {
+                    self.settle_all_of(now, &service);
+                }
+            }
+            Object::Node(it) => {
+                let addresses = |it: &ClusterNode| it.addresses.clone();
+                self.allocating.reserve(&it.name, &it.addresses);
+                let before = self.nodes.insert(it.name.clone(), it.clone());
+                let before = before.as_ref().map(addresses).unwrap_or_default();
+                let differ = it.addresses.iter().filter(|ip| !before.contains(ip));
+                let lost = before.iter().filter(|ip| !it.addresses.contains(ip));
+                for ip in differ.chain(lost) {
+                    self.settle(now, *ip);
+                }
+            }
+            Object::Service(it) => self.learn_service(now, it.clone()),
+        }
+    }
+
+    fn learn_service(&mut self, now: Instant, service: Service) {
+        let name = service.name.clone();
+        if !service.balanced {
+            return self.forget_service(now, &name);
+        }
+        self.allocating.learn(now, &service);
+        let verdict = verdict(&service, &self.config.class);
+        let refused = BTreeMap::new();
+        let before = self.services.insert(name.clone(), Known { service, verdict, refused });
+        let before: BTreeSet<_> =
+            before.iter().flat_map(|it| it.addresses().iter().copied()).collect();
+        let after: BTreeSet<_> = self.services[&name].addresses().iter().copied().collect();
+        for ip in before.difference(&after) {
+            self.unclaim(*ip, &name);
+        }
+        for ip in &after {
+            self.claims.entry(*ip).or_default().insert(name.clone());
+        }
+        for ip in before.union(&after) {
+            self.settle(now, *ip);
+        }
+        self.telling.look_at(&name);
+    }
+
+    pub(super) fn forget(&mut self, now: Instant, what: &Followed, name: &ObjectName) {
+        match what {
+            Followed::ConfigMap(_) => self.allocating.learn_pools(None),
+            Followed::EndpointSlices(_) => {
+                if let Some(service) = self.endpoints.forget(now, name) {
+                    self.settle_all_of(now, &service);
+                }
+            }
+            Followed::Nodes => {
+                let node = NodeName(name.name.clone());
+                self.allocating.reserve(&node, &[]);
+                let gone = self.nodes.remove(&node);
+                for ip in gone.map(|it| it.addresses).unwrap_or_default() {
+                    self.settle(now, ip);
+                }
+            }
+            Followed::Services(_) => self.forget_service(now, name),
+        }
+    }
+
+    fn forget_service(&mut self, now: Instant, name: &ObjectName) {
+        let Some(gone) = self.services.remove(name) else {
+            return;
+        };
+        for ip in gone.addresses() {
+            self.unclaim(*ip, name);
+            self.settle(now, *ip);
+        }
+        self.telling.forget(name);
+        self.allocating.forget(now, name);
+    }
+
+    fn unclaim(&mut self, ip: IpAddr, name: &ObjectName) {
+        if let Some(by) = self.claims.get_mut(&ip) {
+            by.remove(name);
+            if by.is_empty() {
+                self.claims.remove(&ip);
+            }
+        }
+    }
+}
