@@ -6,6 +6,7 @@ mod elector;
 mod network;
 mod node;
 mod placement;
+pub mod pools;
 mod reporter;
 mod resolver;
 mod rng;

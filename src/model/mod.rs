@@ -4,6 +4,7 @@ mod access;
 mod kernel;
 mod lease;
 mod net;
+mod pools;
 mod quorum;
 mod refusal;
 mod service;
@@ -17,6 +18,7 @@ pub use lease::{
     ResourceVersion, SideCall, SideReply, WatchEvent,
 };
 pub use net::{Address, Hardware, Link, LinkIndex, LinkName, Mac, NetworkChange, Vip};
+pub use pools::{AddressUse, FamilyUse, HeldAddress, PoolFault, PoolRefusal, PoolUse, family_name};
 pub use quorum::{
     Ailment, Assigned, ClusterCall, Entry, EntryId, Envelope, Epoch, Farewell, Hold, HoldAnswer,
     HoldRefusal, LastPromise, Life, Member, MemberRole, Members, Message, Probe, Promised,
