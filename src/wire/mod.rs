@@ -5,6 +5,7 @@ pub mod frame;
 pub mod kube;
 pub mod metrics;
 pub mod ndp;
+pub mod pools;
 pub mod quorum;
 pub mod status;
 pub mod store;

@@ -119,7 +119,7 @@ fn join(whys: impl IntoIterator<Item = String>, it: &VipStatus) -> String {
 }
 
 /// Columns as wide as what is in them; the last ends where it ends.
-fn table(out: &mut String, head: Vec<String>, rows: Vec<Vec<String>>) {
+pub(super) fn table(out: &mut String, head: Vec<String>, rows: Vec<Vec<String>>) {
     let mut widths = vec![0; head.len()];
     let lines = || [&head].into_iter().chain(&rows);
     for line in lines() {
@@ -167,7 +167,7 @@ fn noticed(status: &Status) -> String {
     .join(", ")
 }
 
-fn span(millis: u64) -> String {
+pub(super) fn span(millis: u64) -> String {
     let span = Duration::from_millis(millis);
     match span.as_secs() {
         0..60 => format!("{}.{} s", span.as_secs(), span.subsec_millis() / 100),
@@ -177,7 +177,7 @@ fn span(millis: u64) -> String {
 }
 
 /// What others said may hold line breaks, which would make rows out of words.
-fn one_line(text: &str) -> String {
+pub(super) fn one_line(text: &str) -> String {
     text.replace(char::is_control, " ")
 }
 
