@@ -1,5 +1,6 @@
 //! Services of type LoadBalancer, from the object to the wire.
 
+use std::collections::BTreeSet;
 use std::net::IpAddr;
 use std::time::Duration;
 
@@ -10,7 +11,7 @@ use serde_json::Value;
 use crate::Scenario;
 use crate::lab::cluster::Cluster;
 use crate::lab::gap::{self, Gap};
-use crate::lab::net::has_address;
+use crate::lab::net::{has_address, ip_in};
 use crate::lab::watch::Watch;
 use crate::lab::{millis, wait_for};
 use crate::outcome::{LEASE, LIFETIME, Lost, SLACK, never_two, takeover};
@@ -25,11 +26,29 @@ pub const SCENARIOS: &[Scenario] = &[
     ("svc_refused", svc_refused),
     ("svc_overwritten", svc_overwritten),
     ("svc_many", svc_many),
+    ("svc_pools", svc_pools),
+    ("svc_pools_in_use", svc_pools_in_use),
     ("svc_api_restarted", svc_api_restarted),
 ];
 
+/// What the peer's cloud provider may do, and its load balancer may not.
+const MAY_READ_POOLS: &str = "
+apiVersion: rbac.authorization.k8s.io/v1
+kind: ClusterRole
+metadata: { name: edgevip-pools }
+rules:
+- { apiGroups: [''], resources: [configmaps], verbs: [get, list, watch] }
+---
+apiVersion: rbac.authorization.k8s.io/v1
+kind: ClusterRoleBinding
+metadata: { name: edgevip-pools }
+roleRef: { apiGroup: rbac.authorization.k8s.io, kind: ClusterRole, name: edgevip-pools }
+subjects: [{ kind: ServiceAccount, name: kube-vip, namespace: kube-system }]
+";
+
 const SOON: Duration = Duration::from_secs(10);
 const HOST: &str = "kube-vip.io/vipHost";
+const ADDRESSES: &str = "kube-vip.io/loadbalancerIPs";
 
 fn svc_begins_and_ends(cluster: &mut Cluster<'_>) -> String {
     serving(cluster);
@@ -190,7 +209,7 @@ fn svc_overwritten(cluster: &mut Cluster<'_>) -> String {
 }
 
 fn svc_many(cluster: &mut Cluster<'_>) -> String {
-    const MANY: usize = 100;
+    const MANY: usize = 40;
     serving(cluster);
     cluster.start("n1");
     cluster.status_is("n1", "leads", |it| it["role"] == "leader");
@@ -223,6 +242,65 @@ fn svc_many(cluster: &mut Cluster<'_>) -> String {
     let left = (0..MANY).filter(|it| has_address("n1", &format!("10.77.1.{}", it + 1)));
     assert_eq!(left.count(), 0);
     format!("{MANY} answered for {took} ms after the last was made; none left")
+}
+
+/// Addresses out of the ConfigMap's pools: one each, none twice, and again once they are free.
+fn svc_pools(cluster: &mut Cluster<'_>) -> String {
+    serving(cluster);
+    pools(cluster, "cidr-global: 10.77.2.0/30\n  range-other: 10.77.2.20-10.77.2.21");
+    for node in ["n1", "n2"] {
+        cluster.start(node);
+    }
+    // A /30 has four addresses; those that end in 0 are nobody's.
+    for name in ["one", "two", "three", "four"] {
+        cluster.lab.api.apply(&unasked(cluster, name));
+    }
+    let had: BTreeSet<_> =
+        ["one", "two", "three"].map(|it| allocated(cluster, it)).into_iter().collect();
+    let all = ["10.77.2.1", "10.77.2.2", "10.77.2.3"].map(str::to_owned);
+    assert_eq!(had, BTreeSet::from(all));
+    let four = full("four", cluster);
+    let exhausted = || {
+        ["n1", "n2"].iter().any(|node| {
+            let status = cluster.status(node).unwrap_or_default();
+            status["services"]["services"].to_string().contains("pool-exhausted")
+        })
+    };
+    assert!(wait_for(SOON, exhausted), "nobody says that nothing is left");
+    let held = cluster.status("n1").expect("it runs")["services"]["pools"].to_string();
+    assert!(held.contains("10.77.2.3"), "{held}");
+    forget(cluster, &["one"]);
+    pools(cluster, "cidr-global: 10.77.2.0/29");
+    let fourth = allocated(cluster, "four");
+    assert_eq!(fourth, "10.77.2.4", "what was freed rests");
+    let it: Value =
+        serde_json::from_str(&cluster.lab.api.kubectl(&["get", "service", &four, "-o", "json"]))
+            .expect("JSON");
+    assert_eq!(it["spec"]["loadBalancerIP"], fourth.as_str());
+    assert_eq!(it["metadata"]["labels"]["implementation"], "kube-vip");
+    let watch = Watch::begin(fourth.parse().expect("an address"));
+    watch.someone(SOON);
+    forget(cluster, &["two", "three", "four"]);
+    no_pools(cluster);
+    "three of a /30, the fourth waits, and gets one when the pool grows".into()
+}
+
+/// What a stranger or a node uses is not given out.
+fn svc_pools_in_use(cluster: &mut Cluster<'_>) -> String {
+    serving(cluster);
+    ip_in("stranger", "addr add 10.77.2.33/16 dev eth0");
+    pools(cluster, "range-global: 10.77.2.33-10.77.2.40");
+    cluster.start("n1");
+    cluster.status_is("n1", "has heard the stranger", |it| {
+        it["services"]["pools"].to_string().contains("10.77.2.33")
+    });
+    cluster.lab.api.apply(&unasked(cluster, "web"));
+    let ip = allocated(cluster, "web");
+    assert_eq!(ip, "10.77.2.34");
+    forget(cluster, &["web"]);
+    no_pools(cluster);
+    ip_in("stranger", "addr del 10.77.2.33/16 dev eth0");
+    "a stranger's address is passed over".into()
 }
 
 /// Objects that change while the API server is away are seen when it is back.
@@ -266,6 +344,37 @@ fn service(cluster: &Cluster<'_>, name: &str, more: &str, nodes: &[&str]) -> Str
          ports: [{{ name: p, port: 80, protocol: TCP }}]\n"
     );
     format!("{service}---\n{}", endpoints(cluster, name, nodes, true))
+}
+
+/// A Service that asks for no address.
+fn unasked(cluster: &Cluster<'_>, name: &str) -> String {
+    let asks = format!("annotations: {{ kube-vip.io/loadbalancerIPs: \"{}\" }}", cluster.vip);
+    service(cluster, name, "", &["n2"]).replace(&asks, "annotations: {}")
+}
+
+fn pools(cluster: &Cluster<'_>, data: &str) {
+    cluster.lab.api.apply(MAY_READ_POOLS);
+    cluster.lab.api.apply(&format!(
+        "apiVersion: v1\nkind: ConfigMap\nmetadata: {{ name: kubevip, namespace: kube-system }}\n\
+         data:\n  {data}\n"
+    ));
+}
+
+fn no_pools(cluster: &Cluster<'_>) {
+    cluster.lab.api.kubectl(&["-n", "kube-system", "delete", "configmap", "kubevip"]);
+}
+
+/// Waits until the Service was given an address; returns it.
+fn allocated(cluster: &Cluster<'_>, name: &str) -> String {
+    let mut ip = String::new();
+    let fine = wait_for(SOON + SOON, || {
+        let it = object(cluster, name);
+        let given = it["metadata"]["annotations"][ADDRESSES].as_str().unwrap_or_default();
+        ip = given.to_owned();
+        !ip.is_empty()
+    });
+    assert!(fine, "{name} got no address: {}", cluster.daemon("n1").log());
+    ip
 }
 
 /// Who serves it; all ready, or all about to end.

@@ -92,6 +92,7 @@ pub(crate) struct Services {
     places: BTreeMap<Vip, Place>,
     /// Places that are not as they were.
     changed: Marks,
+    known: bool,
     telling: telling::Telling,
     allocating: Allocating,
     probing: Probing,
@@ -152,6 +153,7 @@ impl Services {
             claims: BTreeMap::new(),
             places: BTreeMap::new(),
             changed: Marks::default(),
+            known: false,
             telling: telling::Telling::new(me),
             allocating: Allocating::new(),
             probing: Probing::default(),
@@ -223,13 +225,16 @@ impl Services {
         for it in self.followers.values_mut() {
             it.follower.tick(cx);
         }
+        // Without the pools, addresses are served all the same. A list that is read again
+        // later makes nothing unknown.
+        let pools = |it: &Followed| matches!(it, Followed::ConfigMap(_));
+        let listed = |(what, it): (&Followed, &Following)| pools(what) || it.follower.has_listed();
+        self.known = self.known || self.followers.iter().all(listed);
     }
 
     /// Whether everything that was there at the start is known.
     pub fn is_known(&self) -> bool {
-        // Without the pools, addresses are served all the same.
-        let pools = |it: &Followed| matches!(it, Followed::ConfigMap(_));
-        self.followers.iter().all(|(what, it)| pools(what) || it.follower.has_listed())
+        self.known
     }
 
     pub fn vips(&self) -> impl Iterator<Item = Vip> + '_ {
