@@ -352,3 +352,47 @@ fn a_node_that_is_excluded_carries_nothing_and_one_that_is_cordoned_leaves_it_to
         assert_eq!(eligible, [begins, goes_on], "{me:?} {other:?}");
     }
 }
+
+#[test]
+fn who_begins_to_give_addresses_out_lists_anew_and_nothing_becomes_unknown() {
+    let mut bench = Bench::new();
+    let listed = |version: &str| ObjectEvent::Listed(ResourceVersion(version.into()));
+    bench.objects(Followed::Nodes, vec![ObjectEvent::Listing, listed("1")]);
+    bench.objects(Followed::Services(None), vec![ObjectEvent::Listing, listed("1")]);
+    assert!(bench.services.is_known());
+    let data = [("cidr-global".to_owned(), "10.0.0.8/30".to_owned())].into();
+    let map = crate::model::ConfigMap {
+        name: "kube-system/kubevip".into(),
+        version: ResourceVersion("1".into()),
+        data,
+    };
+    bench.turn(|it, _| it.allocating.learn_pools(Some(&map)));
+    bench.service(service("a/web"));
+    bench.turn(|it, cx| it.allocate(cx, true));
+    assert_eq!(bench.writes(), [], "the one before may have given something out");
+    assert!(bench.services.is_known(), "what is served stays served");
+    let changed = ObjectEvent::Changed(Box::new(Object::Service(service("a/web"))));
+    let list = vec![ObjectEvent::Listing, changed, listed("2")];
+    bench.objects(Followed::Services(None), list);
+    bench.turn(|it, cx| it.allocate(cx, true));
+    let [(request, ObjectCall::PatchService { patch, .. })] = &bench.writes()[..] else {
+        panic!("nothing is given")
+    };
+    assert_eq!(patch.annotations[ADDRESSES].as_deref(), Some("10.0.0.8"));
+    // A conflict gives it back, and the newer state of the Service is decided anew.
+    bench.reply(*request, ObjectReply::Conflict);
+    let mut newer = service("a/web");
+    newer.version = ResourceVersion("3".into());
+    bench.service(newer).turn(|it, cx| it.allocate(cx, true));
+    let writes = bench.writes();
+    let [(_, ObjectCall::PatchService { version, .. })] = &writes[..] else { panic!("{writes:?}") };
+    assert_eq!(version.0, "3");
+    for number in 0..5 {
+        bench.service(service(&format!("b/{number}"))).turn(|it, cx| it.allocate(cx, true));
+    }
+    assert_eq!(bench.writes().len(), 3, "a /30 has four");
+    assert!(bench.refusal("b/4").is_some_and(|it| it.contains("exhausted")));
+    bench.turn(|it, cx| it.allocate(cx, false));
+    bench.service(service("c/1"));
+    assert_eq!(bench.writes(), [], "somebody else gives out now");
+}
