@@ -13,13 +13,15 @@ mod rng;
 mod sabotage;
 mod watch;
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
 pub use announcer::AnnouncerConfig;
-pub use elector::{Election, FailBack, LeaseConfig, ProbeRule, QuorumConfig, QuorumTiming};
+pub use elector::{
+    DiscoverConfig, Election, FailBack, LeaseConfig, ProbeRule, QuorumConfig, QuorumTiming,
+};
 pub use network::LinkChoice;
 pub use node::{Config, Node};
 pub use resolver::{Family, WantedVip};
@@ -30,8 +32,8 @@ pub use sabotage::sabotage;
 
 use crate::model::{
     ApiFault, ClusterCall, Envelope, Farewell, Heard, Instant, KernelAnswer, KernelJob, LeaseCall,
-    LeaseReply, Mac, NetworkChange, NodeName, OrderId, Probe, Refusal, RequestId, ResourceVersion,
-    SideCall, SideReply, StoreRecord, Vip, WatchEvent,
+    LeaseReply, LinkIndex, Mac, NetworkChange, NodeName, OrderId, Probe, Refusal, RequestId,
+    ResourceVersion, SideCall, SideReply, StoreRecord, Vip, WatchEvent,
 };
 
 /// Something that happened. The only way in.
@@ -145,7 +147,16 @@ pub enum Action {
     },
     /// Ask how this node is.
     Probe(Probe),
-    /// Say this to a member.
+    /// Be heard by those on a link: there, and as one of a group.
+    Listen {
+        /// Which link.
+        link: LinkIndex,
+        /// Where this member is to be heard, and what it sends comes from.
+        address: SocketAddr,
+        /// What is said to this group on that link is heard too.
+        group: IpAddr,
+    },
+    /// Say this to a member, or to a group on the link.
     Send {
         /// Where it listens.
         to: SocketAddr,

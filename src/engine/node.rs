@@ -198,7 +198,8 @@ impl Node {
                 watch.on_event(cx, &event);
             }
             (Elector::Quorum(quorum), Input::Peer { address, ttl, envelope }) if takes_part => {
-                let forwarded = ttl != u8::MAX && self.network.is_on_link(address.ip());
+                let on_link = envelope.hello.is_some() || self.network.is_on_link(address.ip());
+                let forwarded = ttl != u8::MAX && on_link;
                 quorum.on_peer(cx, address, forwarded, *envelope);
             }
             (Elector::Quorum(quorum), Input::Probed { probe, failure }) => {
@@ -240,6 +241,7 @@ impl Node {
             wanted: &wanted,
             silent: &|vip| self.announcer.is_silent(vip),
             ready: &|vip| self.announcer.is_ready(vip),
+            home: &|| self.network.home(&self.config.link, &wanted),
             stopping: self.stopping_at.is_some(),
             giving_up: late(HAND_OVER_WITHIN),
         };

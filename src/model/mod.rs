@@ -1,6 +1,7 @@
 //! The nouns of edgevip: plain values, no behaviour beyond their own invariants.
 
 mod access;
+mod envelope;
 mod kernel;
 mod lease;
 mod net;
@@ -11,6 +12,7 @@ mod status;
 mod time;
 
 pub use access::{ApiAccess, Bytes, ClientCertificate, Token};
+pub use envelope::{Company, Envelope, Hello};
 pub use kernel::{Fences, Frame, Heard, KernelAnswer, KernelJob, OrderId};
 pub use lease::{
     ApiFault, ApiFaultKind, Author, Lease, LeaseCall, LeaseRecord, LeaseReply, NodeName, RequestId,
@@ -18,9 +20,9 @@ pub use lease::{
 };
 pub use net::{Address, Hardware, Link, LinkIndex, LinkName, Mac, NetworkChange, Vip};
 pub use quorum::{
-    Ailment, Assigned, ClusterCall, Entry, EntryId, Envelope, Epoch, Farewell, Hold, HoldAnswer,
-    HoldRefusal, LastPromise, Life, Member, MemberRole, Members, Message, Probe, Promised,
-    RaftCall, Released, Report, StoreRecord, Wishes, is_majority,
+    Ailment, Assigned, ClusterCall, Entry, EntryId, Epoch, Farewell, Hold, HoldAnswer, HoldRefusal,
+    LastPromise, Life, Member, MemberRole, Members, Message, Probe, Promised, RaftCall, Released,
+    Report, StoreRecord, Wishes, is_majority,
 };
 pub use refusal::Refusal;
 pub use service::{
@@ -28,7 +30,7 @@ pub use service::{
     Object, ObjectEvent, ObjectName, Protocol, Service, ServicePatch, ServicePort,
 };
 pub use status::{
-    ApiStatus, LinkStatus, MemberStatus, PlaceStatus, QuorumStatus, Role, Status, VipState,
-    VipStatus, tolerance,
+    ApiStatus, DiscoveryStatus, LinkStatus, MemberStatus, PlaceStatus, QuorumStatus, Role, Status,
+    VipState, VipStatus, tolerance,
 };
 pub use time::Instant;

@@ -168,6 +168,7 @@ impl Bench {
                 | Action::Send { .. }
                 | Action::Side { .. }
                 | Action::Store { .. }
+                | Action::Listen { .. }
                 | Action::Tell(_) => {}
             }
         }
@@ -270,6 +271,7 @@ impl Turn {
             | Action::Side { .. }
             | Action::Store { .. }
             | Action::Tell(_)
+            | Action::Listen { .. }
             | Action::Watch { .. } => None,
         };
         self.0.iter().filter_map(job).collect()
@@ -287,6 +289,7 @@ impl Turn {
             | Action::Side { .. }
             | Action::Store { .. }
             | Action::Tell(_)
+            | Action::Listen { .. }
             | Action::Watch { .. } => None,
         })
     }

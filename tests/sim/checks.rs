@@ -140,6 +140,7 @@ impl Truth {
             | Action::Side { .. }
             | Action::Store { .. }
             | Action::Tell(_)
+            | Action::Listen { .. }
             | Action::Watch { .. } => None,
         }
     }

@@ -53,7 +53,8 @@ fn said() -> Vec<(&'static str, Envelope)> {
 }
 
 fn hello() -> Envelope {
-    Envelope { from: name("n1"), life: Life(0x1111), echo: None, count: 1, message: None }
+    let (from, life) = (name("n1"), Life(0x1111));
+    Envelope { from, life, echo: None, count: 1, message: None, hello: None }
 }
 
 fn heartbeat(more: impl FnOnce(&mut Message)) -> Envelope {
@@ -75,7 +76,8 @@ fn heartbeat(more: impl FnOnce(&mut Message)) -> Envelope {
     };
     more(&mut message);
     let (life, echo) = (Life(0x1111), Some(Life(0x2222)));
-    Envelope { from: name("n1"), life, echo, count: 300, message: Some(Box::new(message)) }
+    let message = Some(Box::new(message));
+    Envelope { from: name("n1"), life, echo, count: 300, message, hello: None }
 }
 
 fn assigns(it: &mut Message) {

@@ -31,6 +31,7 @@ fn the_defaults_of_raft_are_those_of_the_design() {
     let config = config(&format!("{THREE};vip_nodename=B;vip_leaseduration=1"));
     let voter = |it: &str| Member { address: it.parse().unwrap(), role: MemberRole::Voter };
     let expected = RaftSettings {
+        discover: None,
         me: NodeName("b".into()),
         address: "10.0.0.2:1".parse().unwrap(),
         members: Members::from([
