@@ -2,9 +2,10 @@
 //! sent to it alone, and sends from the address that the others are told.
 
 use std::io::{self, IoSlice};
-use std::net::{IpAddr, Ipv4Addr, SocketAddr, UdpSocket};
-use std::os::fd::{AsFd, AsRawFd};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
+use std::os::fd::{AsFd, AsRawFd, IntoRawFd};
 
+use nix::fcntl::OFlag;
 use nix::libc;
 use nix::sys::socket::{self, ControlMessage, MsgFlags, SockaddrStorage};
 use nix::unistd::dup3_raw;
@@ -26,7 +27,7 @@ impl Peers {
     pub fn listen(&self, link: LinkIndex, address: SocketAddr, group: IpAddr) -> io::Result<()> {
         let everywhere = match address {
             SocketAddr::V4(_) => IpAddr::from(Ipv4Addr::UNSPECIFIED),
-            SocketAddr::V6(_) => std::net::Ipv6Addr::UNSPECIFIED.into(),
+            SocketAddr::V6(_) => Ipv6Addr::UNSPECIFIED.into(),
         };
         let local = SocketAddr::new(everywhere, address.port());
         let failed = |it: io::Error| {
@@ -36,9 +37,10 @@ impl Peers {
         // Whoever waits for the socket goes on waiting for it: its number stays.
         let new = unbound(local).map_err(failed)?;
         let number = self.socket.as_raw_fd();
-        // SAFETY: the number is that of our own socket, which nobody else closes.
-        unsafe { dup3_raw(&new, number, nix::fcntl::OFlag::O_CLOEXEC) }
-            .map_err(|it| failed(it.into()))?;
+        // SAFETY: the number is that of our own socket, which is there as long as `self`.
+        let placed = unsafe { dup3_raw(&new, number, OFlag::O_CLOEXEC) };
+        // It is ours already, under that number.
+        let _ = placed.map_err(|it| failed(it.into()))?.into_raw_fd();
         *lock(&self.path) = Some(Path { link, source: address.ip() });
         let bound = socket::bind(number, &SockaddrStorage::from(local)).map_err(io::Error::from);
         bound.and_then(|()| join(&self.socket, link, group)).map_err(failed)

@@ -89,6 +89,7 @@ fn who_comes_later_learns_and_then_votes_and_the_eighth_only_learns() {
     }
     tale.expect_members(&[0, 1, 2, 3, 5, 6, 7], &[], 10 * SEC);
     tale.start_these([4]).expect_members(&[0, 1, 2, 3, 5, 6, 7], &[4], 10 * SEC);
+    tale.run(SEC);
     assert_eq!((tale.cluster_of(4), tale.cluster_of(5)), (first, first));
     tale.expect_cut_at_most(0);
     tale.finish();
