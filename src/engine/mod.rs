@@ -13,7 +13,7 @@ mod rng;
 mod sabotage;
 mod watch;
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
@@ -31,8 +31,8 @@ pub use sabotage::Sabotage;
 pub use sabotage::sabotage;
 
 use crate::model::{
-    ApiFault, ClusterCall, Envelope, Farewell, Heard, Instant, KernelAnswer, KernelJob, LeaseCall,
-    LeaseReply, LinkIndex, Mac, NetworkChange, NodeName, OrderId, Probe, Refusal, RequestId,
+    ApiFault, ClusterCall, Ear, Envelope, Farewell, Heard, Instant, KernelAnswer, KernelJob,
+    LeaseCall, LeaseReply, Mac, NetworkChange, NodeName, OrderId, Probe, Refusal, RequestId,
     ResourceVersion, SideCall, SideReply, StoreRecord, Vip, WatchEvent,
 };
 
@@ -147,15 +147,8 @@ pub enum Action {
     },
     /// Ask how this node is.
     Probe(Probe),
-    /// Be heard by those on a link: there, and as one of a group.
-    Listen {
-        /// Which link.
-        link: LinkIndex,
-        /// Where this member is to be heard, and what it sends comes from.
-        address: SocketAddr,
-        /// What is said to this group on that link is heard too.
-        group: IpAddr,
-    },
+    /// Be heard by those on a link.
+    Listen(Ear),
     /// Say this to a member, or to a group on the link.
     Send {
         /// Where it listens.

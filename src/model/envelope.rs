@@ -1,11 +1,11 @@
 //! A datagram's content, and what members say before they belong together.
 
 use std::collections::BTreeMap;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 
 use serde::{Deserialize, Serialize};
 
-use super::{Life, Message, NodeName};
+use super::{Life, LinkIndex, Message, NodeName};
 
 /// A datagram's content: who says it in which life, and to which life.
 #[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
@@ -43,6 +43,17 @@ pub struct Hello {
     pub set: Company,
     /// It has pledged itself to that set: it founds with no other for a while.
     pub pledged: bool,
+}
+
+/// How a member is heard by those on a link.
+#[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
+pub struct Ear {
+    /// Which link.
+    pub link: LinkIndex,
+    /// Where it is to be heard, and what it sends comes from.
+    pub address: SocketAddr,
+    /// What is said to this group on that link is heard too.
+    pub group: IpAddr,
 }
 
 /// Names, each in one life.

@@ -12,7 +12,7 @@ mod status;
 mod time;
 
 pub use access::{ApiAccess, Bytes, ClientCertificate, Token};
-pub use envelope::{Company, Envelope, Hello};
+pub use envelope::{Company, Ear, Envelope, Hello};
 pub use kernel::{Fences, Frame, Heard, KernelAnswer, KernelJob, OrderId};
 pub use lease::{
     ApiFault, ApiFaultKind, Author, Lease, LeaseCall, LeaseRecord, LeaseReply, NodeName, RequestId,

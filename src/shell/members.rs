@@ -15,7 +15,7 @@ use crate::io::peers::Peers;
 use crate::io::probe::{CheckCommand, HealthTarget, ProbeTargets, Prober};
 use crate::io::process::{entropy, machine_id};
 use crate::io::store::{Store, StoreThread};
-use crate::model::{Envelope, Farewell, Life, LinkIndex, Probe, QuorumStatus, StoreRecord};
+use crate::model::{Ear, Envelope, Farewell, Life, Probe, QuorumStatus, StoreRecord};
 use crate::wire::quorum::Keys;
 
 pub(super) struct Members {
@@ -120,8 +120,8 @@ impl Members {
     }
 
     /// Nobody on the link is found by what cannot be listened to.
-    pub fn listen(&self, link: LinkIndex, address: SocketAddr, group: IpAddr) {
-        if let Err(why) = self.peers.listen(link, address, group) {
+    pub fn listen(&self, ear: &Ear) {
+        if let Err(why) = self.peers.listen(ear) {
             log::error!("members on the link are not found: {why}");
         }
     }

@@ -292,7 +292,7 @@ impl Shell {
             Action::Kernel { order, job } => self.kernel.order(vec![(order, job)]),
             Action::Farewell(_)
             | Action::Lease { .. }
-            | Action::Listen { .. }
+            | Action::Listen(_)
             | Action::Probe(_)
             | Action::Send { .. }
             | Action::Side { .. }
@@ -417,9 +417,7 @@ impl Others {
             (Self::Lease(api), Action::Side { request, call }) => api.side(request, call),
             (Self::Lease(api), Action::Watch { from }) => api.watch(from),
             (Self::Quorum(members), Action::Farewell(it)) => members.leave(&it),
-            (Self::Quorum(members), Action::Listen { link, address, group }) => {
-                members.listen(link, address, group);
-            }
+            (Self::Quorum(members), Action::Listen(ear)) => members.listen(&ear),
             (Self::Quorum(members), Action::Probe(probe)) => members.probe(probe),
             (Self::Quorum(members), Action::Send { to, envelope }) => members.send(to, &envelope),
             (Self::Quorum(members), Action::Store { number, record }) => {

@@ -168,7 +168,7 @@ impl Bench {
                 | Action::Send { .. }
                 | Action::Side { .. }
                 | Action::Store { .. }
-                | Action::Listen { .. }
+                | Action::Listen(_)
                 | Action::Tell(_) => {}
             }
         }
@@ -271,7 +271,7 @@ impl Turn {
             | Action::Side { .. }
             | Action::Store { .. }
             | Action::Tell(_)
-            | Action::Listen { .. }
+            | Action::Listen(_)
             | Action::Watch { .. } => None,
         };
         self.0.iter().filter_map(job).collect()
@@ -289,7 +289,7 @@ impl Turn {
             | Action::Side { .. }
             | Action::Store { .. }
             | Action::Tell(_)
-            | Action::Listen { .. }
+            | Action::Listen(_)
             | Action::Watch { .. } => None,
         })
     }

@@ -140,7 +140,7 @@ impl Truth {
             | Action::Side { .. }
             | Action::Store { .. }
             | Action::Tell(_)
-            | Action::Listen { .. }
+            | Action::Listen(_)
             | Action::Watch { .. } => None,
         }
     }

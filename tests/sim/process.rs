@@ -409,10 +409,10 @@ impl World {
                     cluster.farewells[host] = Some(it);
                 }
             }
-            Action::Listen { group, .. } => {
+            Action::Listen(ear) => {
                 let host = self.procs[proc].host;
                 if let Some(cluster) = &mut self.cluster {
-                    cluster.mail.groups[host] = Some(group);
+                    cluster.mail.groups[host] = Some(ear.group);
                 }
             }
             Action::Probe(it) => self.probe(proc, it),

@@ -3,7 +3,7 @@
 //! Members beat every 30 ms and promise for 120 ms, unless a story says otherwise. Who leads
 //! and who holds what is as it comes; the stories ask.
 
-mod discovery;
+pub mod discovery;
 
 use std::time::Duration;
 

@@ -12,7 +12,7 @@ use nix::unistd::dup3_raw;
 
 use super::{Peers, lock, unbound};
 use crate::io::sockopt::set_option;
-use crate::model::LinkIndex;
+use crate::model::{Ear, LinkIndex};
 
 /// From where, and for a group by which link, to send.
 #[derive(Debug)]
@@ -24,7 +24,8 @@ pub(super) struct Path {
 impl Peers {
     /// From here on it is heard at this address, hears what is said to the group on that link,
     /// and sends from that address. What it was before is over, even if this fails.
-    pub fn listen(&self, link: LinkIndex, address: SocketAddr, group: IpAddr) -> io::Result<()> {
+    pub fn listen(&self, ear: &Ear) -> io::Result<()> {
+        let Ear { link, address, group } = *ear;
         let everywhere = match address {
             SocketAddr::V4(_) => IpAddr::from(Ipv4Addr::UNSPECIFIED),
             SocketAddr::V6(_) => Ipv6Addr::UNSPECIFIED.into(),
@@ -118,13 +119,14 @@ mod tests {
         let number = a.socket.as_raw_fd();
         let port = a.local().unwrap().port();
         let address = SocketAddr::from(([127, 0, 0, 3], port));
-        a.listen(LinkIndex(1), address, Ipv4Addr::new(224, 0, 0, 254).into()).unwrap();
+        let group = Ipv4Addr::new(224, 0, 0, 254).into();
+        a.listen(&Ear { link: LinkIndex(1), address, group }).unwrap();
         assert_eq!((a.socket.as_raw_fd(), a.local().unwrap().port()), (number, port));
         a.send(b.local().unwrap(), &hello(1)).unwrap();
         assert_eq!(next(&b), Some((address, 255, hello(1))));
         b.send(address, &hello(2)).unwrap();
         assert_eq!(next(&a), Some((b.local().unwrap(), 255, hello(2))));
-        let nowhere = a.listen(LinkIndex(9_999), address, Ipv4Addr::new(224, 0, 0, 254).into());
+        let nowhere = a.listen(&Ear { link: LinkIndex(9_999), address, group });
         let why = nowhere.unwrap_err().to_string();
         assert!(why.starts_with("listening for members to 224.0.0.254 on link 9999: "), "{why}");
     }

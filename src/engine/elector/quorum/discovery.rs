@@ -32,9 +32,12 @@ use std::time::Duration;
 pub(super) use agreeing::Pact;
 
 use super::DiscoverConfig;
+use super::raft::UNREADABLE;
 use crate::engine::network::Home;
 use crate::engine::{Action, Cx, Deadline};
-use crate::model::{Company, Envelope, Hello, Instant, Life, LinkName, Members, NodeName, Refusal};
+use crate::model::{
+    Company, Ear, Envelope, Hello, Instant, Life, LinkName, Members, NodeName, Refusal,
+};
 
 const GROUP_V4: Ipv4Addr = Ipv4Addr::new(224, 0, 0, 254);
 const GROUP_V6: Ipv6Addr = Ipv6Addr::new(0xff02, 0, 0, 0, 0, 0, 0, 0x114);
@@ -205,6 +208,12 @@ impl Discovery {
         ours.then_some(it.hello.address)
     }
 
+    /// Whether the member is heard to belong to another cluster than this one.
+    pub fn is_elsewhere(&self, name: &NodeName) -> bool {
+        let theirs = self.heard.get(name).and_then(|it| it.hello.cluster);
+        theirs.is_some_and(|it| it != UNREADABLE && Some(it) != self.cluster)
+    }
+
     fn take(
         &mut self,
         now: Instant,
@@ -272,7 +281,7 @@ impl Discovery {
         if !same {
             let (link, address) = (here.home.link, here.address);
             self.listens = Some(here.clone());
-            cx.act(Action::Listen { link, address, group: group(address.ip()) });
+            cx.act(Action::Listen(Ear { link, address, group: group(address.ip()) }));
             self.be_restless(cx.now);
         }
     }

@@ -66,7 +66,16 @@ impl Quorum {
         let unconfirmed = self.raft.unconfirmed();
         let names: Vec<_> = unconfirmed.iter().map(|it| it.0.as_str()).collect();
         let waits = !names.is_empty();
-        waits.then(|| format!("waiting for {} to confirm the founding", names.join(", ")))
+        let lost = unconfirmed.iter().find(|it| discovery.is_elsewhere(it));
+        match lost {
+            Some(it) => Some(format!(
+                "{it} belongs to another cluster since, so this founding is void: stop this \
+                 member, remove its store, and it is added there"
+            )),
+            None => {
+                waits.then(|| format!("waiting for {} to confirm the founding", names.join(", ")))
+            }
+        }
     }
 
     /// A leader lets in whom it hears, one step at a time.

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use super::super::raft::UNREADABLE;
 use super::{Discovery, FRESH, Heard, LISTEN, PLEDGE, Pledge};
 use crate::model::{ClusterCall, Company, Entry, Instant, Member, MemberRole, Members, NodeName};
 
@@ -106,7 +107,7 @@ impl Discovery {
     pub(super) fn asks(&self) -> Option<u64> {
         let mut sizes = BTreeMap::<u64, usize>::new();
         let clusters = self.heard.values().filter_map(|it| it.hello.cluster);
-        for it in clusters.filter(|it| *it != super::super::raft::UNREADABLE) {
+        for it in clusters.filter(|it| *it != UNREADABLE) {
             *sizes.entry(it).or_default() += 1;
         }
         sizes.into_iter().rev().max_by_key(|it| it.1).map(|it| it.0)

@@ -3,6 +3,7 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
+use super::super::raft::UNREADABLE;
 use super::{Discovery, Heard, group};
 use crate::engine::{Action, Cx};
 use crate::model::{Company, DiscoveryStatus, Envelope, Hello, Instant, NodeName};
@@ -139,7 +140,7 @@ impl Discovery {
             let ago = now.saturating_since(it.at).as_secs();
             let cluster = match it.hello.cluster {
                 None => "no cluster".to_owned(),
-                Some(super::super::raft::UNREADABLE) => "a store that cannot be read".to_owned(),
+                Some(UNREADABLE) => "a store that cannot be read".to_owned(),
                 Some(it) => format!("cluster {it:016x}"),
             };
             (name.to_string(), format!("{}, {cluster}, {ago} s ago", it.hello.address))

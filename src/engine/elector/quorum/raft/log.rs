@@ -208,7 +208,7 @@ impl Raft {
     /// Who has yet to say that it has the founding entry on disk: while members that found
     /// each other wait for somebody, nobody leads.
     pub fn unconfirmed(&self) -> Vec<&NodeName> {
-        let found_each_other = self.pact.is_some();
+        let found_each_other = self.pact.is_some() && !sabotaged(Sabotage::FoundedByMajority);
         let Some(entry) = self.entry().filter(|it| found_each_other && it.id == FOUNDING) else {
             return Vec::new();
         };
