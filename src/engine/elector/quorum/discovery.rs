@@ -73,6 +73,8 @@ pub(crate) struct Discovery {
     /// What was last ordered to be listened to.
     listens: Option<Here>,
     cluster: Option<u64>,
+    /// A founding entry is on its way to the disk: nothing else is agreed to.
+    taking: bool,
     settled: bool,
     heard: BTreeMap<NodeName, Heard>,
     /// Another host with this member's name.
@@ -121,6 +123,8 @@ pub(super) struct View<'a> {
     pub home: Result<Home, Refusal>,
     /// As it is told to others.
     pub cluster: Option<u64>,
+    /// An entry is on its way to the disk.
+    pub taking: bool,
     /// The members of its cluster, if it has one.
     pub members: Option<&'a Members>,
     /// Whether that is known to be committed.
@@ -138,6 +142,7 @@ impl Discovery {
             here_since: now,
             listens: None,
             cluster: None,
+            taking: false,
             settled: false,
             heard: BTreeMap::new(),
             twin: None,
@@ -173,7 +178,7 @@ impl Discovery {
         self.settle_in(cx, view);
         self.heard.retain(|_, it| cx.now < it.at + REMEMBERED);
         self.twin.take_if(|it| it.1 + TWIN_REMEMBERED <= cx.now);
-        self.cluster = view.cluster;
+        (self.cluster, self.taking) = (view.cluster, view.taking);
         let mine = view.members.and_then(|it| it.get(&self.me));
         let settled = match (view.members, mine, &self.here) {
             (Some(_), Some(mine), Ok(here)) => view.committed && mine.address == here.address,
@@ -196,7 +201,11 @@ impl Discovery {
             let waits = self.listens.is_none() && self.here_since < wait;
             return waits.then_some(plain(wait, "do without IPv4"));
         }
-        let pledge = self.pledge.as_ref().map(|it| plain(it.until, "a pledge ends"));
+        let pledge = self
+            .pledge
+            .as_ref()
+            .filter(|_| !self.taking)
+            .map(|it| plain(it.until, "a pledge ends"));
         [Some(plain(self.next_at, "hello")), pledge].into_iter().flatten().min()
     }
 

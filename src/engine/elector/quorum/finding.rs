@@ -24,6 +24,7 @@ impl Quorum {
         let view = View {
             home: (around.home)(),
             cluster: self.raft.cluster(),
+            taking: self.raft.head().is_some() && entry.is_none(),
             members: entry.map(|it| &it.members),
             committed: self.raft.is_committed(),
         };

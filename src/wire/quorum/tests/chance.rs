@@ -152,7 +152,7 @@ impl Chance {
     }
 
     fn order(&mut self) -> ClusterCall {
-        match self.below(7) {
+        match self.below(8) {
             0 => ClusterCall::Add {
                 name: self.name(),
                 address: self.member().address,
@@ -162,7 +162,8 @@ impl Chance {
             2 => ClusterCall::Move(self.vip(), self.name()),
             3 => ClusterCall::Promote(self.name()),
             4 => ClusterCall::Remove(self.name()),
-            5 => ClusterCall::Readdress { name: self.name(), address: self.member().address },
+            5 => ClusterCall::Unmove(self.vip()),
+            6 => ClusterCall::Readdress { name: self.name(), address: self.member().address },
             _ => ClusterCall::Undrain(self.name()),
         }
     }

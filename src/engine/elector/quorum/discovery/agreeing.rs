@@ -21,11 +21,13 @@ pub(crate) struct Pact {
 impl Discovery {
     /// Makes, keeps and ends the pledge.
     pub(super) fn pledge(&mut self, now: Instant) {
-        self.pledge.take_if(|it| it.until <= now);
         if self.cluster.is_some() {
             self.pledge = None;
+        }
+        if self.cluster.is_some() || self.taking {
             return;
         }
+        self.pledge.take_if(|it| it.until <= now);
         let set = match &self.pledge {
             Some(pledge) => Some(pledge.set.clone()),
             None => self.proposal(now),
@@ -38,7 +40,8 @@ impl Discovery {
     /// The first names of those who could found with this member, itself among them.
     pub(super) fn proposal(&self, now: Instant) -> Option<Company> {
         let voters = usize::from(self.config.voters);
-        if self.here.is_err() || self.twin.is_some() || self.hears_of_cluster() {
+        let barred = self.here.is_err() || self.taking || self.twin.is_some();
+        if barred || self.hears_of_cluster() {
             return None;
         }
         if voters == 1 && now < self.here_since + LISTEN {

@@ -87,7 +87,6 @@ fn who_hears_of_a_cluster_founds_none() {
   speaks with n1 n3
   founds with n1 n3
 200 n2.a cluster c1
-  hello, hears n2.a n3.a, set n1.1 n3.a, pledged
   waiting for n2 on eth0 to add this one to their cluster
   speaks with n1 n2 n3
   founds no more
@@ -383,6 +382,7 @@ impl Bench {
         let view = View {
             home: self.home.clone(),
             cluster: self.cluster,
+            taking: false,
             members: self.cluster.map(|_| &self.members),
             committed: true,
         };
