@@ -51,6 +51,7 @@ fn election(number: u8) -> Election {
         |it| (NodeName(format!("n{it}")), Member { address: address(it), role: MemberRole::Voter });
     let listed: Members = (1..=NODES).map(member).collect();
     Election::Quorum(Box::new(QuorumConfig {
+        discover: None,
         life: Life(number.into()),
         address: address(number),
         listed,

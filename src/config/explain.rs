@@ -76,6 +76,9 @@ fn of_raft(name: &str, text: &str, raft: &RaftSettings) -> Option<String> {
             Some(it) if it.previous.is_some() => format!("{} (set, two keys)", it.file.display()),
             Some(it) => format!("{} (set)", it.file.display()),
         },
+        "vip_localpeer" if raft.address.ip().is_unspecified() => {
+            format!("(the link's address):{}", raft.address.port())
+        }
         "vip_localpeer" => {
             let (me, address) = (&raft.me, raft.address);
             let witness = raft.members.get(me).is_some_and(|it| it.role == MemberRole::Witness);

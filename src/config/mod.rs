@@ -255,8 +255,10 @@ pub struct RaftSettings {
     pub me: NodeName,
     /// Where it listens.
     pub address: SocketAddr,
-    /// All that are listed, this one included.
+    /// All that are listed, this one included; only this one where others are found.
     pub members: Members,
+    /// Find the others on the link. Then `address` may lack the IP, which is the link's.
+    pub discover: Option<DiscoverSettings>,
     /// What members know each other by; `None`: nothing.
     pub keys: Option<RaftKeys>,
     /// Time between heartbeats.
@@ -277,6 +279,13 @@ pub struct RaftSettings {
     pub check: Option<CheckSettings>,
     /// When a VIP goes back to a member that is better placed.
     pub fail_back: FailBack,
+}
+
+/// How members find each other on a link.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct DiscoverSettings {
+    /// So many found a cluster.
+    pub voters: u8,
 }
 
 /// What members know each other by.

@@ -15,7 +15,8 @@ pub enum Elector {
 
 /// Which is asked for.
 pub fn elector(settings: &Settings) -> Elector {
-    let members = ["vip_localpeer", "vip_peers"].iter().any(|it| !settings.text(it).is_empty());
+    let named = ["vip_localpeer", "vip_peers"].iter().any(|it| !settings.text(it).is_empty());
+    let members = named || !matches!(settings.text("vip_raft_discover"), "" | "0");
     match settings.text("leaderElectionType") {
         "raft" => Elector::Raft,
         _ if members => Elector::Raft,

@@ -22,7 +22,9 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 pub use announcer::AnnouncerConfig;
-pub use elector::{Election, FailBack, LeaseConfig, ProbeRule, QuorumConfig, QuorumTiming};
+pub use elector::{
+    DiscoverConfig, Election, FailBack, LeaseConfig, ProbeRule, QuorumConfig, QuorumTiming,
+};
 pub use network::LinkChoice;
 pub use node::{Config, Node};
 pub use resolver::{Family, WantedVip};
@@ -33,10 +35,10 @@ pub use sabotage::sabotage;
 pub use services::{ClassRule, PoolsConfig, ServicesConfig};
 
 use crate::model::{
-    ApiFault, ClusterCall, Envelope, Farewell, Followed, Heard, Instant, KernelAnswer, KernelJob,
-    LeaseCall, LeaseReply, Mac, NetworkChange, NodeName, ObjectCall, ObjectEvent, ObjectName,
-    ObjectReply, OrderId, Probe, Refusal, RequestId, ResourceVersion, SideCall, SideReply,
-    StoreRecord, Vip, WatchEvent,
+    ApiFault, ClusterCall, Ear, Envelope, Farewell, Followed, Heard, Instant, KernelAnswer,
+    KernelJob, LeaseCall, LeaseReply, Mac, NetworkChange, NodeName, ObjectCall, ObjectEvent,
+    ObjectName, ObjectReply, OrderId, Probe, Refusal, RequestId, ResourceVersion, SideCall,
+    SideReply, StoreRecord, Vip, WatchEvent,
 };
 
 /// Something that happened. The only way in.
@@ -186,7 +188,9 @@ pub enum Action {
     },
     /// Ask how this node is.
     Probe(Probe),
-    /// Say this to a member.
+    /// Be heard by those on a link.
+    Listen(Ear),
+    /// Say this to a member, or to a group on the link.
     Send {
         /// Where it listens.
         to: SocketAddr,

@@ -22,6 +22,15 @@ pub enum LinkChoice {
     Named(LinkName),
 }
 
+/// The link that others are found on, and what this node is called there.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub(crate) struct Home {
+    pub link: LinkIndex,
+    pub name: LinkName,
+    /// Its own addresses that others on the link can send to.
+    pub addresses: BTreeSet<IpAddr>,
+}
+
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Network {
     known: bool,
@@ -159,6 +168,23 @@ impl Network {
             return Err(Refusal::NoCarrier { link: link.name.clone() });
         }
         Ok(Usable { index: link.index, mac, carrier: dead_since.is_none() })
+    }
+
+    /// The link that is to carry the first of these VIPs, with its addresses besides them.
+    pub fn home(&self, choice: &LinkChoice, vips: &BTreeSet<Vip>) -> Result<Home, Refusal> {
+        let named = match choice {
+            LinkChoice::Named(name) => Some(name.clone()),
+            LinkChoice::Auto => None,
+        };
+        let link = vips.first().and_then(|it| self.choose(choice, *it));
+        let link = link.ok_or(Refusal::NoLink { link: named })?;
+        let own = |it: &&Address| {
+            let local = matches!(it.ip, IpAddr::V6(ip) if ip.is_unicast_link_local());
+            let fits = it.link == link.index && !it.ours && is_subnet(it) && !local;
+            fits && !vips.contains(&Vip(it.ip))
+        };
+        let addresses = self.addresses.iter().filter(own).map(|it| it.ip).collect();
+        Ok(Home { link: link.index, name: link.name.clone(), addresses })
     }
 
     /// A prefix shorter than the whole address, but only beside an address of the node's

@@ -229,7 +229,8 @@ impl Node {
                 watch.on_event(cx, &event);
             }
             (Elector::Quorum(quorum), Input::Peer { address, ttl, envelope }) if takes_part => {
-                let forwarded = ttl != u8::MAX && self.network.is_on_link(address.ip());
+                let on_link = envelope.hello.is_some() || self.network.is_on_link(address.ip());
+                let forwarded = ttl != u8::MAX && on_link;
                 quorum.on_peer(cx, address, forwarded, *envelope);
             }
             (Elector::Quorum(quorum), Input::Probed { probe, failure }) => {

@@ -15,6 +15,8 @@ pub enum Sabotage {
     EarlierHoldPromised,
     /// A VIP that is moved keeps its epoch.
     EpochNotRaised,
+    /// Members that found each other lead before all of them have the founding entry.
+    FoundedByMajority,
     /// A leader that sees another holder goes on.
     ForeignHolderIgnored,
     /// A request is given up after one retry period.
@@ -69,13 +71,14 @@ pub enum Sabotage {
 
 impl Sabotage {
     /// All of them.
-    pub const ALL: [Self; 31] = [
+    pub const ALL: [Self; 32] = [
         Self::BurstMissingAfterHeal,
         Self::CommitWithoutMajority,
         Self::ConflictingReleaseNotRetried,
         Self::CountedFromAnswer,
         Self::EarlierHoldPromised,
         Self::EpochNotRaised,
+        Self::FoundedByMajority,
         Self::ForeignHolderIgnored,
         Self::GivenUpAfterRetryPeriod,
         Self::ImpatientFollower,

@@ -1,8 +1,10 @@
 //! The socket that members of a quorum talk through.
 
+mod group;
+
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, SocketAddrV4, SocketAddrV6, UdpSocket};
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::{fmt, io};
 
@@ -27,6 +29,8 @@ const SOURCES: usize = 64;
 /// The socket, and what came through it that was not believed.
 pub struct Peers {
     socket: UdpSocket,
+    /// How it sends, where members find each other.
+    path: Mutex<Option<group::Path>>,
     keys: Keys,
     buffer: Mutex<Vec<u8>>,
     bad: Mutex<BTreeMap<IpAddr, BTreeMap<&'static str, u64>>>,
@@ -40,6 +44,7 @@ impl Peers {
         };
         Ok(Self {
             socket: bound(local).map_err(failed)?,
+            path: Mutex::default(),
             keys,
             buffer: Mutex::new(vec![0; LONGEST + 1]),
             bad: Mutex::default(),
@@ -57,7 +62,10 @@ impl Peers {
         if bytes.len() > LONGEST {
             return Err(Errno::EMSGSIZE.into());
         }
-        self.socket.send_to(&bytes, to).map(drop)
+        match &*lock(&self.path) {
+            Some(path) => path.send(&self.socket, to, &bytes),
+            None => self.socket.send_to(&bytes, to).map(drop),
+        }
     }
 
     /// A datagram that can be believed, if one is there: from where, with which time to live,
@@ -118,6 +126,12 @@ impl fmt::Debug for Peers {
 }
 
 fn bound(local: SocketAddr) -> io::Result<UdpSocket> {
+    let fd = unbound(local)?;
+    socket::bind(fd.as_raw_fd(), &SockaddrStorage::from(local))?;
+    Ok(fd.into())
+}
+
+fn unbound(local: SocketAddr) -> io::Result<OwnedFd> {
     let (family, options) = match local {
         SocketAddr::V4(_) => (AddressFamily::Inet, V4),
         SocketAddr::V6(_) => (AddressFamily::Inet6, V6),
@@ -127,8 +141,7 @@ fn bound(local: SocketAddr) -> io::Result<UdpSocket> {
     for (level, option, value) in options {
         set_option(fd.as_fd(), *level, *option, value)?;
     }
-    socket::bind(fd.as_raw_fd(), &SockaddrStorage::from(local))?;
-    Ok(fd.into())
+    Ok(fd)
 }
 
 /// Without path MTU discovery a long datagram goes in fragments, rather than not at all.
@@ -309,7 +322,7 @@ mod tests {
         assert!(other_family.is_err());
     }
 
-    fn open(ip: IpAddr, keys: Keys) -> Peers {
+    pub(super) fn open(ip: IpAddr, keys: Keys) -> Peers {
         Peers::open(SocketAddr::new(ip, 0), keys).unwrap()
     }
 
@@ -317,11 +330,12 @@ mod tests {
         peers.local().unwrap()
     }
 
-    fn hello(count: u64) -> Envelope {
-        Envelope { from: NodeName("n1".into()), life: Life(1), echo: None, count, message: None }
+    pub(super) fn hello(count: u64) -> Envelope {
+        let from = NodeName("n1".into());
+        Envelope { from, life: Life(1), echo: None, count, message: None, hello: None }
     }
 
-    fn next(peers: &Peers) -> Option<(SocketAddr, u8, Envelope)> {
+    pub(super) fn next(peers: &Peers) -> Option<(SocketAddr, u8, Envelope)> {
         let mut ready = [PollFd::new(peers.as_fd(), PollFlags::POLLIN)];
         while poll(&mut ready, 300_u16).unwrap() > 0 {
             let taken = peers.take().unwrap();

@@ -1,6 +1,7 @@
 //! The nouns of edgevip: plain values, no behaviour beyond their own invariants.
 
 mod access;
+mod envelope;
 mod kernel;
 mod lease;
 mod net;
@@ -12,6 +13,7 @@ mod status;
 mod time;
 
 pub use access::{ApiAccess, Bytes, ClientCertificate, Token};
+pub use envelope::{Company, Ear, Envelope, Hello};
 pub use kernel::{Fences, Frame, Heard, KernelAnswer, KernelJob, OrderId};
 pub use lease::{
     ApiFault, ApiFaultKind, Author, Lease, LeaseCall, LeaseRecord, LeaseReply, NodeName, RequestId,
@@ -20,9 +22,9 @@ pub use lease::{
 pub use net::{Address, Hardware, Link, LinkIndex, LinkName, Mac, NetworkChange, Vip};
 pub use pools::{AddressUse, FamilyUse, HeldAddress, PoolFault, PoolRefusal, PoolUse, family_name};
 pub use quorum::{
-    Ailment, Assigned, ClusterCall, Entry, EntryId, Envelope, Epoch, Farewell, Hold, HoldAnswer,
-    HoldRefusal, LastPromise, Life, Member, MemberRole, Members, Message, Probe, Promised,
-    RaftCall, Released, Report, StoreRecord, Wishes, is_majority,
+    Ailment, Assigned, ClusterCall, Entry, EntryId, Epoch, Farewell, Hold, HoldAnswer, HoldRefusal,
+    LastPromise, Life, Member, MemberRole, Members, Message, Probe, Promised, RaftCall, Released,
+    Report, StoreRecord, Wishes, is_majority,
 };
 pub use refusal::{Refusal, ServiceRefusal};
 pub use service::{
@@ -31,7 +33,7 @@ pub use service::{
     ServicePort,
 };
 pub use status::{
-    ApiStatus, LinkStatus, MemberStatus, PlaceStatus, QuorumStatus, Role, ServiceStatus,
-    ServicesStatus, Status, VipState, VipStatus, tolerance,
+    ApiStatus, DiscoveryStatus, LinkStatus, MemberStatus, PlaceStatus, QuorumStatus, Role,
+    ServiceStatus, ServicesStatus, Status, VipState, VipStatus, tolerance,
 };
 pub use time::Instant;

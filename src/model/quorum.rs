@@ -136,22 +136,6 @@ impl fmt::Display for Epoch {
     }
 }
 
-/// A datagram's content: who says it in which life, and to which life.
-#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
-pub struct Envelope {
-    /// Who says it.
-    pub from: NodeName,
-    /// In which of its lives.
-    pub life: Life,
-    /// The receiver's life as the sender knows it. A receiver that has another believes
-    /// nothing of what is said.
-    pub echo: Option<Life>,
-    /// Grows with each datagram of a life to one receiver.
-    pub count: u64,
-    /// What is said; nothing in a hello, which only introduces.
-    pub message: Option<Box<Message>>,
-}
-
 /// What a member says in one datagram: its heartbeat, and whatever else there is.
 #[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
 pub struct Message {
@@ -431,6 +415,13 @@ pub enum ClusterCall {
     Move(Vip, NodeName),
     /// A learner becomes a voter.
     Promote(NodeName),
+    /// A member listens somewhere else: it says so itself, with the key.
+    Readdress {
+        /// Which.
+        name: NodeName,
+        /// Where it listens.
+        address: SocketAddr,
+    },
     /// The member belongs no more.
     Remove(NodeName),
     /// The member may carry again.

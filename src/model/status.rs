@@ -180,6 +180,25 @@ pub struct QuorumStatus {
     pub strangers: BTreeMap<String, String>,
     /// What this member has promised, to whom, and for how many milliseconds yet.
     pub promises: Vec<(Vip, NodeName, u64)>,
+    /// Whom it finds on its link, where members find each other.
+    #[serde(default)]
+    pub discovery: Option<DiscoveryStatus>,
+}
+
+/// How members find each other on a link, as one of them sees it.
+#[derive(Clone, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
+pub struct DiscoveryStatus {
+    /// The link, if there is one.
+    pub link: Option<LinkName>,
+    /// So many found a cluster.
+    pub voters: u8,
+    /// What it waits for, if it does.
+    pub waiting: Option<String>,
+    /// Whom it hears, and what of them.
+    pub heard: BTreeMap<String, String>,
+    /// Datagrams that were no good, by address and code, where no member is at that address.
+    #[serde(default)]
+    pub refused: BTreeMap<String, BTreeMap<String, u64>>,
 }
 
 /// A member as another sees it.

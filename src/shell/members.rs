@@ -9,13 +9,13 @@ use std::sync::Arc;
 use smol::channel::Sender;
 
 use crate::config::{FailBack, RaftSettings};
-use crate::engine::{self, Input, ProbeRule, QuorumConfig, QuorumTiming};
+use crate::engine::{self, DiscoverConfig, Input, ProbeRule, QuorumConfig, QuorumTiming};
 use crate::io::farewell;
 use crate::io::peers::Peers;
 use crate::io::probe::{CheckCommand, HealthTarget, ProbeTargets, Prober};
 use crate::io::process::{entropy, machine_id};
 use crate::io::store::{Store, StoreThread};
-use crate::model::{Envelope, Farewell, Life, Probe, QuorumStatus, StoreRecord};
+use crate::model::{Ear, Envelope, Farewell, Life, Probe, QuorumStatus, StoreRecord};
 use crate::wire::quorum::Keys;
 
 pub(super) struct Members {
@@ -37,7 +37,12 @@ impl Members {
             Some(it) => Keys::new(&it.current, it.previous.as_deref())
                 .map_err(|why| format!("vip_keyfile={}: {why}", it.file.display()))?,
         };
-        let peers = Peers::open(raft.address, keys).map_err(|it| it.to_string())?;
+        // Members that find each other are heard by a group too, which no one address is.
+        let at = match raft.discover {
+            Some(_) => SocketAddr::from(([0; 4], raft.address.port())),
+            None => raft.address,
+        };
+        let peers = Peers::open(at, keys).map_err(|it| it.to_string())?;
         let store = Store::new(&raft.state_dir, instance, machine_id());
         let stored = store.load().map_err(|it| it.to_string());
         if let Err(why) = &stored {
@@ -59,6 +64,12 @@ impl Members {
             life: Life(entropy()),
             address: raft.address,
             listed: raft.members.clone(),
+            discover: raft.discover.as_ref().map(|it| DiscoverConfig {
+                voters: it.voters,
+                port: raft.address.port(),
+                address: Some(raft.address.ip()).filter(|it| !it.is_unspecified()),
+                witness: raft.members.get(&raft.me).is_some_and(|it| !it.role.carries()),
+            }),
             timing: timing(raft),
             found_alone: raft.found_alone,
             stored,
@@ -108,6 +119,13 @@ impl Members {
         }
     }
 
+    /// Nobody on the link is found by what cannot be listened to.
+    pub fn listen(&self, ear: &Ear) {
+        if let Err(why) = self.peers.listen(ear) {
+            log::error!("members on the link are not found: {why}");
+        }
+    }
+
     pub fn store(&self, number: u64, record: StoreRecord) {
         self.store.write(number, record);
     }
@@ -129,6 +147,13 @@ pub(super) fn add_bad(quorum: &mut QuorumStatus, bad: &[(IpAddr, &'static str, u
         for (_, code, count) in bad.iter().filter(|(from, ..)| *from == it.address.ip()) {
             *it.bad.entry((*code).to_owned()).or_default() += count;
         }
+    }
+    let known = |ip: &IpAddr| quorum.members.iter().any(|it| it.address.ip() == *ip);
+    let others: Vec<_> = bad.iter().filter(|(from, ..)| !known(from)).collect();
+    let Some(discovery) = &mut quorum.discovery else { return };
+    for (from, code, count) in others {
+        let codes = discovery.refused.entry(from.to_string()).or_default();
+        *codes.entry((*code).to_owned()).or_default() += count;
     }
 }
 

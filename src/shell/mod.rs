@@ -305,6 +305,7 @@ impl Shell {
             | Action::Farewell(_)
             | Action::Follow { .. }
             | Action::Lease { .. }
+            | Action::Listen(_)
             | Action::Probe(_)
             | Action::Send { .. }
             | Action::Side { .. }

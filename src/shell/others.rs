@@ -37,6 +37,7 @@ impl Others {
             (Some(api), _, Action::Unfollow(what)) => api.unfollow(&what),
             (Some(api), _, Action::Watch { lease, from }) => api.watch(lease, from),
             (_, Some(members), Action::Farewell(it)) => members.leave(&it),
+            (_, Some(members), Action::Listen(ear)) => members.listen(&ear),
             (_, Some(members), Action::Probe(probe)) => members.probe(probe),
             (_, Some(members), Action::Send { to, envelope }) => members.send(to, &envelope),
             (_, Some(members), Action::Store { number, record }) => {

@@ -209,6 +209,8 @@ fn election(config: &Config) -> String {
         );
     };
     let members = raft.members.iter().map(|(name, it)| format!("{name} at {}", it.address));
+    let found = raft.discover.as_ref().map(|it| format!("{} found on the link", it.voters));
+    let members = members.chain(found);
     format!(
         "Members: {}\nHeartbeat: {} seconds\nPromise: {} seconds",
         members.collect::<Vec<_>>().join(", "),

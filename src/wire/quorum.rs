@@ -13,6 +13,7 @@
 //! else is a new version. Left out on purpose: secrecy, and the scope of an IPv6 address,
 //! which means something on one host only.
 
+mod hello;
 mod holds;
 mod keys;
 mod orders;
@@ -68,6 +69,9 @@ pub fn encode(it: &Envelope) -> Vec<u8> {
     if let Some(message) = &it.message {
         said::write(&mut sections, message);
     }
+    if let Some(hello) = &it.hello {
+        sections.section(said::HELLO, |to| to.put(&**hello));
+    }
     let mut whole = Writer::new(&it.from);
     whole.bytes(&MAGIC);
     whole.bytes(&[VERSION]);
@@ -95,10 +99,11 @@ pub fn decode(body: &[u8]) -> Result<(Envelope, bool), BadDatagram> {
     let (sections, understood) = said::sections(header)?;
     let names = Names::read(&from, sections[usize::from(said::NAMES)])?;
     let message = said::read(&sections, &names)?.map(Box::new);
+    let hello = said::hello(&sections, &names)?.map(Box::new);
     if understood && !names.all_met() {
         return Err(BadDatagram::Malformed("names"));
     }
-    Ok((Envelope { from, life, echo, count, message }, understood))
+    Ok((Envelope { from, life, echo, count, message, hello }, understood))
 }
 
 fn version(header: &mut Reader<'_>) -> Result<(), BadDatagram> {

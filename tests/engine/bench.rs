@@ -172,6 +172,7 @@ impl Bench {
                 | Action::Send { .. }
                 | Action::Side { .. }
                 | Action::Store { .. }
+                | Action::Listen(_)
                 | Action::Tell(_)
                 | Action::Unfollow(_) => {}
             }
@@ -277,6 +278,7 @@ impl Turn {
             | Action::Side { .. }
             | Action::Store { .. }
             | Action::Tell(_)
+            | Action::Listen(_)
             | Action::Unfollow(_)
             | Action::Watch { .. } => None,
         };
@@ -297,6 +299,7 @@ impl Turn {
             | Action::Side { .. }
             | Action::Store { .. }
             | Action::Tell(_)
+            | Action::Listen(_)
             | Action::Unfollow(_)
             | Action::Watch { .. } => None,
         })

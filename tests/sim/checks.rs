@@ -144,6 +144,7 @@ impl Truth {
             | Action::Side { .. }
             | Action::Store { .. }
             | Action::Tell(_)
+            | Action::Listen(_)
             | Action::Unfollow(_)
             | Action::Watch { .. } => None,
         }

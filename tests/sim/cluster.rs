@@ -2,9 +2,9 @@
 //! and delays, disks that outlive processes, what is asked about each node, and operators.
 
 use std::collections::BTreeMap;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 
-use edgevip::engine::{FailBack, Input, ProbeRule, QuorumConfig, QuorumTiming};
+use edgevip::engine::{DiscoverConfig, FailBack, Input, ProbeRule, QuorumConfig, QuorumTiming};
 use edgevip::model::{
     ClusterCall, Envelope, Farewell, Life, Member, MemberRole, Members, NodeName, Probe, RequestId,
     StoreRecord,
@@ -31,6 +31,8 @@ pub struct Quorum {
     pub health: Option<ProbeRule>,
     pub check: Option<ProbeRule>,
     pub vips: usize,
+    /// So many found, and members find each other; nobody is listed.
+    pub discover: Option<u8>,
 }
 
 impl Quorum {
@@ -72,6 +74,8 @@ pub struct Mail {
     /// By sender and receiver: nothing gets through until then.
     pub cuts: Vec<Vec<Nanos>>,
     pub slow_until: Nanos,
+    /// The group that each host listens to.
+    pub groups: Vec<Option<IpAddr>>,
 }
 
 #[derive(Default)]
@@ -115,6 +119,7 @@ impl Cluster {
                 late: 0,
                 cuts: vec![vec![0; hosts]; hosts],
                 slow_until: 0,
+                groups: vec![None; hosts],
             },
             disks: (0..hosts).map(|_| Disk::default()).collect(),
             farewells: vec![None; hosts],
@@ -130,7 +135,9 @@ impl Cluster {
     /// What the settings of a host list: who is added later lists all the others too.
     fn listed(&self, host: usize) -> Members {
         let member = |at: usize, role| (name_of(at), Member { address: address_of(at), role });
-        let all = self.quorum.roles.iter().enumerate().map(|(at, role)| member(at, *role));
+        let finds = self.quorum.discover.is_some();
+        let roles = if finds { &[][..] } else { &self.quorum.roles[..] };
+        let all = roles.iter().enumerate().map(|(at, role)| member(at, *role));
         let mut listed: Members = all.collect();
         let (me, it) = member(host, MemberRole::Learner);
         listed.entry(me).or_insert(it);
@@ -150,6 +157,12 @@ impl Cluster {
             life: Life(life),
             address: address_of(host),
             listed: self.listed(host),
+            discover: self.quorum.discover.map(|voters| DiscoverConfig {
+                voters,
+                port: PORT,
+                address: None,
+                witness: self.quorum.roles.get(host) == Some(&MemberRole::Witness),
+            }),
             timing: self.quorum.timing,
             found_alone: false,
             stored,
@@ -184,8 +197,19 @@ impl World {
     pub fn post(&mut self, proc: usize, to: SocketAddr, envelope: &Envelope) {
         let from = self.procs[proc].host;
         let Some(cluster) = &mut self.cluster else { return };
-        let Some(to) = host_at(to).filter(|it| *it < cluster.disks.len()) else { return };
         let bytes = seal(&cluster.keys, envelope);
+        if !to.ip().is_multicast() {
+            let to = host_at(to).filter(|it| *it < cluster.disks.len());
+            return to.into_iter().for_each(|to| self.carry(from, to, bytes.clone()));
+        }
+        let hears = |it: &usize| *it != from && cluster.mail.groups[*it] == Some(to.ip());
+        for to in (0..cluster.disks.len()).filter(hears).collect::<Vec<_>>() {
+            self.carry(from, to, bytes.clone());
+        }
+    }
+
+    fn carry(&mut self, from: usize, to: usize, bytes: Vec<u8>) {
+        let Some(cluster) = &mut self.cluster else { return };
         cluster.datagrams += 1;
         let Mail { tail, loss, copies, broken, late, slow_until, .. } = cluster.mail;
         let cut = cluster.mail.cuts[from][to] > self.now;
@@ -458,7 +482,8 @@ impl World {
     pub fn heal_members(&mut self) {
         let Some(cluster) = &mut self.cluster else { return };
         let (now, hosts) = (self.now, cluster.disks.len());
-        let Mail { tail, loss, copies, broken, late, cuts, slow_until } = &mut cluster.mail;
+        let Mail { tail, loss, copies, broken, late, cuts, slow_until, groups: _ } =
+            &mut cluster.mail;
         (*tail, *loss, *copies, *broken, *late, *slow_until) = (MS, 0, 0, 0, 0, now);
         *cuts = vec![vec![0; hosts]; hosts];
         for it in &mut cluster.bodies {

@@ -411,6 +411,12 @@ impl World {
                     cluster.farewells[host] = Some(it);
                 }
             }
+            Action::Listen(ear) => {
+                let host = self.procs[proc].host;
+                if let Some(cluster) = &mut self.cluster {
+                    cluster.mail.groups[host] = Some(ear.group);
+                }
+            }
             Action::Probe(it) => self.probe(proc, it),
             Action::Send { to, envelope } => self.post(proc, to, &envelope),
             Action::Store { number, record } => self.write_store(proc, number, &record),

@@ -71,6 +71,7 @@ fn draw(seed: u64, log: Log) -> (World, Plan) {
         },
         health: (rng.below(2) == 0).then_some(rule),
         check: (rng.below(4) == 0).then_some(ProbeRule { fall: 1, rise: 1, ..rule }),
+        discover: None,
         vips: 1 + rng.below(rng.clone().below(6) + 1) as usize,
     };
     let promise = quorum.promise();

@@ -3,6 +3,8 @@
 //! Members beat every 30 ms and promise for 120 ms, unless a story says otherwise. Who leads
 //! and who holds what is as it comes; the stories ask.
 
+pub mod discovery;
+
 use std::time::Duration;
 
 use edgevip::engine::{FailBack, ProbeRule, QuorumTiming, Rng};
@@ -34,6 +36,7 @@ fn stock(roles: &[MemberRole], vips: usize) -> Quorum {
         health: Some(rule),
         check: None,
         vips,
+        discover: None,
     }
 }
 

@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use edgevip::model::{
-    Ailment, Assigned, Entry, EntryId, Envelope, Epoch, Hold, HoldAnswer, HoldRefusal, Life,
+    Ailment, Assigned, Entry, EntryId, Envelope, Epoch, Hello, Hold, HoldAnswer, HoldRefusal, Life,
     Member, MemberRole, Message, NodeName, Promised, RaftCall, Released, Report, Vip, Wishes,
 };
 use edgevip::wire::quorum::{BadDatagram, Keys, open, seal};
@@ -39,6 +39,7 @@ fn a_fixture_of_a_later_version_is_understood_as_far_as_it_can_be() {
 fn said() -> Vec<(&'static str, Envelope)> {
     vec![
         ("hello", hello()),
+        ("hello-to-all", hello_to_all()),
         ("heartbeat", heartbeat(|_| ())),
         ("assignment", heartbeat(assigns)),
         ("hold", heartbeat(holds)),
@@ -53,7 +54,22 @@ fn said() -> Vec<(&'static str, Envelope)> {
 }
 
 fn hello() -> Envelope {
-    Envelope { from: name("n1"), life: Life(0x1111), echo: None, count: 1, message: None }
+    let (from, life) = (name("n1"), Life(0x1111));
+    Envelope { from, life, echo: None, count: 1, message: None, hello: None }
+}
+
+fn hello_to_all() -> Envelope {
+    let company = |it: &[(&str, u64)]| it.iter().map(|it| (name(it.0), Life(it.1))).collect();
+    let hello = Hello {
+        address: "10.0.0.1:10000".parse().unwrap(),
+        witness: false,
+        voters: 2,
+        cluster: None,
+        hears: company(&[("n2", 0x2222), ("n3", 0x3333)]),
+        set: company(&[("n1", 0x1111), ("n2", 0x2222)]),
+        pledged: true,
+    };
+    Envelope { hello: Some(Box::new(hello)), ..self::hello() }
 }
 
 fn heartbeat(more: impl FnOnce(&mut Message)) -> Envelope {
@@ -75,7 +91,8 @@ fn heartbeat(more: impl FnOnce(&mut Message)) -> Envelope {
     };
     more(&mut message);
     let (life, echo) = (Life(0x1111), Some(Life(0x2222)));
-    Envelope { from: name("n1"), life, echo, count: 300, message: Some(Box::new(message)) }
+    let message = Some(Box::new(message));
+    Envelope { from: name("n1"), life, echo, count: 300, message, hello: None }
 }
 
 fn assigns(it: &mut Message) {

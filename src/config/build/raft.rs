@@ -1,6 +1,7 @@
 //! Election by raft: who the members are, what they know each other by, how long things
 //! take, and what makes a node ill.
 
+mod discover;
 mod fitness;
 mod timing;
 
@@ -37,10 +38,12 @@ pub(super) fn raft(
     }
     check_rest(settings, around, notes);
     let (me, members) = members(settings, around, notes)?;
-    check_members(&me, &members, around, notes);
+    let discover = discover::discover(settings);
+    check_members(&me, &members, around, discover.is_some(), notes);
     let Timing { heartbeat, promise, step, spread } = timing::timing(settings, around.fence, notes);
     Some(RaftSettings {
-        keys: keys(settings, sources, members.len(), notes),
+        keys: keys(settings, sources, members.len() > 1 || discover.is_some(), notes),
+        discover,
         me: me.name,
         address: me.address,
         members,
@@ -69,7 +72,8 @@ fn check_elector(settings: &Settings, notes: &mut Notes) {
             notes.fault("leaderElectionType", "etcd", right);
         }
         (text, Elector::Raft) if text != "raft" && asked.origin != Origin::Default => {
-            let right = "vip_localpeer or vip_peers is given too, and with members raft elects; \
+            let right = "vip_localpeer, vip_peers or vip_raft_discover is given too, and with members \
+                         raft elects; \
                          leave these out, or give raft";
             notes.fault("leaderElectionType", text, right);
         }
@@ -102,6 +106,16 @@ fn check_rest(settings: &Settings, around: &Around<'_>, notes: &mut Notes) {
 }
 
 fn members(settings: &Settings, around: &Around<'_>, notes: &mut Notes) -> Option<(Peer, Members)> {
+    if let Some(it) = discover::discover(settings) {
+        discover::check(settings, &it, notes);
+        let me = discover::me(settings, around, notes);
+        let members = Members::from([(me.name.clone(), me.member())]);
+        return Some((me, members));
+    }
+    let port = settings.get("vip_raft_port");
+    if port.origin != Origin::Default {
+        notes.warnings.push(format!("vip_raft_port={}: without effect, for it is the port of members that vip_raft_discover finds", port.text));
+    }
     let listed = peers::peers(settings.text("vip_peers")).unwrap_or_default();
     let alone = settings.is_on("vip_singlenode");
     let local = filled(settings, "vip_localpeer").and_then(|it| peers::peer(&it).ok());
@@ -152,7 +166,13 @@ fn only(node: &NodeName) -> Peer {
 /// So many members fit in what they say to each other.
 const MOST_MEMBERS: usize = 32;
 
-fn check_members(me: &Peer, members: &Members, around: &Around<'_>, notes: &mut Notes) {
+fn check_members(
+    me: &Peer,
+    members: &Members,
+    around: &Around<'_>,
+    discovers: bool,
+    notes: &mut Notes,
+) {
     for (name, it) in members {
         let written = Peer {
             name: name.clone(),
@@ -176,7 +196,7 @@ fn check_members(me: &Peer, members: &Members, around: &Around<'_>, notes: &mut 
         let right = format!("more than {MOST_MEMBERS} members; three or five are enough to vote");
         notes.fault("vip_peers", format!("({} members)", members.len()), right);
     }
-    if members.values().all(|it| it.role == MemberRole::Witness) {
+    if !discovers && members.values().all(|it| it.role == MemberRole::Witness) {
         notes.fault("vip_peers", me, "witnesses carry nothing; give a member that does");
     }
     match members.len() {
@@ -194,16 +214,18 @@ const SHORTEST_KEY: usize = 16;
 fn keys(
     settings: &Settings,
     sources: &Sources<'_>,
-    members: usize,
+    others: bool,
     notes: &mut Notes,
 ) -> Option<RaftKeys> {
     const MAKE: &str = "make one with `openssl rand -hex 32` and give every member the same";
     let insecure = settings.is_on("vip_raft_insecure");
     let Some((file, text)) = key_file(settings, sources) else {
-        if insecure && members > 1 {
+        if insecure && discover::discover(settings).is_some() {
+            // It is refused already.
+        } else if insecure && others {
             let why = "whoever can send to the members can take the VIP";
             notes.warnings.push(format!("vip_raft_insecure=true: {why}; give a vip_keyfile"));
-        } else if members > 1 {
+        } else if others {
             let right = format!(
                 "members know each other by a key in a file; {MAKE}, or give vip_raft_insecure=true \
                  where nobody else can send to them"

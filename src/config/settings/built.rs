@@ -187,6 +187,16 @@ pub static BUILT: &[Setting] = &[
         "",
         "The members, with commas; one that only votes has :witness after it.",
     ),
+    raft("vip_raft_discover", "discover", "").is(
+        WholeOrOff(1, 7),
+        "0",
+        "So many members found the quorum, and find each other on the link; 0: vip_peers has them.",
+    ),
+    raft("vip_raft_port", "raftPort", "").is(
+        Whole(1, 65535),
+        "10000",
+        "Port of all members that find each other on the link.",
+    ),
     raft("vip_startleader", "startAsLeader", "startAsLeader").is(
         Bool,
         "false",

@@ -16,7 +16,7 @@ pub use lease::LeaseConfig;
 use lease::LeaseElector;
 use quorum::Quorum;
 pub(crate) use quorum::Surroundings;
-pub use quorum::{FailBack, ProbeRule, QuorumConfig, QuorumTiming};
+pub use quorum::{DiscoverConfig, FailBack, ProbeRule, QuorumConfig, QuorumTiming};
 
 /// Who is asked who may carry what.
 #[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]

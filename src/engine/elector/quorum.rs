@@ -18,6 +18,8 @@
 
 mod config;
 mod deciding;
+mod discovery;
+mod finding;
 mod fitness;
 mod forwarding;
 mod hearing;
@@ -38,7 +40,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::time::Duration;
 
-pub use config::{FailBack, ProbeRule, QuorumConfig, QuorumTiming};
+pub use config::{DiscoverConfig, FailBack, ProbeRule, QuorumConfig, QuorumTiming};
+use discovery::Discovery;
 use fitness::Fitness;
 use forwarding::Forwarding;
 use holder::Holder;
@@ -48,6 +51,7 @@ use raft::Raft;
 use voter::Voter;
 
 use super::super::agenda::Marks;
+use super::super::network::Home;
 use super::super::placement::{LINGER, Standing};
 use super::super::{Cx, Deadline};
 use crate::model::{
@@ -75,6 +79,8 @@ pub(crate) struct Quorum {
     placer: Placer,
     fitness: Fitness,
     forwarding: Forwarding,
+    /// Where members find each other.
+    discovery: Option<Discovery>,
     /// What each member said last, this one included.
     members: BTreeMap<NodeName, Candidate>,
     /// Who carries what, as last heard or decided.
@@ -134,6 +140,8 @@ pub(crate) struct Surroundings<'a> {
     pub silent: &'a dyn Fn(Vip) -> bool,
     /// The VIP is there and could be answered for at once.
     pub ready: &'a dyn Fn(Vip) -> bool,
+    /// The link that others are to be found on, and this node's addresses there.
+    pub home: &'a dyn Fn() -> Result<Home, Refusal>,
     /// The process was asked to stop.
     pub stopping: bool,
     /// It has been too long: nothing is waited for.
@@ -174,6 +182,10 @@ impl Quorum {
             voter,
             holder: Holder::default(),
             forwarding: Forwarding::default(),
+            discovery: config
+                .discover
+                .as_ref()
+                .map(|it| Discovery::new(me.clone(), config.life, it.clone(), now)),
             me,
             life: config.life,
             timing,
@@ -208,8 +220,16 @@ impl Quorum {
         cx: &mut Cx<'_>,
         address: SocketAddr,
         forwarded: bool,
-        envelope: Envelope,
+        mut envelope: Envelope,
     ) {
+        if let Some(hello) = envelope.hello.take() {
+            if let Some(discovery) = &mut self.discovery {
+                discovery.on_hello(cx.now, address, forwarded, &envelope, *hello);
+            }
+            if envelope.message.is_none() {
+                return;
+            }
+        }
         let from = envelope.from.clone();
         match self.post.receive(cx.now, address, forwarded, envelope) {
             Received::Believed { message, life, fresh } => {
@@ -267,10 +287,12 @@ impl Quorum {
     fn decide_all(&mut self, cx: &mut Cx<'_>, around: &Surroundings<'_>) {
         self.fitness.tick(cx);
         self.raft.set_fit(self.report.is_fit());
+        self.find(cx, around);
         let promises = self.voter.promises(cx.now);
         self.raft.tick(cx, &promises);
         if let Some(entry) = self.raft.entry() {
-            self.post.serve(cx.now, &entry.members, self.raft.is_committed());
+            let members = self.whereabouts(&entry.members);
+            self.post.serve(cx.now, &members, self.raft.is_committed());
             // What an earlier life may have promised, if nothing is known of that.
             if self.forgot {
                 self.voter.wait_until(self.started_at + entry.longest);
@@ -286,6 +308,7 @@ impl Quorum {
             self.note_waiting(cx.now);
             self.examine(cx.now, around);
         }
+        self.invite(cx);
         self.hold(cx.now, around);
         self.hand_over(cx, around);
         self.holder.expire(cx.now, self.timing.promise.max(LINGER / 2));
@@ -353,6 +376,7 @@ impl Quorum {
             Some(plain(self.next_beat(now), "heartbeat")),
             self.raft.deadline(),
             self.fitness.deadline(),
+            self.discovery.as_ref().and_then(Discovery::deadline),
             self.placer.deadline().filter(|_| self.leads).map(|at| plain(at, "placement")),
             self.voter.deadline().map(|at| plain(at, "a promise ends")),
             self.holder.first_end(now).map(|at| plain(at, "a right to answer ends")),
@@ -369,7 +393,10 @@ impl Quorum {
     }
 
     /// Whether this member takes part, or why not.
-    fn belongs(&self) -> Result<(), String> {
+    fn belongs(&self, now: Instant) -> Result<(), String> {
+        if let Some(why) = self.waits_for(now) {
+            return Err(why);
+        }
         let Some(entry) = self.raft.entry() else {
             return Err("this member belongs to no cluster yet".to_owned());
         };
@@ -387,7 +414,7 @@ impl Quorum {
             **name == self.me || heard.is_some_and(|it| now < it.heard_at + suspicion)
         };
         let answered = voters.iter().filter(answers).count();
-        Grounds { outside: self.belongs().err(), answered, voters: voters.len() }
+        Grounds { outside: self.belongs(now).err(), answered, voters: voters.len() }
     }
 
     fn refusal(&self, vip: Vip) -> Refusal {

@@ -128,6 +128,7 @@ impl Node {
             changed: &changed,
             silent: &|vip| self.announcer.is_silent(vip),
             ready: &|vip| self.announcer.is_ready(vip),
+            home: &|| self.network.home(&self.config.link, &self.wanted),
             stopping: told.stopping,
             giving_up: told.giving_up,
         };

@@ -11,11 +11,21 @@ use crate::model::NetworkChange;
 impl Findings {
     pub(super) fn look_at_quorum(&mut self, raft: &RaftSettings) {
         let names: Vec<_> = raft.members.keys().map(|it| it.0.as_str()).collect();
-        self.good.push(format!("raft: {} of {}", raft.me, names.join(", ")));
+        match &raft.discover {
+            None => self.good.push(format!("raft: {} of {}", raft.me, names.join(", "))),
+            Some(it) => self.good.push(format!(
+                "raft: {} finds others on its link by port {}; {} of them found",
+                raft.me,
+                raft.address.port(),
+                it.voters
+            )),
+        }
         if let Some(keys) = &raft.keys {
             self.good.push(format!("vip_keyfile: there is a key in {}", keys.file.display()));
         }
         match survey::everything() {
+            // It has what address its link has, or will have.
+            Ok(_) if raft.address.ip().is_unspecified() => {}
             Ok(it) if is_here(raft.address.ip(), &it) => {
                 self.good.push(format!("vip_localpeer: {} is on this host", raft.address.ip()));
             }

@@ -39,6 +39,11 @@ impl Write for ClusterCall {
                 to.bytes(&[7]);
                 to.put(vip);
             }
+            Self::Readdress { name, address } => {
+                to.bytes(&[8]);
+                to.put(name);
+                to.put(address);
+            }
         }
     }
 }
@@ -57,6 +62,10 @@ impl Coded for ClusterCall {
             5 => from.get("removed").map(Self::Remove),
             6 => from.get("undrained").map(Self::Undrain),
             7 => from.get("no longer moved").map(Self::Unmove),
+            8 => Ok(Self::Readdress {
+                name: from.get("moved member")?,
+                address: from.get("new address")?,
+            }),
             _ => Err(from.bad()),
         }
     }

@@ -3,7 +3,7 @@
 use super::BadDatagram;
 use super::reader::{Coded, Names, Reader};
 use super::writer::{Write, Writer};
-use crate::model::{Ailment, Message, Report};
+use crate::model::{Ailment, Hello, Message, Report};
 
 /// Names other than the sender's.
 pub(super) const NAMES: u8 = 1;
@@ -14,7 +14,9 @@ const HOLD: u8 = 5;
 const ANSWERS: u8 = 6;
 const RELEASED: u8 = 7;
 const REPORT: u8 = 8;
-const KNOWN: usize = REPORT as usize + 1;
+/// To everybody on the link; beside a message, or alone.
+pub(super) const HELLO: u8 = 9;
+const KNOWN: usize = HELLO as usize + 1;
 
 /// The values of the sections that are known, by number.
 pub(super) type Sections<'a> = [Option<&'a [u8]>; KNOWN];
@@ -96,6 +98,10 @@ pub(super) fn read(it: &Sections<'_>, names: &Names) -> Result<Option<Message>, 
         return Err(BadDatagram::Malformed("report"));
     }
     Ok(Some(message))
+}
+
+pub(super) fn hello(it: &Sections<'_>, names: &Names) -> Result<Option<Hello>, BadDatagram> {
+    section(it[usize::from(HELLO)], names, "hello")
 }
 
 /// A list that is left out where it is empty.

@@ -104,17 +104,23 @@ fn a_section_of_a_later_version_is_skipped() {
     for seed in 0..100 {
         let it = Chance(seed).envelope();
         let mut body = encode(&it);
-        body.extend([9, 3, 1, 2, 3, 200, 0]);
+        body.extend([10, 3, 1, 2, 3, 200, 0]);
         assert_eq!(decode(&body), Ok((it, false)), "seed {seed}");
-        body.push(9);
+        body.push(10);
         assert_eq!(decode(&body), Err(BadDatagram::Malformed("section")));
     }
 }
 
 #[test]
 fn what_is_not_in_its_one_form_is_refused() {
-    let hello =
-        Envelope { from: NodeName("a".into()), life: Life(1), echo: None, count: 0, message: None };
+    let hello = Envelope {
+        from: NodeName("a".into()),
+        life: Life(1),
+        echo: None,
+        count: 0,
+        message: None,
+        hello: None,
+    };
     let header = encode(&hello);
     let short = header.split_last().unwrap().1;
     let state: &[u8] = &[2, 10, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0];
@@ -149,6 +155,11 @@ fn what_is_not_in_its_one_form_is_refused() {
         ("raft", &[&header, state, &[3, 2, 1, 9]]),
         ("assigned VIP", &[&header, state, &[4, 6, 1, 5, 0, 0, 0, 0]]),
         ("ailments", &[&header, state, &[8, 6, 1, 9, 0, 0, 0, 0]]),
+        // A hello of two families, of no address, whose list is longer than it.
+        ("hello address", &[&header, &[9, 3, 5, 0, 0]]),
+        ("hello witness", &[&header, &[9, 8, 4, 1, 2, 3, 4, 0, 1, 2]]),
+        ("heard", &[&header, &[9, 12, 4, 1, 2, 3, 4, 0, 1, 0, 3, 0, 9, 0]]),
+        ("hello", &[&header, &[9, 14, 4, 1, 2, 3, 4, 0, 1, 0, 3, 0, 0, 0, 0, 0]]),
         // Two are drained, and are the same one.
         ("drained", &[&header, state, &[3, 12, 1, 1, 1, 1, 1, 0, 0, 0, 2, 0, 0, 0]]),
     ];
@@ -162,7 +173,14 @@ fn what_is_not_in_its_one_form_is_refused() {
 fn names_are_names() {
     let with = |name: &str| {
         let from = NodeName(name.into());
-        decode(&encode(&Envelope { from, life: Life(1), echo: None, count: 1, message: None }))
+        decode(&encode(&Envelope {
+            from,
+            life: Life(1),
+            echo: None,
+            count: 1,
+            message: None,
+            hello: None,
+        }))
     };
     let longest = "n".repeat(253);
     assert!(with(&longest).is_ok() && with("a.b-c").is_ok());
@@ -173,7 +191,8 @@ fn names_are_names() {
 
 #[test]
 fn a_promise_is_not_made_shorter_by_being_asked_for() {
-    let Envelope { message: Some(mut message), from, life, echo, count } = Chance(1).heartbeat()
+    let Envelope { message: Some(mut message), from, life, echo, count, hello } =
+        Chance(1).heartbeat()
     else {
         panic!("a heartbeat says something");
     };
@@ -185,7 +204,8 @@ fn a_promise_is_not_made_shorter_by_being_asked_for() {
         let (id, config) = (1, EntryId::default());
         message.hold = Some(Hold { id, config, length: said, vips: vec![], urgent: false });
         let message = Some(message.clone());
-        let it = Envelope { from: from.clone(), life, echo, count, message };
+        let hello = hello.clone();
+        let it = Envelope { from: from.clone(), life, echo, count, message, hello };
         let (it, _) = decode(&encode(&it)).unwrap();
         assert_eq!(it.message.unwrap().hold.unwrap().length, heard);
     }

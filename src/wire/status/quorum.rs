@@ -1,7 +1,11 @@
 //! What there is to say of a quorum, for people.
 
+use std::collections::BTreeMap;
+
 use super::{one_line, span, table};
-use crate::model::{Ailment, MemberStatus, NodeName, PlaceStatus, QuorumStatus, Role, Vip};
+use crate::model::{
+    Ailment, DiscoveryStatus, MemberStatus, NodeName, PlaceStatus, QuorumStatus, Role, Vip,
+};
 
 /// The members for people.
 pub fn members(quorum: &QuorumStatus) -> String {
@@ -41,6 +45,12 @@ pub(super) fn facts(quorum: &QuorumStatus) -> Vec<(&'static str, String)> {
         ("entry", format!("{} of term {}, {committed}", entry.index, entry.term)),
         ("cluster", quorum.cluster.map_or("none yet".into(), |it| format!("{it:016x}"))),
     ];
+    if let Some(it) = &quorum.discovery {
+        facts.push(("discovery", one_line(&discovery(it))));
+        facts.extend(it.refused.iter().map(|(from, codes)| {
+            ("disbelieved", one_line(&format!("what comes from {from}: {}", counted(codes))))
+        }));
+    }
     facts.extend(quorum.ill_because.iter().map(|it| ("ill", one_line(it))));
     facts.extend(quorum.strangers.iter().map(|(name, from)| {
         ("stranger", one_line(&format!("{name} at {from} has the key and is no member")))
@@ -60,6 +70,21 @@ pub(super) fn place(it: Option<&PlaceStatus>) -> [String; 3] {
         None => holder.to_owned(),
     };
     [holder, epoch.clone(), until_ms.map_or_else(none, age)]
+}
+
+fn discovery(it: &DiscoveryStatus) -> String {
+    let heard: Vec<_> = it.heard.keys().map(String::as_str).collect();
+    match (&it.waiting, &it.link, &heard[..]) {
+        (Some(waiting), ..) => waiting.clone(),
+        (None, Some(link), []) => format!("hears nobody on {link}"),
+        (None, Some(link), heard) => format!("hears {} on {link}", heard.join(", ")),
+        (None, None, _) => "has no link".into(),
+    }
+}
+
+fn counted(codes: &BTreeMap<String, u64>) -> String {
+    let codes: Vec<_> = codes.iter().map(|(code, count)| format!("{code} {count}")).collect();
+    codes.join(", ")
 }
 
 fn leadership(quorum: &QuorumStatus) -> String {
@@ -126,8 +151,7 @@ fn condition(it: &MemberStatus, quorum: &QuorumStatus) -> String {
     }
     let bad: u64 = it.bad.values().fold(0, |sum, it| sum.saturating_add(*it));
     if bad > 0 {
-        let codes: Vec<_> = it.bad.iter().map(|(code, count)| format!("{code} {count}")).collect();
-        words.push(format!("bad datagrams from there: {}", codes.join(", ")));
+        words.push(format!("bad datagrams from there: {}", counted(&it.bad)));
     }
     one_line(&words.join("; "))
 }
@@ -147,8 +171,6 @@ fn age(millis: u64) -> String {
 
 #[cfg(test)]
 pub(crate) mod tests {
-    use std::collections::BTreeMap;
-
     use super::*;
     use crate::model::{ApiStatus, EntryId, MemberRole, Status, tolerance};
     use crate::wire::status;
@@ -188,6 +210,30 @@ noticed     2 claims of our VIPs by strangers
         assert_eq!(members(&quorum), format!("{head}{table}\n"));
         assert!(members_json(&quorum).starts_with("[{\"name\":\"node-1\""));
         assert_eq!(status::parse(&status::json(&example())), Ok(example()));
+    }
+
+    #[test]
+    fn whom_a_member_finds_on_its_link_is_said() {
+        let words = |it: &DiscoveryStatus| {
+            let discovery = Some(it.clone());
+            let quorum = QuorumStatus { discovery, ..example().quorum.unwrap() };
+            let facts = facts(&quorum).into_iter();
+            let of_it = facts.filter(|(what, _)| ["discovery", "disbelieved"].contains(what));
+            of_it.map(|(what, text)| format!("{what}: {text}")).collect::<Vec<_>>()
+        };
+        let mut it = DiscoveryStatus { voters: 3, ..DiscoveryStatus::default() };
+        assert_eq!(words(&it), ["discovery: has no link"]);
+        it.link = Some(crate::model::LinkName("eth0".into()));
+        assert_eq!(words(&it), ["discovery: hears nobody on eth0"]);
+        it.heard = BTreeMap::from(["n2", "n3"].map(|it| (it.to_owned(), String::new())));
+        assert_eq!(words(&it), ["discovery: hears n2, n3 on eth0"]);
+        it.waiting = Some("waiting for 1 more member on eth0: heard n2".into());
+        it.refused = BTreeMap::from([("10.0.0.9".into(), BTreeMap::from([("key".into(), 7)]))]);
+        let expected = [
+            "discovery: waiting for 1 more member on eth0: heard n2",
+            "disbelieved: what comes from 10.0.0.9: key 7",
+        ];
+        assert_eq!(words(&it), expected);
     }
 
     #[test]
@@ -270,6 +316,7 @@ noticed     2 claims of our VIPs by strangers
                 place("10.0.0.42", "node-1", None, "7.2", "it was there"),
                 place("fd00::42", "node-2", Some("node-1"), "7.3", "an operator said so"),
             ],
+            discovery: None,
             tolerance: tolerance(3),
             promises: vec![(Vip([10, 0, 0, 42].into()), name("node-1"), 96)],
         };

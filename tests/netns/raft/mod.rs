@@ -1,6 +1,7 @@
 //! edgevips that elect by a quorum of their own. The API server does not run.
 
 mod deaths;
+mod discovery;
 mod network;
 mod orders;
 mod placement;
@@ -20,6 +21,7 @@ use crate::outcome::{Lost, Outcome, never_two, taken_over};
 pub fn scenarios() -> Vec<RaftScenario> {
     let all = [
         deaths::SCENARIOS,
+        discovery::SCENARIOS,
         network::SCENARIOS,
         orders::SCENARIOS,
         placement::SCENARIOS,

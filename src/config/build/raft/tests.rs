@@ -31,6 +31,7 @@ fn the_defaults_of_raft_are_those_of_the_design() {
     let config = config(&format!("{THREE};vip_nodename=B;vip_leaseduration=1"));
     let voter = |it: &str| Member { address: it.parse().unwrap(), role: MemberRole::Voter };
     let expected = RaftSettings {
+        discover: None,
         me: NodeName("b".into()),
         address: "10.0.0.2:1".parse().unwrap(),
         members: Members::from([
@@ -109,6 +110,34 @@ fn members_that_cannot_be_are_refused() {
     ];
     for (env, why) in cases {
         let faults = faults(&format!("address=10.0.0.42;vip_keyfile=/key;{env}"));
+        assert!(faults.contains(why), "{env}: {faults}");
+    }
+}
+
+#[test]
+fn members_that_find_each_other_are_not_listed() {
+    let key = "vip_keyfile=/key;vip_raft_discover=3";
+    let of = |env: &str| config(&format!("address=10.0.0.42;{key};{env}")).raft.unwrap();
+    let plain = of("");
+    assert_eq!(plain.discover, Some(crate::config::DiscoverSettings { voters: 3 }));
+    assert_eq!((plain.me.0.as_str(), plain.address), ("host-1", "0.0.0.0:10000".parse().unwrap()));
+    assert_eq!(plain.members.keys().collect::<Vec<_>>(), [&plain.me]);
+    assert_eq!(of("vip_raft_port=7000").address, "0.0.0.0:7000".parse().unwrap());
+    let own = of("vip_localpeer=w:10.0.0.9:7:witness");
+    assert_eq!((own.me.0.as_str(), own.address), ("w", "10.0.0.9:7".parse().unwrap()));
+    assert_eq!(own.members[&own.me].role, MemberRole::Witness);
+    let cases = [
+        ("vip_peers=a:10.0.0.1:1", "vip_peers=a:10.0.0.1:1: members are not listed where"),
+        ("vip_startleader=true", "vip_startleader=true: where vip_raft_discover finds"),
+        ("vip_singlenode=true", "vip_singlenode=true: the only member has nobody to find"),
+        ("vip_raft_insecure=true;vip_keyfile=", "without a key every stranger on the link would"),
+        ("vip_keyfile=", "vip_keyfile=: members know each other by a key in a file"),
+        ("vip_raft_discover=9", "vip_raft_discover=9: not a whole number from 1 to 7; 0"),
+        ("vip_localpeer=a:10.0.0.1:1;vip_raft_port=2", "vip_raft_port=2: vip_localpeer=a:10.0.0.1"),
+        ("leaderElectionType=kubernetes", "or vip_raft_discover is given too"),
+    ];
+    for (env, why) in cases {
+        let faults = faults(&format!("address=10.0.0.42;{key};{env}"));
         assert!(faults.contains(why), "{env}: {faults}");
     }
 }

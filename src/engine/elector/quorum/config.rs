@@ -1,6 +1,6 @@
 //! What a member has to know beforehand.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
@@ -41,6 +41,9 @@ pub struct QuorumConfig {
     pub address: SocketAddr,
     /// The members that the settings list, this one included.
     pub listed: Members,
+    /// Find others on the link, rather than know them beforehand.
+    #[serde(default)]
+    pub discover: Option<DiscoverConfig>,
     /// How long things take.
     pub timing: QuorumTiming,
     /// Found a cluster without waiting for the others.
@@ -55,6 +58,19 @@ pub struct QuorumConfig {
     pub health: Option<ProbeRule>,
     /// See `health`; this is the user's command.
     pub check: Option<ProbeRule>,
+}
+
+/// How members find each other.
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
+pub struct DiscoverConfig {
+    /// So many found a cluster.
+    pub voters: u8,
+    /// Where all of them listen.
+    pub port: u16,
+    /// This member's address; `None`: the one that its link has.
+    pub address: Option<IpAddr>,
+    /// It votes and carries nothing.
+    pub witness: bool,
 }
 
 /// How often to probe, and what to conclude.

@@ -62,6 +62,7 @@ impl Quorum {
             | ClusterCall::Drain(_)
             | ClusterCall::Move(..)
             | ClusterCall::Promote(_)
+            | ClusterCall::Readdress { .. }
             | ClusterCall::Remove(_)
             | ClusterCall::Undrain(_)
             | ClusterCall::Unmove(_) => self.raft.propose(cx, request, call),

@@ -154,6 +154,7 @@ impl Post {
                 echo: seen.map(|it| it.life),
                 count: peer.sent,
                 message: Some(Box::new(message)),
+                hello: None,
             };
             cx.act(Action::Send { to: peer.address, envelope: Box::new(envelope) });
         }

@@ -28,6 +28,7 @@ mod tests;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
 
+use super::discovery::Pact;
 use peers::Peer;
 use proposals::{Applying, Proposal};
 
@@ -46,6 +47,8 @@ pub(crate) struct Raft {
     timing: QuorumTiming,
     listed: Members,
     found_alone: bool,
+    /// Members find each other, and this is what they have agreed on.
+    pact: Option<Pact>,
     started_at: Instant,
     fit: bool,
     retired: bool,
@@ -124,6 +127,7 @@ impl Raft {
             timing: config.timing,
             listed: config.listed.clone(),
             found_alone: config.found_alone,
+            pact: config.discover.as_ref().map(|_| Pact::default()),
             started_at: now,
             fit: true,
             retired: false,

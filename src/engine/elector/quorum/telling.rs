@@ -22,20 +22,21 @@ impl Quorum {
             cluster: self.raft.cluster(),
             entry: self.raft.newest(),
             committed: self.raft.is_committed(),
-            silent_because: self.silent_because(),
+            silent_because: self.silent_because(now),
             members: self.members_status(now),
             vips: self.places(now),
             tolerance: tolerance(voters),
             ill_because: self.fitness.why().map(str::to_owned).collect(),
             strangers: self.strangers(),
             promises: promises.collect(),
+            discovery: self.discovery.as_ref().map(|it| it.status(now, self.waits_for(now))),
         }
     }
 
-    fn silent_because(&self) -> Option<String> {
+    fn silent_because(&self, now: Instant) -> Option<String> {
         let store = self.raft.voting().err();
         let fault = self.raft.fault().map(|it| format!("the store cannot be written: {it}"));
-        store.or(fault).or(self.belongs().err())
+        store.or(fault).or(self.belongs(now).err())
     }
 
     fn members_status(&self, now: Instant) -> Vec<MemberStatus> {

@@ -2,8 +2,9 @@ use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 use crate::model::{
-    Ailment, Assigned, ClusterCall, Entry, EntryId, Envelope, Epoch, Hold, HoldAnswer, HoldRefusal,
-    Life, Member, MemberRole, Message, NodeName, Promised, RaftCall, Released, Report, Vip, Wishes,
+    Ailment, Assigned, ClusterCall, Entry, EntryId, Envelope, Epoch, Hello, Hold, HoldAnswer,
+    HoldRefusal, Life, Member, MemberRole, Message, NodeName, Promised, RaftCall, Released, Report,
+    Vip, Wishes,
 };
 
 /// Whatever can be said, by the number it starts from.
@@ -69,9 +70,11 @@ impl Chance {
     }
 
     pub fn envelope(&mut self) -> Envelope {
-        let hello = self.below(8) == 0;
+        let silent = self.below(8) == 0;
         let it = self.heartbeat();
-        if hello { Envelope { message: None, ..it } } else { it }
+        let hello = (self.below(8) == 0).then(|| Box::new(self.hello()));
+        let message = it.message.filter(|_| !silent);
+        Envelope { message, hello, ..it }
     }
 
     pub fn heartbeat(&mut self) -> Envelope {
@@ -81,6 +84,19 @@ impl Chance {
             echo: self.maybe(|it| Life(it.next())),
             count: self.number(),
             message: Some(Box::new(self.message())),
+            hello: None,
+        }
+    }
+
+    fn hello(&mut self) -> Hello {
+        Hello {
+            address: self.member().address,
+            witness: self.yes(),
+            voters: self.next() as u8,
+            cluster: self.maybe(Self::next),
+            hears: self.some(|it| (it.name(), Life(it.next()))),
+            set: self.some(|it| (it.name(), Life(it.next()))),
+            pledged: self.yes(),
         }
     }
 
@@ -136,7 +152,7 @@ impl Chance {
     }
 
     fn order(&mut self) -> ClusterCall {
-        match self.below(6) {
+        match self.below(8) {
             0 => ClusterCall::Add {
                 name: self.name(),
                 address: self.member().address,
@@ -146,6 +162,8 @@ impl Chance {
             2 => ClusterCall::Move(self.vip(), self.name()),
             3 => ClusterCall::Promote(self.name()),
             4 => ClusterCall::Remove(self.name()),
+            5 => ClusterCall::Unmove(self.vip()),
+            6 => ClusterCall::Readdress { name: self.name(), address: self.member().address },
             _ => ClusterCall::Undrain(self.name()),
         }
     }

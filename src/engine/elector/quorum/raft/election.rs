@@ -303,6 +303,7 @@ impl Raft {
             it.voters().contains(&self.me) || (leaving && !self.is_committed())
         });
         let able = able && self.ledger.voting().is_ok() && !self.retired;
+        let able = able && self.unconfirmed().is_empty();
         (able && term <= self.ledger.reserved()).then_some(term)
     }
 

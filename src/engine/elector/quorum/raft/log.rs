@@ -6,11 +6,14 @@ mod tests;
 use std::collections::BTreeSet;
 use std::time::Duration;
 
+use super::super::discovery::Pact;
 use super::peers::Knows;
 use super::{Raft, Role, Round};
 use crate::engine::sabotage::{Sabotage, sabotaged};
 use crate::engine::{Cx, Deadline};
-use crate::model::{Entry, EntryId, Instant, Message, NodeName, RaftCall, Wishes, is_majority};
+use crate::model::{
+    Entry, EntryId, Instant, Members, Message, NodeName, RaftCall, Wishes, is_majority,
+};
 
 /// The entry that a cluster begins with. No leader has appended it.
 const FOUNDING: EntryId = EntryId { term: 0, index: 1 };
@@ -44,16 +47,16 @@ impl Raft {
             let RaftCall::Append(entry) = call else {
                 continue;
             };
-            let founding = entry.id == FOUNDING
-                && message.leader.is_none()
-                && entry.members.keys().eq(self.listed.keys());
+            let founding =
+                entry.id == FOUNDING && message.leader.is_none() && self.agreed_on(entry);
             let committed = led && waited && message.committed == entry.id;
             let wanted = self.ledger.head().is_none()
                 && self.ledger.voting().is_ok()
                 && entry.members.contains_key(&self.me)
                 && message.cluster == Some(entry.cluster);
             if wanted && (founding || committed) {
-                let unknown = if founding { 0 } else { TERMS_UNKNOWN };
+                let first = self.pact.as_ref().is_none_or(|it| it.set.is_some());
+                let unknown = if founding && first { 0 } else { TERMS_UNKNOWN };
                 self.ledger.raise_floor(self.highest().saturating_add(unknown));
                 self.ledger.keep((**entry).clone());
             }
@@ -147,7 +150,7 @@ impl Raft {
     }
 
     pub(super) fn found_if_due(&mut self, cx: &mut Cx<'_>) {
-        if !self.may_found() {
+        if !self.may_found() || self.pact.as_ref().is_some_and(|it| !it.armed) {
             return;
         }
         let others = || self.listed.keys().filter(|it| **it != self.me);
@@ -182,6 +185,35 @@ impl Raft {
             && self.ledger.voting().is_ok()
             && self.listed.get(&self.me).is_some_and(|it| it.role.votes())
             && self.peers.values().all(|it| it.knows == Knows::Nothing)
+    }
+
+    /// Whether this is the founding that this member takes part in. Where members find each
+    /// other, one that is pledged to nobody takes part in any: it has room for one only, and
+    /// none counts before all have it.
+    fn agreed_on(&self, entry: &Entry) -> bool {
+        match &self.pact {
+            None => entry.members.keys().eq(self.listed.keys()),
+            Some(pact) => pact.set.as_ref().is_none_or(|it| entry.members.keys().eq(it.keys())),
+        }
+    }
+
+    /// These are the others, and so much is agreed with them.
+    pub fn agree(&mut self, listed: &Members, pact: Pact) {
+        if self.listed != *listed {
+            self.listed.clone_from(listed);
+        }
+        self.pact = Some(pact);
+    }
+
+    /// Who has yet to say that it has the founding entry on disk: while members that found
+    /// each other wait for somebody, nobody leads.
+    pub fn unconfirmed(&self) -> Vec<&NodeName> {
+        let found_each_other = self.pact.is_some() && !sabotaged(Sabotage::FoundedByMajority);
+        let Some(entry) = self.entry().filter(|it| found_each_other && it.id == FOUNDING) else {
+            return Vec::new();
+        };
+        let have = self.such(|it| it.newest >= FOUNDING);
+        entry.members.keys().filter(|it| !have.contains(*it)).collect()
     }
 
     fn is_founding(&self, entry: &Entry) -> bool {

@@ -178,6 +178,23 @@ impl Raft {
         change_at.is_some()
     }
 
+    /// Whether this leader has nothing else to do.
+    pub fn is_at_rest(&self) -> bool {
+        let idle = self.leads() && self.is_idle() && !self.is_handing_over();
+        idle && self.proposals.is_empty() && self.applying.is_none() && self.fault().is_none()
+    }
+
+    /// Whether a call would come to anything, or why it cannot.
+    pub fn would_change(&self, now: Instant, call: &ClusterCall) -> Result<bool, String> {
+        let Some(entry) = self.entry() else {
+            return Ok(false);
+        };
+        match self.change(now, entry, call)? {
+            Change::Entry { .. } => Ok(true),
+            Change::Nothing(_) => Ok(false),
+        }
+    }
+
     pub(super) fn change(
         &self,
         now: Instant,
@@ -232,6 +249,14 @@ impl Raft {
                 }
                 members.insert(name.clone(), Member { role: MemberRole::Voter, ..member });
                 format!("{name} is a voter")
+            }
+            ClusterCall::Readdress { name, address } => {
+                let member = known(entry, name)?;
+                if member.address == *address {
+                    return Ok(Change::Nothing(format!("{name} listens at {address} already")));
+                }
+                members.insert(name.clone(), Member { address: *address, ..member });
+                format!("{name} listens at {address}")
             }
             ClusterCall::Remove(name) => {
                 known(entry, name)?;

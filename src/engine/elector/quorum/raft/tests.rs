@@ -186,6 +186,7 @@ pub(super) fn message() -> Message {
 
 pub(super) fn quorum_config(listed: Members, stored: Option<StoreRecord>) -> QuorumConfig {
     QuorumConfig {
+        discover: None,
         life: Life(1),
         address: SocketAddr::from((Ipv4Addr::LOCALHOST, 7000)),
         listed,
