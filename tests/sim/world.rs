@@ -156,7 +156,7 @@ pub struct World {
     queue: BinaryHeap<Reverse<Scheduled>>,
     seq: u64,
     failure: Option<String>,
-    log: Log,
+    pub log: Log,
 }
 
 /// What happens to the words about a run.
