@@ -257,6 +257,8 @@ pub struct RaftSettings {
     pub address: SocketAddr,
     /// All that are listed, this one included.
     pub members: Members,
+    /// The members are the Nodes of the control plane, and only this one is listed.
+    pub from_nodes: bool,
     /// What members know each other by; `None`: nothing.
     pub keys: Option<RaftKeys>,
     /// Time between heartbeats.

@@ -18,7 +18,7 @@ pub fn elector(settings: &Settings) -> Elector {
     let members = ["vip_localpeer", "vip_peers"].iter().any(|it| !settings.text(it).is_empty());
     match settings.text("leaderElectionType") {
         "raft" => Elector::Raft,
-        _ if members => Elector::Raft,
+        _ if members || settings.text("vip_raft_members") == "nodes" => Elector::Raft,
         _ => Elector::Lease,
     }
 }

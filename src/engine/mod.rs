@@ -22,7 +22,9 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 pub use announcer::AnnouncerConfig;
-pub use elector::{Election, FailBack, LeaseConfig, ProbeRule, QuorumConfig, QuorumTiming};
+pub use elector::{
+    Election, FailBack, LeaseConfig, ProbeRule, QuorumApi, QuorumConfig, QuorumTiming,
+};
 pub use network::LinkChoice;
 pub use node::{Config, Node};
 pub use resolver::{Family, WantedVip};
@@ -242,6 +244,8 @@ pub enum Notice {
     Refused(Vip, Refusal),
     /// This node does not answer for the VIP any more.
     Released(Vip),
+    /// The Lease that should record who holds here is renewed by somebody who elects by it.
+    Rival(NodeName),
 }
 
 /// When a machine next needs [`Input::Tick`], and why.

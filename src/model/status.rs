@@ -180,6 +180,12 @@ pub struct QuorumStatus {
     pub strangers: BTreeMap<String, String>,
     /// What this member has promised, to whom, and for how many milliseconds yet.
     pub promises: Vec<(Vip, NodeName, u64)>,
+    /// What becomes of the Lease as a record, where there is an API server.
+    #[serde(default)]
+    pub record: Option<String>,
+    /// What becomes of the Nodes as members, where they are.
+    #[serde(default)]
+    pub nodes: Option<String>,
 }
 
 /// A member as another sees it.

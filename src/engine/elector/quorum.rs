@@ -7,6 +7,7 @@
 //!   voter    what this member promised to others
 //!   post     who is heard, and in which life
 //!   ledger   what is on disk
+//!   beside   the API server, where there is one: a record of who holds, members from Nodes
 //! ```
 //!
 //! Safety does not rest on raft: whatever it decides, a majority promises a VIP to one holder
@@ -16,6 +17,8 @@
 //! so that everything that is asked is answered by the next beat, and each member wakes
 //! about three times a heartbeat in a cluster of three.
 
+mod beside;
+mod census;
 mod config;
 mod deciding;
 mod fitness;
@@ -26,6 +29,7 @@ mod ledger;
 mod placer;
 mod post;
 mod raft;
+mod record;
 #[cfg(test)]
 mod rules;
 #[cfg(test)]
@@ -38,7 +42,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::time::Duration;
 
-pub use config::{FailBack, ProbeRule, QuorumConfig, QuorumTiming};
+use beside::Beside;
+pub use config::{FailBack, ProbeRule, QuorumApi, QuorumConfig, QuorumTiming};
 use fitness::Fitness;
 use forwarding::Forwarding;
 use holder::Holder;
@@ -75,6 +80,8 @@ pub(crate) struct Quorum {
     placer: Placer,
     fitness: Fitness,
     forwarding: Forwarding,
+    /// Taken while Nodes are counted.
+    beside: Option<Beside>,
     /// What each member said last, this one included.
     members: BTreeMap<NodeName, Candidate>,
     /// Who carries what, as last heard or decided.
@@ -124,6 +131,8 @@ struct Grounds {
 pub(crate) struct Surroundings<'a> {
     /// What the settings ask for.
     pub wanted: &'a BTreeSet<Vip>,
+    /// The one that they name first.
+    pub first: Option<Vip>,
     /// What cannot be carried here.
     pub unable: &'a BTreeSet<Vip>,
     /// VIPs of which something here is other than it was.
@@ -174,6 +183,7 @@ impl Quorum {
             voter,
             holder: Holder::default(),
             forwarding: Forwarding::default(),
+            beside: config.api.as_ref().map(|it| Beside::new(it, &me, config.address, now)),
             me,
             life: config.life,
             timing,
@@ -291,8 +301,10 @@ impl Quorum {
         self.holder.expire(cx.now, self.timing.promise.max(LINGER / 2));
         self.note_waiting(cx.now);
         self.answer_kept(cx.now);
+        self.follow_nodes(cx);
         self.sort_answers(cx);
         self.speak(cx);
+        self.keep_record(cx, around);
     }
 
     /// What the VIP is to be here.
@@ -357,6 +369,7 @@ impl Quorum {
             self.voter.deadline().map(|at| plain(at, "a promise ends")),
             self.holder.first_end(now).map(|at| plain(at, "a right to answer ends")),
             ready.map(|at| plain(at, "readiness ends")),
+            self.beside_deadline(now),
         ]
         .into_iter()
         .flatten()
@@ -371,7 +384,11 @@ impl Quorum {
     /// Whether this member takes part, or why not.
     fn belongs(&self) -> Result<(), String> {
         let Some(entry) = self.raft.entry() else {
-            return Err("this member belongs to no cluster yet".to_owned());
+            let why = "this member belongs to no cluster yet";
+            return Err(match self.beside.as_ref().and_then(Beside::waits_for) {
+                Some(it) => format!("{why}: {it}"),
+                None => why.to_owned(),
+            });
         };
         match entry.members.contains_key(&self.me) {
             true => Ok(()),

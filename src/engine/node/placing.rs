@@ -125,6 +125,7 @@ impl Node {
             carrier: self.attention.unable.len() < self.wanted.len(),
             unable: &self.attention.unable,
             wanted: &self.wanted,
+            first: self.resolver.first(),
             changed: &changed,
             silent: &|vip| self.announcer.is_silent(vip),
             ready: &|vip| self.announcer.is_ready(vip),

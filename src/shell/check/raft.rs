@@ -11,7 +11,8 @@ use crate::model::NetworkChange;
 impl Findings {
     pub(super) fn look_at_quorum(&mut self, raft: &RaftSettings) {
         let names: Vec<_> = raft.members.keys().map(|it| it.0.as_str()).collect();
-        self.good.push(format!("raft: {} of {}", raft.me, names.join(", ")));
+        let of = if raft.from_nodes { "the Nodes".to_owned() } else { names.join(", ") };
+        self.good.push(format!("raft: {} of {of}", raft.me));
         if let Some(keys) = &raft.keys {
             self.good.push(format!("vip_keyfile: there is a key in {}", keys.file.display()));
         }

@@ -46,6 +46,8 @@ pub(crate) struct Raft {
     timing: QuorumTiming,
     listed: Members,
     found_alone: bool,
+    /// Others say when to found: [`Raft::found`].
+    founds_when_told: bool,
     started_at: Instant,
     fit: bool,
     retired: bool,
@@ -124,6 +126,7 @@ impl Raft {
             timing: config.timing,
             listed: config.listed.clone(),
             found_alone: config.found_alone,
+            founds_when_told: config.api.as_ref().is_some_and(|it| it.nodes.is_some()),
             started_at: now,
             fit: true,
             retired: false,
@@ -193,6 +196,11 @@ impl Raft {
     pub fn tick(&mut self, cx: &mut Cx<'_>, promises: &[Promised]) {
         self.answer_those_who_wait(cx, promises);
         self.settle(cx);
+    }
+
+    /// Those who may be heard while this member belongs to no cluster.
+    pub fn list(&mut self, listed: Members) {
+        self.listed = listed;
     }
 
     /// Whether this node is fit to carry VIPs: the fit lead first.

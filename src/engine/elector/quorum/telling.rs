@@ -15,6 +15,7 @@ impl Quorum {
             let (to, until) = self.voter.promised(now, *vip)?;
             Some((*vip, to.clone(), ms(until.saturating_since(now))))
         });
+        let (record, nodes) = self.beside_words(now);
         QuorumStatus {
             me: self.me.clone(),
             term: self.raft.term(),
@@ -29,6 +30,8 @@ impl Quorum {
             ill_because: self.fitness.why().map(str::to_owned).collect(),
             strangers: self.strangers(),
             promises: promises.collect(),
+            record,
+            nodes,
         }
     }
 

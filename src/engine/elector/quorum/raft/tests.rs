@@ -201,6 +201,7 @@ pub(super) fn quorum_config(listed: Members, stored: Option<StoreRecord>) -> Quo
         fail_back: FailBack::Never,
         health: None,
         check: None,
+        api: None,
     }
 }
 
