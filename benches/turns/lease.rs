@@ -99,10 +99,11 @@ impl Leader {
             acquired: None,
             renewed: Some(self.version.to_string()),
             author: Some(Author { host: 1, life: 1 }),
+            quorum: None,
         };
         let free = LeaseRecord { holder: None, author: None, ..record.clone() };
         let record = if matches!(call, LeaseCall::Read) { free } else { record };
         let version = ResourceVersion(self.version.to_string());
-        Lease { record, version, object: "{}".into() }
+        Lease { record, version, object: "{}".into(), foundation: None }
     }
 }

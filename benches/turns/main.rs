@@ -66,11 +66,11 @@ impl Took {
     }
 }
 
-pub fn vip(number: usize) -> Vip {
+pub(crate) fn vip(number: usize) -> Vip {
     Vip(Ipv4Addr::from(0x0a01_0000 + number as u32).into())
 }
 
-pub fn heard(vip: Vip) -> Input {
+pub(crate) fn heard(vip: Vip) -> Input {
     Input::Heard(Heard { link: LINK, ip: vip.0, mac: STRANGER, probe: false })
 }
 
@@ -96,7 +96,7 @@ pub fn node(number: u8, vips: usize, election: Election, now: Instant) -> Node {
     Node::new(config, Rng::from_seed(number.into()), now)
 }
 
-pub fn snapshot(number: u8) -> Input {
+pub(crate) fn snapshot(number: u8) -> Input {
     let link = Link {
         index: LINK,
         name: LinkName("eth0".into()),

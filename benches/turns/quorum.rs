@@ -67,6 +67,7 @@ fn election(number: u8) -> Election {
         fail_back: FailBack::Delayed,
         health: None,
         check: None,
+        api: None,
     }))
 }
 

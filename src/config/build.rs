@@ -293,8 +293,13 @@ fn lease(
         retry_period: time("vip_retryperiod"),
         annotations: values::map(settings.text("vip_leaseannotations")).unwrap_or_default(),
     };
-    if standing::elector(settings) == Elector::Lease {
-        check_times(&lease, fence, settings, notes);
+    match standing::elector(settings) {
+        Elector::Lease => check_times(&lease, fence, settings, notes),
+        Elector::Raft if lease.duration < SHORTEST_RECORD => {
+            let right = "must be at least 3, since it is written anew three times meanwhile";
+            notes.fault("vip_leaseduration", settings.text("vip_leaseduration"), right);
+        }
+        Elector::Raft => {}
     }
     lease
 }
@@ -324,6 +329,9 @@ fn lease_name(
 fn is_namespace(text: &str) -> bool {
     is_subdomain(text) && !text.contains('.') && text.len() < 64
 }
+
+/// Where raft elects, the Lease is a record only.
+const SHORTEST_RECORD: Duration = Duration::from_secs(3);
 
 /// The name of a Pod's own namespace, else what the settings say.
 fn own_namespace(settings: &Settings, sources: &Sources<'_>) -> String {
@@ -363,11 +371,16 @@ fn check_times(lease: &LeaseSettings, fence: FenceSetting, settings: &Settings, 
 }
 
 fn kube(settings: &Settings, sources: &Sources<'_>) -> KubeSettings {
+    let raft = standing::elector(settings) == Elector::Raft;
+    let off = raft && settings.text("k8s_config_file") == "off";
     let variable = |name| sources.env.get(name).filter(|it: &&String| !it.is_empty());
     let home = variable("HOME").map(|it| Path::new(it).join(".kube/config"));
+    // Members need no API server, and whoever starts one may use that of another cluster.
+    let home = home.filter(|_| !raft);
     let asked = filled(settings, "k8s_config_file")
         .map(PathBuf::from)
-        .filter(|it| it != Path::new(kubeconfig::ADMIN) && Some(it) != home.as_ref());
+        .filter(|it| it != Path::new(kubeconfig::ADMIN) && Some(it) != home.as_ref() && !off);
+    let usual = [kubeconfig::ADMIN].iter().chain(&kubeconfig::OTHERS).filter(|_| !off);
     let host = variable("KUBERNETES_SERVICE_HOST").map(|it| match it.contains(':') {
         true => format!("[{it}]"),
         false => it.clone(),
@@ -375,15 +388,11 @@ fn kube(settings: &Settings, sources: &Sources<'_>) -> KubeSettings {
     let port = variable("KUBERNETES_SERVICE_PORT");
     KubeSettings {
         explicit: asked.is_some(),
-        kubeconfigs: asked
-            .into_iter()
-            .chain([kubeconfig::ADMIN].iter().chain(&kubeconfig::OTHERS).map(PathBuf::from))
-            .chain(home)
-            .collect(),
+        kubeconfigs: asked.into_iter().chain(usual.map(PathBuf::from)).chain(home).collect(),
         server: filled(settings, "kubernetes_addr"),
         detect: settings.is_on("cp_detect"),
         port: self::port(settings, "port"),
-        in_cluster: host.zip(port).map(|(host, port)| format!("{host}:{port}")),
+        in_cluster: host.zip(port).filter(|_| !off).map(|(host, port)| format!("{host}:{port}")),
     }
 }
 

@@ -71,6 +71,18 @@ pub fn access(kube: &KubeSettings, vips: &[VipSetting], read: Read<'_>) -> Resul
     settle(api, Path::new(SERVICE_ACCOUNT), kube, vips)
 }
 
+/// Whether there is a way to an API server, or one was asked for, good or bad.
+pub fn is_there(kube: &KubeSettings, read: Read<'_>) -> bool {
+    let there = |path: &Path| match read(path) {
+        Ok(_) => true,
+        Err(error) => {
+            !matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory)
+        }
+    };
+    let account = || kube.in_cluster.is_some() && there(&Path::new(SERVICE_ACCOUNT).join("token"));
+    kube.explicit || kube.kubeconfigs.iter().any(|it| there(it)) || account()
+}
+
 /// Never through our own VIP, which may be on another node or nowhere: the API server of
 /// this node shows the same certificate. `kubernetes` is what kubeadm's certificates call it.
 pub fn keep_off(api: &mut ApiAccess, vips: &[VipSetting]) -> Result<(), String> {

@@ -259,6 +259,8 @@ pub struct RaftSettings {
     pub members: Members,
     /// Find the others on the link. Then `address` may lack the IP, which is the link's.
     pub discover: Option<DiscoverSettings>,
+    /// The members are the Nodes of the control plane, and only this one is listed.
+    pub from_nodes: bool,
     /// What members know each other by; `None`: nothing.
     pub keys: Option<RaftKeys>,
     /// Time between heartbeats.

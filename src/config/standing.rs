@@ -19,7 +19,7 @@ pub fn elector(settings: &Settings) -> Elector {
     let members = named || !matches!(settings.text("vip_raft_discover"), "" | "0");
     match settings.text("leaderElectionType") {
         "raft" => Elector::Raft,
-        _ if members => Elector::Raft,
+        _ if members || settings.text("vip_raft_members") == "nodes" => Elector::Raft,
         _ => Elector::Lease,
     }
 }

@@ -23,7 +23,8 @@ use serde::{Deserialize, Serialize};
 
 pub use announcer::AnnouncerConfig;
 pub use elector::{
-    DiscoverConfig, Election, FailBack, LeaseConfig, ProbeRule, QuorumConfig, QuorumTiming,
+    DiscoverConfig, Election, FailBack, LeaseConfig, ProbeRule, QuorumApi, QuorumConfig,
+    QuorumTiming,
 };
 pub use network::LinkChoice;
 pub use node::{Config, Node};
@@ -246,6 +247,8 @@ pub enum Notice {
     Refused(Vip, Refusal),
     /// This node does not answer for the VIP any more.
     Released(Vip),
+    /// The Lease that should record who holds here is renewed by somebody who elects by it.
+    Rival(NodeName),
 }
 
 /// When a machine next needs [`Input::Tick`], and why.

@@ -99,7 +99,6 @@ impl Node {
     /// A node that knows nothing yet and holds nothing.
     pub fn new(config: Config, mut rng: Rng, now: Instant) -> Self {
         let me = config.me.clone();
-        let has_api = matches!(config.election, Election::Lease(_));
         let elector = Elector::new(&config.election, me.clone(), config.author, now, &mut rng);
         let serving = Serving::new(&config, now, &mut rng);
         Self {
@@ -109,7 +108,7 @@ impl Node {
             network: Network::default(),
             resolver: Resolver::new(config.vips.clone(), config.family, now),
             announcer: Announcer::new(config.announcer.clone()),
-            reporter: Reporter::new(me, config.label_node, has_api, now),
+            reporter: Reporter::new(me, config.label_node, config.election.has_api(), now),
             config,
             lock: None,
             cleaning: Cleaning::Waiting,
@@ -207,6 +206,9 @@ impl Node {
             Input::Side { request, reply } => {
                 self.resolver.on_reply(cx, request, &reply);
                 self.reporter.on_reply(cx, request, &reply);
+                if let Elector::Quorum(quorum) = &mut self.control.elector {
+                    quorum.on_side(cx, request, &reply);
+                }
             }
             Input::Stop => self.stopping_at = self.stopping_at.or(Some(cx.now)),
             Input::Suspended => self.doubt(cx.now),
@@ -238,6 +240,9 @@ impl Node {
             }
             (Elector::Quorum(quorum), Input::Stored { number, failure }) => {
                 quorum.on_stored(cx, number, failure);
+            }
+            (Elector::Quorum(quorum), Input::Lease { request, reply }) => {
+                quorum.on_lease(cx, request, reply);
             }
             (Elector::Quorum(quorum), Input::Order { request, call }) => {
                 quorum.on_order(cx, request, call);
@@ -353,11 +358,12 @@ impl Node {
             control_plane: self.resolver.vips(),
             holder: self.control.elector.holder(),
             leads: self.control.elector.leads(cx.now),
-            api_fault: match &self.control.elector {
-                Elector::Lease { lease, .. } => lease.fault(),
-                Elector::Quorum(_) => None,
-            }
-            .or_else(|| self.serving.as_ref()?.services.fault()),
+            carries: &|vip| self.control.elector.may_answer(self.now, vip),
+            api_fault: self
+                .control
+                .elector
+                .api_fault()
+                .or_else(|| self.serving.as_ref()?.services.fault()),
             rebuilds: self.announcer.fence_rebuilds,
         };
         self.reporter.reconcile(cx, &truth);
@@ -420,7 +426,6 @@ fn concerns_elector(input: &Input) -> bool {
         | Input::Network(_)
         | Input::Objects { .. }
         | Input::RulesetChanged
-        | Input::Side { .. }
         | Input::Tick => false,
         Input::Lease { .. }
         | Input::Lock { .. }
@@ -428,6 +433,7 @@ fn concerns_elector(input: &Input) -> bool {
         | Input::Peer { .. }
         | Input::Probed { .. }
         | Input::Reload { .. }
+        | Input::Side { .. }
         | Input::Stop
         | Input::Stored { .. }
         | Input::Suspended

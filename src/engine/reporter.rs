@@ -81,6 +81,8 @@ pub(crate) struct Truth<'a> {
     pub gone: Vec<Vip>,
     /// Those of the control plane.
     pub control_plane: &'a BTreeSet<Vip>,
+    /// Whether it may be answered for here.
+    pub carries: &'a dyn Fn(Vip) -> bool,
     pub holder: Option<&'a NodeName>,
     pub leads: bool,
     pub api_fault: Option<&'a ApiFault>,
@@ -126,7 +128,10 @@ impl Reporter {
                     self.label.written = Some(value);
                     self.label.backoff.reset();
                 }
-                SideReply::Candidates(_) | SideReply::Failed(_) | SideReply::Resolved(_) => {
+                SideReply::Candidates(_)
+                | SideReply::Failed(_)
+                | SideReply::Nodes(_)
+                | SideReply::Resolved(_) => {
                     self.label.try_at = cx.now + self.label.backoff.wait(cx.rng);
                 }
             }
@@ -138,9 +143,10 @@ impl Reporter {
                 SideReply::Failed(fault) if fault.kind == ApiFaultKind::Forbidden => {
                     Events::Forbidden
                 }
-                SideReply::Failed(_) | SideReply::Candidates(_) | SideReply::Resolved(_) => {
-                    Events::Untried(None)
-                }
+                SideReply::Candidates(_)
+                | SideReply::Failed(_)
+                | SideReply::Nodes(_)
+                | SideReply::Resolved(_) => Events::Untried(None),
             };
         }
     }
@@ -252,7 +258,8 @@ impl Reporter {
         if !self.label_node {
             return;
         }
-        let value = truth.leads.then(|| label_value(truth.control_plane.iter().copied()));
+        let carried = truth.control_plane.iter().copied().filter(|it| (truth.carries)(*it));
+        let value = truth.leads.then(|| label_value(carried));
         self.label.wanted = value.clone();
         let due = self.label.asked.is_none() && self.label.try_at <= cx.now;
         if !due || self.label_is_right() {

@@ -38,6 +38,7 @@ pub enum Family {
 #[derive(Clone, Debug)]
 pub(crate) struct Resolver {
     family: Family,
+    first: Option<WantedVip>,
     fixed: BTreeSet<Vip>,
     names: BTreeMap<String, Name>,
     vips: BTreeSet<Vip>,
@@ -56,6 +57,7 @@ impl Resolver {
     pub fn new(wanted: Vec<WantedVip>, family: Family, now: Instant) -> Self {
         let mut it = Self {
             family,
+            first: None,
             fixed: BTreeSet::new(),
             names: BTreeMap::new(),
             vips: BTreeSet::new(),
@@ -69,6 +71,7 @@ impl Resolver {
     pub fn want(&mut self, wanted: Vec<WantedVip>, now: Instant) {
         let mut known = std::mem::take(&mut self.names);
         self.fixed.clear();
+        self.first = wanted.first().cloned();
         for vip in wanted {
             match vip {
                 WantedVip::Address(vip) => drop(self.fixed.insert(vip)),
@@ -120,6 +123,14 @@ impl Resolver {
         let vips = self.fixed.iter().chain(named).copied().collect();
         let before = std::mem::replace(&mut self.vips, vips);
         before.symmetric_difference(&self.vips).for_each(|it| self.changed.mark(*it));
+    }
+
+    /// The one that the settings name first.
+    pub fn first(&self) -> Option<Vip> {
+        match self.first.as_ref()? {
+            WantedVip::Address(vip) => Some(*vip),
+            WantedVip::Name(name) => self.names.get(name)?.vips.first().copied(),
+        }
     }
 
     pub fn deadline(&self) -> Option<Deadline> {

@@ -38,6 +38,24 @@ pub struct LeaseRecord {
     pub renewed: Option<String>,
     /// Who wrote it, where it says so and nobody has written over it since.
     pub author: Option<Author>,
+    /// The quorum whose election this is the record of, where it says so and nobody has
+    /// written over it since.
+    #[serde(default)]
+    pub quorum: Option<u64>,
+}
+
+/// Which quorum the cluster has, and who founded it: kept with the Lease, so that it is
+/// founded once.
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
+pub struct Foundation {
+    /// The quorum's name, chosen at random.
+    pub quorum: u64,
+    /// Who may found it, or has.
+    pub founder: NodeName,
+    /// The founder's machine; 0 if that has no name.
+    pub machine: u64,
+    /// It is founded and on the founder's disk: others may belong to it.
+    pub done: bool,
 }
 
 /// The API server's version of an object.
@@ -66,11 +84,22 @@ pub struct Lease {
     pub version: ResourceVersion,
     /// The whole object as JSON, so that a write keeps what it does not understand.
     pub object: String,
+    /// What stands beside the record about the founding of a quorum.
+    #[serde(default)]
+    pub foundation: Option<Foundation>,
 }
 
 /// A request about the Lease. At most one is under way at a time.
 #[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
 pub enum LeaseCall {
+    /// Write this beside the record, which stays as it is: create the Lease, or replace the
+    /// version it is `based_on`.
+    Found {
+        /// What to write.
+        foundation: Foundation,
+        /// The object to replace; `None` creates it.
+        based_on: Option<Box<Lease>>,
+    },
     /// Read it, from the API server's store and not from a cache.
     Read,
     /// Write it: create it, or replace the version it is `based_on`.
@@ -85,6 +114,9 @@ pub enum LeaseCall {
         acquired: Option<String>,
         /// Who writes.
         author: Author,
+        /// Whose election this is the record of, where the Lease itself elects nobody.
+        #[serde(default)]
+        quorum: Option<u64>,
         /// The object to replace; `None` creates it.
         based_on: Option<Box<Lease>>,
     },
@@ -191,6 +223,8 @@ pub enum SideCall {
         /// A sentence.
         message: String,
     },
+    /// The nodes of the control plane.
+    ListNodes,
     /// Look a name up; not a Kubernetes call, but as slow as one.
     Resolve {
         /// The DNS name.
@@ -207,6 +241,17 @@ pub enum SideReply {
     Done,
     /// Not done.
     Failed(ApiFault),
+    /// The answer to [`SideCall::ListNodes`], the oldest first.
+    Nodes(Vec<ControlPlaneNode>),
     /// The answer to [`SideCall::Resolve`]: at least one address.
     Resolved(Vec<std::net::IpAddr>),
+}
+
+/// A node of the control plane as the cluster knows it.
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
+pub struct ControlPlaneNode {
+    /// Its name.
+    pub name: NodeName,
+    /// Its addresses inside the cluster.
+    pub addresses: Vec<std::net::IpAddr>,
 }

@@ -16,8 +16,8 @@ pub use access::{ApiAccess, Bytes, ClientCertificate, Token};
 pub use envelope::{Company, Ear, Envelope, Hello};
 pub use kernel::{Fences, Frame, Heard, KernelAnswer, KernelJob, OrderId};
 pub use lease::{
-    ApiFault, ApiFaultKind, Author, Lease, LeaseCall, LeaseRecord, LeaseReply, NodeName, RequestId,
-    ResourceVersion, SideCall, SideReply, WatchEvent,
+    ApiFault, ApiFaultKind, Author, ControlPlaneNode, Foundation, Lease, LeaseCall, LeaseRecord,
+    LeaseReply, NodeName, RequestId, ResourceVersion, SideCall, SideReply, WatchEvent,
 };
 pub use net::{Address, Hardware, Link, LinkIndex, LinkName, Mac, NetworkChange, Vip};
 pub use pools::{AddressUse, FamilyUse, HeldAddress, PoolFault, PoolRefusal, PoolUse, family_name};

@@ -183,6 +183,12 @@ pub struct QuorumStatus {
     /// Whom it finds on its link, where members find each other.
     #[serde(default)]
     pub discovery: Option<DiscoveryStatus>,
+    /// What becomes of the Lease as a record, where there is an API server.
+    #[serde(default)]
+    pub record: Option<String>,
+    /// What becomes of the Nodes as members, where they are.
+    #[serde(default)]
+    pub nodes: Option<String>,
 }
 
 /// How members find each other on a link, as one of them sees it.

@@ -67,9 +67,13 @@ impl Api {
             doubted_at: None,
         };
         // Usually it is there at once; a thread waits for it only where it is not.
-        match access(&it.config) {
-            Ok(access) => it.connect(access),
-            Err(_) => it.settle_in_background(),
+        // Members that elect among themselves wait for no server, not even on loopback.
+        match it.config.raft.as_ref().filter(|_| it.config.kube.detect) {
+            Some(_) => it.settle_in_background(),
+            None => match access(&it.config) {
+                Ok(access) => it.connect(access),
+                Err(_) => it.settle_in_background(),
+            },
         }
         it
     }

@@ -40,9 +40,11 @@ pub fn check(resolved: Result<&Resolved, String>) -> Result<String, String> {
             found.good.push("settings: understood".to_owned());
             found.look_at_network(&resolved.config);
             found.look_at_fence(&resolved.config);
-            match &resolved.config.raft {
-                Some(raft) => found.look_at_quorum(raft),
-                None => found.look_at_api(&resolved.config),
+            if let Some(raft) = &resolved.config.raft {
+                found.look_at_quorum(raft);
+            }
+            if uses_api(&resolved.config) {
+                found.look_at_api(&resolved.config);
             }
         }
     }
@@ -52,13 +54,24 @@ pub fn check(resolved: Result<&Resolved, String>) -> Result<String, String> {
 
 /// How the API server would be reached, for `edgevip explain`.
 pub fn explain_access(config: &Config) -> String {
-    if config.raft.is_some() {
-        return "API server: none is needed where raft elects\n".to_owned();
+    if !uses_api(config) {
+        return "API server: none, and none is needed where raft elects\n".to_owned();
     }
     match kubeconfig::access(&config.kube, &config.vips, &sources::read) {
         Ok(access) => explain::access(&access),
         Err(why) => format!("API server: not yet: {why}\n"),
     }
+}
+
+/// Whether there is an API server to ask, or one has to be there.
+fn uses_api(config: &Config) -> bool {
+    let beside = || kubeconfig::is_there(&config.kube, &sources::read);
+    needs_api(config) || beside()
+}
+
+/// Whether nothing works without the API server.
+fn needs_api(config: &Config) -> bool {
+    config.raft.as_ref().is_none_or(|it| it.from_nodes || config.services.is_some())
 }
 
 impl Findings {
@@ -169,10 +182,7 @@ impl Findings {
     fn look_at_api(&mut self, config: &Config) {
         let access = match api::access(config) {
             Ok(access) => access,
-            Err(why) => {
-                self.faults.push(format!("API server: {why}"));
-                return;
-            }
+            Err(why) => return self.say_of_api(config, &why),
         };
         self.warnings.extend(access.remarks.iter().map(|it| format!("API server: {it}")));
         self.look_at_server(&config.vips, &access);
@@ -181,7 +191,16 @@ impl Findings {
                 self.good.push(format!("API server: {version} at {}", access.server));
                 self.look_at_rights(config, &access);
             }
-            Err(fault) => self.faults.push(format!("API server: {}", fault.why)),
+            Err(fault) => self.say_of_api(config, &fault.why),
+        }
+    }
+
+    fn say_of_api(&mut self, config: &Config, why: &str) {
+        match needs_api(config) {
+            true => self.faults.push(format!("API server: {why}")),
+            false => self.warnings.push(format!(
+                "API server: {why}; raft elects without it, and nobody is told who holds"
+            )),
         }
     }
 

@@ -8,14 +8,17 @@ use std::sync::Arc;
 
 use smol::channel::Sender;
 
-use crate::config::{FailBack, RaftSettings};
-use crate::engine::{self, DiscoverConfig, Input, ProbeRule, QuorumConfig, QuorumTiming};
+use super::start;
+use crate::config::{Config, FailBack, RaftSettings, kubeconfig, sources};
+use crate::engine::{
+    self, DiscoverConfig, Input, ProbeRule, QuorumApi, QuorumConfig, QuorumTiming,
+};
 use crate::io::farewell;
 use crate::io::peers::Peers;
 use crate::io::probe::{CheckCommand, HealthTarget, ProbeTargets, Prober};
 use crate::io::process::{entropy, machine_id};
 use crate::io::store::{Store, StoreThread};
-use crate::model::{Ear, Envelope, Farewell, Life, Probe, QuorumStatus, StoreRecord};
+use crate::model::{Author, Ear, Envelope, Farewell, Life, Probe, QuorumStatus, StoreRecord};
 use crate::wire::quorum::Keys;
 
 pub(super) struct Members {
@@ -30,6 +33,7 @@ impl Members {
     pub fn start(
         raft: &RaftSettings,
         instance: Option<&str>,
+        api: Option<QuorumApi>,
         answers: &Sender<Input>,
     ) -> Result<(Self, QuorumConfig), String> {
         let keys = match &raft.keys {
@@ -87,6 +91,7 @@ impl Members {
                 rise: it.rise,
                 weight: it.weight,
             }),
+            api,
         };
         let members = Self {
             peers: Rc::new(peers),
@@ -139,6 +144,19 @@ impl Members {
             log::warn!("the next start has to wait for what was promised: {why}");
         }
     }
+}
+
+/// What a member is to tell and ask the API server beside, if there is one or has to be.
+pub(super) fn beside(config: &Config, author: Author) -> Option<QuorumApi> {
+    let raft = config.raft.as_ref()?;
+    let needed = raft.from_nodes || config.services.is_some();
+    let there = needed || kubeconfig::is_there(&config.kube, &sources::read);
+    there.then(|| QuorumApi {
+        lease: start::lease(config),
+        duration: config.lease.duration,
+        author,
+        nodes: raft.from_nodes.then(machine_id),
+    })
 }
 
 /// Datagrams that were no good are counted where they came from.

@@ -70,7 +70,12 @@ pub fn run(config: Config, reload: impl Fn() -> Result<Config, String>) -> Resul
         None => others.api = Some(Box::new(Api::start(&config, answers.clone(), watched, news))),
         Some(raft) => {
             let named = config.instance.as_deref();
-            let (members, elects) = Members::start(raft, named, &answers)?;
+            let beside = members::beside(&config, author);
+            if beside.is_some() {
+                let api = Api::start(&config, answers.clone(), watched.clone(), news.clone());
+                others.api = Some(Box::new(api));
+            }
+            let (members, elects) = Members::start(raft, named, beside, &answers)?;
             others.members = Some(Box::new(members));
             quorum = Some(elects);
         }

@@ -51,6 +51,11 @@ pub(super) fn log(notice: &Notice) {
             }
         }
         Notice::Released(vip) => log::info!(vip:%; "no longer answering for {vip}"),
+        Notice::Rival(holder) => log::warn!(
+            holder:%;
+            "{holder} elects by the Lease, which only records who holds here: two systems may \
+             answer for the VIP; stop the other"
+        ),
     }
 }
 
@@ -87,7 +92,8 @@ pub(super) fn notify(notice: &Notice, notifier: &mut Notifier) {
         | Notice::ApiFault(_)
         | Notice::FenceRebuilt
         | Notice::Holder(_)
-        | Notice::Readded(_) => {}
+        | Notice::Readded(_)
+        | Notice::Rival(_) => {}
     }
 }
 

@@ -3,6 +3,7 @@
 pub mod certificate;
 mod list;
 mod objects;
+mod quorum;
 mod writes;
 
 use std::collections::BTreeMap;
@@ -23,6 +24,8 @@ use crate::model::{
     ApiFault, ApiFaultKind, Author, Lease, LeaseRecord, NodeName, ObjectName, ResourceVersion,
     WatchEvent,
 };
+
+pub use quorum::{control_plane, founded_lease, new_founded_lease};
 
 /// Where the author of a Lease signs.
 pub const AUTHOR: &str = "edgevip.io/author";
@@ -84,6 +87,8 @@ pub struct LeaseSpec<'a> {
     pub renewed: &'a str,
     /// Who writes.
     pub author: Author,
+    /// Whose election this is the record of, where the Lease itself elects nobody.
+    pub quorum: Option<u64>,
 }
 
 /// The JSON of a Lease to be created.
@@ -230,12 +235,14 @@ fn read_lease(mut object: Value) -> Result<Lease, DecodeError> {
         acquired: text(&object, "/spec/acquireTime")?.map(str::to_owned),
         renewed: text(&object, "/spec/renewTime")?.map(str::to_owned),
         author: author(&object)?,
+        quorum: quorum::signed(&object)?,
     };
+    let foundation = quorum::foundation(&object)?;
     // The server keeps this list by itself, and it is longer than all the rest.
     if let Some(metadata) = object.get_mut("metadata").and_then(Value::as_object_mut) {
         metadata.remove("managedFields");
     }
-    Ok(Lease { record, version, object: object.to_string() })
+    Ok(Lease { record, version, object: object.to_string(), foundation })
 }
 
 fn version(object: &Value) -> Result<ResourceVersion, DecodeError> {
@@ -265,6 +272,7 @@ fn write_spec(object: &mut Value, words: &LeaseSpec<'_>) {
     let Author { host, life } = words.author;
     let annotations = section(section(entries(object), "metadata"), "annotations");
     annotations.insert(AUTHOR.into(), format!("{host:016x}/{life:016x}/{}", words.renewed).into());
+    quorum::sign(annotations, words.quorum, words.renewed);
 
     let seconds = words.duration.as_secs() + u64::from(words.duration.subsec_nanos() > 0);
     let holder = words.holder.map_or("", |it| it.0.as_str());

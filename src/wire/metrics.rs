@@ -71,7 +71,7 @@ fn own_metrics(page: &mut Page, status: &Status) {
     page.family("edgevip_fence_holds", Kind::Gauge, "1 where the kernel's fence guards VIPs.");
     page.sample(&[("family", "ipv4")], u8::from(status.fences.v4.is_ok()));
     page.sample(&[("family", "ipv6")], u8::from(status.fences.v6.is_ok()));
-    if status.quorum.is_none() {
+    if status.quorum.as_ref().is_none_or(|it| it.record.is_some()) {
         let up = status.api.fault.is_none() && status.api.answered_ms_ago.is_some();
         page.single("edgevip_api_up", Kind::Gauge, "1 if the API server answers.", u8::from(up));
     }

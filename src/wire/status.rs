@@ -29,11 +29,11 @@ pub fn text(status: &Status) -> String {
         ("IPv4 fence", fence(&status.fences.v4)),
         ("IPv6 fence", fence(&status.fences.v6)),
     ]);
-    if status.quorum.is_none() {
+    if status.quorum.as_ref().is_none_or(|it| it.record.is_some()) {
         facts.push(("API server", api(status)));
     }
     facts.push(("terms", status.terms.to_string()));
-    if status.quorum.is_none() {
+    if status.quorum.as_ref().is_none_or(|it| it.record.is_some()) {
         let candidates = status.candidates.map_or("unknown".into(), |it| it.to_string());
         facts.push(("candidates", candidates));
     }
@@ -174,6 +174,7 @@ fn api(status: &Status) -> String {
     };
     match (&status.api.fault, status.api.watching) {
         (Some(fault), _) => format!("{answered}; failing: {fault}"),
+        (None, _) if status.quorum.is_some() => answered,
         (None, true) => format!("{answered}, watching the Lease"),
         (None, false) => format!("{answered}, not watching the Lease"),
     }

@@ -135,6 +135,7 @@ pub fn write(holder: Option<&str>, based_on: Option<&Lease>) -> LeaseCall {
         transitions: 3,
         acquired: None,
         author: AUTHOR,
+        quorum: None,
         based_on: based_on.cloned().map(Box::new),
     }
 }

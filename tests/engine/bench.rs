@@ -322,8 +322,10 @@ impl TestLease {
             acquired: None,
             renewed: Some("once".into()),
             author: None,
+            quorum: None,
         };
-        Self(Lease { record, version: ResourceVersion("2".into()), object: "{}".into() })
+        let (version, object) = (ResourceVersion("2".into()), "{}".into());
+        Self(Lease { record, version, object, foundation: None })
     }
 
     pub fn free() -> Self {

@@ -278,7 +278,7 @@ fn an_api_server_that_says_conflict_for_ever_is_not_hammered() {
     while bench.now < end {
         let reply = match bench.lease_call() {
             Some(LeaseCall::Read) => TestLease::free().found(),
-            Some(LeaseCall::Write { .. }) => LeaseReply::Conflict,
+            Some(LeaseCall::Found { .. } | LeaseCall::Write { .. }) => LeaseReply::Conflict,
             None => {
                 bench.tick_next();
                 continue;

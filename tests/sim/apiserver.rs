@@ -2,9 +2,11 @@
 //! history from which watches resume until it is compacted.
 
 use std::collections::VecDeque;
+use std::time::Duration;
 
 use edgevip::model::{
-    Author, Lease, LeaseCall, LeaseRecord, LeaseReply, NodeName, ResourceVersion, WatchEvent,
+    Author, Foundation, Lease, LeaseCall, LeaseRecord, LeaseReply, NodeName, ResourceVersion,
+    WatchEvent,
 };
 
 /// Longer histories are compacted.
@@ -13,6 +15,8 @@ const HISTORY: usize = 40;
 #[derive(Default)]
 pub struct ApiServer {
     lease: Option<Lease>,
+    /// Beside the record; gone with the object.
+    foundation: Option<Foundation>,
     version: u64,
     history: VecDeque<(u64, WatchEvent)>,
     compacted: u64,
@@ -49,8 +53,7 @@ impl ApiServer {
 
     /// `stamp` is the writer's wall clock.
     pub fn ask(&mut self, call: &LeaseCall, stamp: u64) -> LeaseReply {
-        let LeaseCall::Write { holder, duration, transitions, acquired, author, based_on } = call
-        else {
+        let (LeaseCall::Found { based_on, .. } | LeaseCall::Write { based_on, .. }) = call else {
             return self.read();
         };
         let current = self.lease.as_ref().map(|it| &it.version);
@@ -59,17 +62,30 @@ impl ApiServer {
             (current, based_on) if current != based_on => return LeaseReply::Conflict,
             (Some(_) | None, Some(_) | None) => {}
         }
-        let renewed = stamp.to_string();
-        self.put(LeaseRecord {
-            holder: holder.clone(),
-            duration: std::time::Duration::from_secs(
-                duration.as_nanos().div_ceil(1_000_000_000) as u64
-            ),
-            transitions: *transitions,
-            acquired: acquired.clone().or(Some(renewed.clone())),
-            renewed: Some(renewed),
-            author: Some(*author),
-        });
+        match call {
+            LeaseCall::Found { foundation, .. } => {
+                self.foundation = Some(foundation.clone());
+                let record = self.lease.as_ref().map(|it| it.record.clone());
+                self.put(record.unwrap_or_else(nobody));
+            }
+            LeaseCall::Read => {}
+            LeaseCall::Write {
+                holder, duration, transitions, acquired, author, quorum, ..
+            } => {
+                let renewed = stamp.to_string();
+                self.put(LeaseRecord {
+                    holder: holder.clone(),
+                    duration: Duration::from_secs(
+                        duration.as_nanos().div_ceil(1_000_000_000) as u64
+                    ),
+                    transitions: *transitions,
+                    acquired: acquired.clone().or(Some(renewed.clone())),
+                    renewed: Some(renewed),
+                    author: Some(*author),
+                    quorum: *quorum,
+                });
+            }
+        }
         self.read()
     }
 
@@ -77,7 +93,8 @@ impl ApiServer {
         self.writes += 1;
         self.version += 1;
         let version = ResourceVersion(self.version.to_string());
-        let lease = Lease { record, version, object: String::new() };
+        let foundation = self.foundation.clone();
+        let lease = Lease { record, version, object: String::new(), foundation };
         self.remember(WatchEvent::Lease(Box::new(lease.clone())));
         self.lease = Some(lease);
     }
@@ -90,6 +107,7 @@ impl ApiServer {
     }
 
     pub fn delete(&mut self) {
+        self.foundation = None;
         if self.lease.take().is_some() {
             self.version += 1;
             self.remember(WatchEvent::Deleted);
@@ -144,5 +162,18 @@ impl ApiServer {
         {
             self.compacted = version;
         }
+    }
+}
+
+/// What stands in a Lease that is there for what is beside it.
+fn nobody() -> LeaseRecord {
+    LeaseRecord {
+        holder: None,
+        duration: Duration::ZERO,
+        transitions: 0,
+        acquired: None,
+        renewed: None,
+        author: None,
+        quorum: None,
     }
 }

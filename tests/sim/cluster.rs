@@ -3,11 +3,14 @@
 
 use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
+use std::time::Duration;
 
-use edgevip::engine::{DiscoverConfig, FailBack, Input, ProbeRule, QuorumConfig, QuorumTiming};
+use edgevip::engine::{
+    DiscoverConfig, FailBack, Input, ProbeRule, QuorumApi, QuorumConfig, QuorumTiming,
+};
 use edgevip::model::{
-    ClusterCall, Envelope, Farewell, Life, Member, MemberRole, Members, NodeName, Probe, RequestId,
-    StoreRecord,
+    Author, ClusterCall, ControlPlaneNode, Envelope, Farewell, Life, Member, MemberRole, Members,
+    NodeName, Probe, RequestId, StoreRecord,
 };
 use edgevip::wire::quorum::{Keys, open, seal};
 use edgevip::wire::store;
@@ -33,6 +36,18 @@ pub struct Quorum {
     pub vips: usize,
     /// So many found, and members find each other; nobody is listed.
     pub discover: Option<u8>,
+    /// What members do with the API server.
+    pub api: Beside,
+}
+
+/// What members do with the API server beside.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Beside {
+    Nothing,
+    /// Record who holds.
+    Record,
+    /// And take the members from its Nodes.
+    Nodes,
 }
 
 impl Quorum {
@@ -59,6 +74,8 @@ pub struct Cluster {
     pub writes: u64,
     pub datagrams: u64,
     pub lost_stores: u64,
+    /// Hosts that are Nodes, the oldest first.
+    pub nodes: Vec<usize>,
     keys: Keys,
 }
 
@@ -128,6 +145,7 @@ impl Cluster {
             writes: 0,
             datagrams: 0,
             lost_stores: 0,
+            nodes: (0..hosts).collect(),
             keys: Keys::insecure(),
         }
     }
@@ -135,6 +153,9 @@ impl Cluster {
     /// What the settings of a host list: who is added later lists all the others too.
     fn listed(&self, host: usize) -> Members {
         let member = |at: usize, role| (name_of(at), Member { address: address_of(at), role });
+        if self.quorum.api == Beside::Nodes {
+            return Members::from([member(host, MemberRole::Voter)]);
+        }
         let finds = self.quorum.discover.is_some();
         let roles = if finds { &[][..] } else { &self.quorum.roles[..] };
         let all = roles.iter().enumerate().map(|(at, role)| member(at, *role));
@@ -170,6 +191,12 @@ impl Cluster {
             fail_back: self.quorum.fail_back,
             health: self.quorum.health,
             check: self.quorum.check,
+            api: (self.quorum.api != Beside::Nothing).then(|| QuorumApi {
+                lease: "kube-system/plndr-cp-lock".into(),
+                duration: Duration::from_secs(15),
+                author: Author { host: machine(host), life },
+                nodes: (self.quorum.api == Beside::Nodes).then(|| machine(host)),
+            }),
         }
     }
 
@@ -189,6 +216,13 @@ impl Cluster {
 }
 
 impl World {
+    /// The Nodes as the API server has them.
+    pub fn nodes(&self) -> Vec<ControlPlaneNode> {
+        let nodes = self.cluster.iter().flat_map(|it| &it.nodes);
+        let addresses = |at: usize| vec![address_of(at).ip()];
+        nodes.map(|at| ControlPlaneNode { name: name_of(*at), addresses: addresses(*at) }).collect()
+    }
+
     pub fn quorum(&self) -> Option<&Cluster> {
         self.cluster.as_deref()
     }

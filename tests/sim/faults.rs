@@ -405,7 +405,13 @@ impl World {
         let name = NodeName(names[self.rng.below(3) as usize].into());
         let renewed = Some(format!("stolen-{}", self.now));
         // The annotation is kept but fits the stamp no more.
-        self.api.put(LeaseRecord { holder: Some(name), renewed, author: None, ..before });
+        self.api.put(LeaseRecord {
+            holder: Some(name),
+            renewed,
+            author: None,
+            quorum: None,
+            ..before
+        });
         self.push();
     }
 

@@ -104,6 +104,7 @@ impl World {
             acquired: None,
             renewed: Some(format!("foreign-{}", it.stamps)),
             author: None,
+            quorum: None,
         };
         let (name, mac) = (it.name.clone(), it.mac);
         it.seen = Some((record.clone(), self.now));

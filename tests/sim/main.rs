@@ -17,6 +17,7 @@ mod process;
 mod run;
 mod run_quorum;
 mod stories;
+mod stories_beside;
 mod stories_quorum;
 #[cfg(feature = "sabotage")]
 mod teeth;

@@ -6,7 +6,7 @@ use std::time::Duration;
 use edgevip::engine::{FailBack, ProbeRule, QuorumTiming, Rng};
 use edgevip::model::{ClusterCall, MemberRole};
 
-use crate::cluster::Quorum;
+use crate::cluster::{Beside, Quorum};
 use crate::faults::{Faults, Kind};
 use crate::host::{MS, Nanos, SEC};
 use crate::run::{Stats, check_converged, poke};
@@ -73,6 +73,7 @@ fn draw(seed: u64, log: Log) -> (World, Plan) {
         check: (rng.below(4) == 0).then_some(ProbeRule { fall: 1, rise: 1, ..rule }),
         discover: None,
         vips: 1 + rng.below(rng.clone().below(6) + 1) as usize,
+        api: Beside::Nothing,
     };
     let promise = quorum.promise();
     let settings = Settings {

@@ -12,20 +12,20 @@ use edgevip::model::MemberRole::{self, Voter, Witness};
 use edgevip::model::{ClusterCall, Refusal, VipState};
 
 use crate::book::name_of;
-use crate::cluster::{Quorum, address_of};
+use crate::cluster::{Beside, Quorum, address_of};
 use crate::faults::Kind;
 use crate::host::{MS, Nanos, SEC};
 use crate::run::check_converged;
 use crate::world::{Event, Log, Settings, World};
 
-const FOR_GOOD: Nanos = 100_000 * SEC;
+pub const FOR_GOOD: Nanos = 100_000 * SEC;
 
-struct Tale {
-    world: World,
+pub struct Tale {
+    pub world: World,
 }
 
 /// What a tale begins with.
-fn stock(roles: &[MemberRole], vips: usize) -> Quorum {
+pub fn stock(roles: &[MemberRole], vips: usize) -> Quorum {
     let ms = Duration::from_millis;
     let timing = QuorumTiming { heartbeat: ms(30), promise: ms(120), step: ms(12), spread: ms(6) };
     let rule = ProbeRule { interval: Duration::from_millis(500), fall: 3, rise: 2, weight: 10 };
@@ -37,6 +37,7 @@ fn stock(roles: &[MemberRole], vips: usize) -> Quorum {
         check: None,
         vips,
         discover: None,
+        api: Beside::Nothing,
     }
 }
 
@@ -45,7 +46,7 @@ fn quorum(roles: &[MemberRole], vips: usize) -> Tale {
     tale(stock(roles, vips), 0, true)
 }
 
-fn tale(quorum: Quorum, spare: usize, fenced: bool) -> Tale {
+pub fn tale(quorum: Quorum, spare: usize, fenced: bool) -> Tale {
     let hosts = quorum.roles.len() + spare;
     let settings = Settings { quorum: Some(quorum), fenced, ..Settings::stock() };
     let rates: Vec<_> = (0..hosts as u64).map(|it| 999_900 + 100 * it).collect();
@@ -60,41 +61,41 @@ fn tale(quorum: Quorum, spare: usize, fenced: bool) -> Tale {
 }
 
 impl Tale {
-    fn run(&mut self, span: Nanos) -> &mut Self {
+    pub fn run(&mut self, span: Nanos) -> &mut Self {
         self.world.run_for(span).unwrap_or_else(|why| panic!("{why}"));
         self
     }
 
     /// Runs until it is so; panics if that is not within `span`.
-    fn until(&mut self, span: Nanos, what: &str, is_so: impl Fn(&World) -> bool) -> Nanos {
+    pub fn until(&mut self, span: Nanos, what: &str, is_so: impl Fn(&World) -> bool) -> Nanos {
         let began = self.world.now;
         let so = self.world.run_until_so(span, is_so).unwrap_or_else(|why| panic!("{why}"));
         assert!(so, "{what} within {} ms: {}", span / MS, self.scene());
         self.world.now - began
     }
 
-    fn holders(&self, at: usize) -> Vec<usize> {
+    pub fn holders(&self, at: usize) -> Vec<usize> {
         let it = &self.world;
         (0..it.hosts.len()).filter(|host| it.answers(*host, it.vips[at])).collect()
     }
 
-    fn holder(&self, at: usize) -> usize {
+    pub fn holder(&self, at: usize) -> usize {
         let holders = self.holders(at);
         assert_eq!(holders.len(), 1, "VIP {at}: {}", self.scene());
         holders[0]
     }
 
-    fn leader(&self) -> usize {
+    pub fn leader(&self) -> usize {
         self.world.leader().expect("somebody leads")
     }
 
     /// Somebody who neither leads nor holds the first VIP.
-    fn idler(&self) -> usize {
+    pub fn idler(&self) -> usize {
         let busy = [self.leader(), self.holder(0)];
         (0..self.world.hosts.len()).find(|it| !busy.contains(it)).expect("one is idle")
     }
 
-    fn expect_all_held(&mut self, within: Nanos) -> Nanos {
+    pub fn expect_all_held(&mut self, within: Nanos) -> Nanos {
         self.until(within, "every VIP is held", |it| {
             it.vips.iter().all(|vip| {
                 let count = (0..it.hosts.len()).filter(|host| it.answers(*host, *vip)).count();
@@ -103,7 +104,7 @@ impl Tale {
         })
     }
 
-    fn expect_moves_from(&mut self, at: usize, from: usize, within: Nanos) -> Nanos {
+    pub fn expect_moves_from(&mut self, at: usize, from: usize, within: Nanos) -> Nanos {
         let vip = self.world.vips[at];
         self.until(within, "another holds it", move |it| {
             let other = (0..it.hosts.len()).any(|host| host != from && it.answers(host, vip));
@@ -111,39 +112,39 @@ impl Tale {
         })
     }
 
-    fn expect_cut_at_most(&mut self, most: Nanos) {
+    pub fn expect_cut_at_most(&mut self, most: Nanos) {
         let worst = self.world.client.worst;
         assert!(worst <= most, "clients were cut off for {} us: {}", worst / 1_000, self.scene());
     }
 
-    fn crash(&mut self, host: usize) -> &mut Self {
+    pub fn crash(&mut self, host: usize) -> &mut Self {
         self.world.crash(host, FOR_GOOD);
         self.measured()
     }
 
     /// The power goes: the kernel is gone as well.
-    fn power_off(&mut self, host: usize) -> &mut Self {
+    pub fn power_off(&mut self, host: usize) -> &mut Self {
         self.world.reboot(host, FOR_GOOD);
         self.measured()
     }
 
-    fn start(&mut self, host: usize) -> &mut Self {
+    pub fn start(&mut self, host: usize) -> &mut Self {
         self.world.start(host);
         self
     }
 
-    fn stop(&mut self, host: usize) -> &mut Self {
+    pub fn stop(&mut self, host: usize) -> &mut Self {
         self.world.stop(host);
         self.measured()
     }
 
-    fn measured(&mut self) -> &mut Self {
+    pub fn measured(&mut self) -> &mut Self {
         self.world.client.measure_anew();
         self
     }
 
     /// No datagram gets from one to the other.
-    fn cut(&mut self, from: usize, to: usize) -> &mut Self {
+    pub fn cut(&mut self, from: usize, to: usize) -> &mut Self {
         let until = self.world.now + FOR_GOOD;
         let cluster = self.world.cluster.as_mut().expect("a quorum");
         cluster.mail.cuts[from][to] = until;
@@ -151,7 +152,7 @@ impl Tale {
         self
     }
 
-    fn cut_off(&mut self, host: usize) -> &mut Self {
+    pub fn cut_off(&mut self, host: usize) -> &mut Self {
         for other in (0..self.world.hosts.len()).filter(|it| *it != host) {
             self.cut(host, other).cut(other, host);
         }
@@ -159,7 +160,7 @@ impl Tale {
     }
 
     /// Asks whoever leads; panics if it is refused.
-    fn order(&mut self, call: ClusterCall) -> String {
+    pub fn order(&mut self, call: ClusterCall) -> String {
         let leader = self.leader();
         let request = self.world.order(leader, call);
         let answered =
@@ -170,14 +171,14 @@ impl Tale {
         answer.expect("an answer").unwrap_or_else(|why| panic!("refused: {why}"))
     }
 
-    fn sicken(&mut self, host: usize, span: Nanos) -> &mut Self {
+    pub fn sicken(&mut self, host: usize, span: Nanos) -> &mut Self {
         let until = self.world.now + span;
         let cluster = self.world.cluster.as_mut().expect("a quorum");
         cluster.bodies[host].sick_until = until;
         self.measured()
     }
 
-    fn refusal(&self, host: usize, at: usize) -> Option<Refusal> {
+    pub fn refusal(&self, host: usize, at: usize) -> Option<Refusal> {
         let node = self.world.procs[host].node.as_ref().expect("it runs");
         let status = node.status(self.world.local(host));
         assert!(status.vips[at].state != VipState::Answering, "{status:?}");
@@ -185,7 +186,7 @@ impl Tale {
     }
 
     /// All that have stopped are started, and a calm minute passes.
-    fn finish(mut self) {
+    pub fn finish(mut self) {
         for proc in 0..self.world.procs.len() {
             self.world.schedule(0, Event::Start { proc });
         }
@@ -200,11 +201,11 @@ impl Tale {
         self.expect_cut_at_most(0);
     }
 
-    fn writes(&self) -> u64 {
+    pub fn writes(&self) -> u64 {
         self.world.quorum().map_or(0, |it| it.writes)
     }
 
-    fn scene(&self) -> String {
+    pub fn scene(&self) -> String {
         let holders: Vec<_> = (0..self.world.vips.len()).map(|it| self.holders(it)).collect();
         let now = self.world.now as f64 / 1e9;
         format!("at {now:.3}s hosts {holders:?} answer, {:?} leads", self.world.leader())

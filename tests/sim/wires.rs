@@ -84,7 +84,9 @@ impl World {
                 let steps = self.rng.below(5) as usize;
                 self.api.read_stale(steps)
             }
-            LeaseCall::Read | LeaseCall::Write { .. } => self.api.ask(&call, stamp),
+            LeaseCall::Found { .. } | LeaseCall::Read | LeaseCall::Write { .. } => {
+                self.api.ask(&call, stamp)
+            }
         };
         if self.api.writes > before {
             self.push();
@@ -210,6 +212,7 @@ impl World {
                 SideReply::Failed(fault(ApiFaultKind::Forbidden))
             }
             SideCall::Event { .. } | SideCall::LabelNode { .. } => SideReply::Done,
+            SideCall::ListNodes => SideReply::Nodes(self.nodes()),
             SideCall::Resolve { .. } => {
                 SideReply::Resolved(self.vips.iter().map(|it| it.0).collect())
             }

@@ -41,17 +41,21 @@ pub(super) fn raft(
     let discover = discover::discover(settings);
     check_members(&me, &members, around, discover.is_some(), notes);
     let Timing { heartbeat, promise, step, spread } = timing::timing(settings, around.fence, notes);
+    let from_nodes = from_nodes(settings, notes);
+    let others = from_nodes || discover.is_some() || members.len() > 1;
     Some(RaftSettings {
-        keys: keys(settings, sources, members.len() > 1 || discover.is_some(), notes),
+        keys: keys(settings, sources, others, notes),
         discover,
         me: me.name,
         address: me.address,
         members,
+        from_nodes,
         heartbeat,
         promise,
         step,
         spread,
-        found_alone: settings.is_on("vip_startleader") || settings.is_on("vip_singlenode"),
+        found_alone: !from_nodes
+            && (settings.is_on("vip_startleader") || settings.is_on("vip_singlenode")),
         state_dir: state_dir(settings, sources),
         health: fitness::health(settings, sources, around, notes),
         check: fitness::check(settings, notes),
@@ -82,19 +86,17 @@ fn check_elector(settings: &Settings, notes: &mut Notes) {
 }
 
 fn check_rest(settings: &Settings, around: &Around<'_>, notes: &mut Notes) {
-    let refused = [
-        (
-            "enable_node_labeling",
-            "there need be no API server where raft elects, so no node is labelled; leave it out",
-        ),
-        (
-            "vip_preserve_on_leadership_loss",
-            "where raft elects the next holder answers within milliseconds, and silent addresses \
+    let refused = [(
+        "vip_preserve_on_leadership_loss",
+        "where raft elects the next holder answers within milliseconds, and silent addresses \
              of members that are cut off would stay for ever; leave it out",
-        ),
-    ];
+    )];
     for (name, right) in refused.into_iter().filter(|(name, _)| settings.is_on(name)) {
         notes.fault(name, settings.text(name), right);
+    }
+    if settings.is_on("enable_node_labeling") && settings.text("k8s_config_file") == "off" {
+        let right = "only the API server can be told, and k8s_config_file=off; leave one out";
+        notes.fault("enable_node_labeling", "true", right);
     }
     for vip in around.vips {
         if let VipSetting::Name(name) = vip {
@@ -103,6 +105,32 @@ fn check_rest(settings: &Settings, around: &Around<'_>, notes: &mut Notes) {
             notes.fault("address", name, right);
         }
     }
+}
+
+/// Whether the Nodes of the control plane are the members, rather than those listed.
+fn from_nodes(settings: &Settings, notes: &mut Notes) -> bool {
+    if settings.text("vip_raft_members") != "nodes" {
+        return false;
+    }
+    if !settings.text("vip_peers").is_empty() {
+        let right = "vip_peers is given too; leave it out, or give peers";
+        notes.fault("vip_raft_members", "nodes", right);
+    }
+    if discover::discover(settings).is_some() {
+        let right = "vip_raft_discover is given too; give one of them";
+        notes.fault("vip_raft_members", "nodes", right);
+    }
+    if settings.text("k8s_config_file") == "off" {
+        let right = "the Nodes are known by the API server only; give a kubeconfig, or peers";
+        notes.fault("vip_raft_members", "nodes", right);
+    }
+    for name in ["vip_startleader", "vip_singlenode"] {
+        if settings.is_on(name) {
+            let why = "without effect, for one founds whom the API server lets";
+            notes.warnings.push(format!("{name}: {why}"));
+        }
+    }
+    true
 }
 
 fn members(settings: &Settings, around: &Around<'_>, notes: &mut Notes) -> Option<(Peer, Members)> {
@@ -117,12 +145,18 @@ fn members(settings: &Settings, around: &Around<'_>, notes: &mut Notes) -> Optio
         notes.warnings.push(format!("vip_raft_port={}: without effect, for it is the port of members that vip_raft_discover finds", port.text));
     }
     let listed = peers::peers(settings.text("vip_peers")).unwrap_or_default();
-    let alone = settings.is_on("vip_singlenode");
+    let of_nodes = settings.text("vip_raft_members") == "nodes";
+    let alone = settings.is_on("vip_singlenode") && !of_nodes;
     let local = filled(settings, "vip_localpeer").and_then(|it| peers::peer(&it).ok());
     let named = || listed.iter().find(|it| it.name == *around.node).cloned();
     let Some(mut me) = local.or_else(named).or_else(|| alone.then(|| only(around.node))) else {
         let names: Vec<_> = listed.iter().map(|it| it.name.0.as_str()).collect();
         let right = match names.is_empty() {
+            true if of_nodes => {
+                "nothing says where this member listens; give it as id:address:port, \
+                                 with the InternalIP of its Node, and the same port on all"
+                    .to_owned()
+            }
             true => "nothing says who the members are; give this one as id:address:port, and all \
                      of them in vip_peers"
                 .to_owned(),

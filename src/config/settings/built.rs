@@ -77,17 +77,17 @@ pub static BUILT: &[Setting] = &[
         "kubernetes",
         "Where the election is held: by a Kubernetes Lease, or by raft among the members.",
     ),
-    lease("vip_leasename", "leaseName", "").is(
+    built("vip_leasename", "leaseName", "").is(
         Text,
         "plndr-cp-lock",
         "Name of the Lease, or its namespace/name.",
     ),
-    lease("cp_namespace", "namespace n", "").is(
+    built("cp_namespace", "namespace n", "").is(
         Text,
         "kube-system",
         "Namespace of the Lease, outside of a Pod.",
     ),
-    lease("vip_leaseduration", "leaseDuration", "").is(
+    built("vip_leaseduration", "leaseDuration", "").is(
         Duration,
         "15",
         "How long the Lease is good for others after its last renewal.",
@@ -102,22 +102,22 @@ pub static BUILT: &[Setting] = &[
         "2",
         "Time between attempts to renew or to get the Lease.",
     ),
-    lease("vip_leaseannotations", "leaseAnnotations", "leaseAnnotations").is(
+    built("vip_leaseannotations", "leaseAnnotations", "leaseAnnotations").is(
         Map,
         "",
         "JSON object of annotations for the Lease when it is created.",
     ),
-    lease("k8s_config_file", "k8sConfigPath", "k8sConfigFile").is(
+    built("k8s_config_file", "k8sConfigPath", "k8sConfigFile").is(
         Text,
         "/etc/kubernetes/admin.conf",
-        "Kubeconfig to prefer over the usual ones.",
+        "Kubeconfig to prefer over the usual ones; off: no API server, where raft elects.",
     ),
-    lease("kubernetes_addr", "kubernetesAddr", "").is(
+    built("kubernetes_addr", "kubernetesAddr", "").is(
         Text,
         "",
         "API server to use instead of the kubeconfig's: a URL or host:port.",
     ),
-    lease("cp_detect", "autodetectcp", "detectControlPlane").is(
+    built("cp_detect", "autodetectcp", "detectControlPlane").is(
         Bool,
         "false",
         "Find the API server by the certificate it serves on loopback.",
@@ -196,6 +196,11 @@ pub static BUILT: &[Setting] = &[
         Whole(1, 65535),
         "10000",
         "Port of all members that find each other on the link.",
+    ),
+    raft("vip_raft_members", "raftMembers", "").is(
+        OneOf(&["peers", "nodes"]),
+        "peers",
+        "Who the members are: those of vip_peers, or the Nodes of the control plane.",
     ),
     raft("vip_startleader", "startAsLeader", "startAsLeader").is(
         Bool,

@@ -10,13 +10,13 @@ use super::agenda::Marks;
 use super::placement::Standing;
 use super::watch::LeaseWatch;
 use super::{Cx, Deadline, Rng};
-use crate::model::{Author, Instant, NodeName, Refusal, Vip};
+use crate::model::{ApiFault, Author, Instant, NodeName, Refusal, Vip};
 
 pub use lease::LeaseConfig;
 use lease::LeaseElector;
 use quorum::Quorum;
 pub(crate) use quorum::Surroundings;
-pub use quorum::{DiscoverConfig, FailBack, ProbeRule, QuorumConfig, QuorumTiming};
+pub use quorum::{DiscoverConfig, FailBack, ProbeRule, QuorumApi, QuorumConfig, QuorumTiming};
 
 /// Who is asked who may carry what.
 #[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
@@ -25,6 +25,16 @@ pub enum Election {
     Lease(LeaseConfig),
     /// The members themselves.
     Quorum(Box<QuorumConfig>),
+}
+
+impl Election {
+    /// Whether there is an API server to tell.
+    pub fn has_api(&self) -> bool {
+        match self {
+            Self::Lease(_) => true,
+            Self::Quorum(quorum) => quorum.api.is_some(),
+        }
+    }
 }
 
 /// The one of them that this node has.
@@ -119,6 +129,30 @@ impl Elector {
         match self {
             Self::Lease { lease, .. } => lease.leads_until().is_some(),
             Self::Quorum(quorum) => quorum.carries(now),
+        }
+    }
+
+    /// Whether this node may answer for the VIP.
+    pub fn may_answer(&self, now: Instant, vip: Vip) -> bool {
+        match self {
+            Self::Lease { lease, .. } => lease.leads_until().is_some(),
+            Self::Quorum(quorum) => quorum.may_answer(now, vip),
+        }
+    }
+
+    /// Why the API server does not do what it is asked, if it does not.
+    pub fn api_fault(&self) -> Option<&ApiFault> {
+        match self {
+            Self::Lease { lease, .. } => lease.fault(),
+            Self::Quorum(quorum) => quorum.api_fault(),
+        }
+    }
+
+    /// When the API server last answered.
+    pub fn api_answered_at(&self) -> Option<Instant> {
+        match self {
+            Self::Lease { lease, .. } => lease.answered_at(),
+            Self::Quorum(quorum) => quorum.api_answered_at(),
         }
     }
 

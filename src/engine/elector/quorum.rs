@@ -7,6 +7,7 @@
 //!   voter    what this member promised to others
 //!   post     who is heard, and in which life
 //!   ledger   what is on disk
+//!   beside   the API server, where there is one: a record of who holds, members from Nodes
 //! ```
 //!
 //! Safety does not rest on raft: whatever it decides, a majority promises a VIP to one holder
@@ -16,6 +17,8 @@
 //! so that everything that is asked is answered by the next beat, and each member wakes
 //! about three times a heartbeat in a cluster of three.
 
+mod beside;
+mod census;
 mod config;
 mod deciding;
 mod discovery;
@@ -28,6 +31,7 @@ mod ledger;
 mod placer;
 mod post;
 mod raft;
+mod record;
 #[cfg(test)]
 mod rules;
 #[cfg(test)]
@@ -40,7 +44,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::time::Duration;
 
-pub use config::{DiscoverConfig, FailBack, ProbeRule, QuorumConfig, QuorumTiming};
+use beside::Beside;
+pub use config::{DiscoverConfig, FailBack, ProbeRule, QuorumApi, QuorumConfig, QuorumTiming};
 use discovery::Discovery;
 use fitness::Fitness;
 use forwarding::Forwarding;
@@ -81,6 +86,8 @@ pub(crate) struct Quorum {
     forwarding: Forwarding,
     /// Where members find each other.
     discovery: Option<Discovery>,
+    /// Taken while Nodes are counted.
+    beside: Option<Beside>,
     /// What each member said last, this one included.
     members: BTreeMap<NodeName, Candidate>,
     /// Who carries what, as last heard or decided.
@@ -130,10 +137,10 @@ struct Grounds {
 pub(crate) struct Surroundings<'a> {
     /// What the settings ask for.
     pub wanted: &'a BTreeSet<Vip>,
+    /// The one that they name first.
+    pub first: Option<Vip>,
     /// What cannot be carried here.
     pub unable: &'a BTreeSet<Vip>,
-    /// VIPs of which something here is other than it was.
-    pub changed: &'a Marks,
     /// Some link that could carry something has a carrier.
     pub carrier: bool,
     /// The kernel is known not to answer for the VIP.
@@ -186,6 +193,7 @@ impl Quorum {
                 .discover
                 .as_ref()
                 .map(|it| Discovery::new(me.clone(), config.life, it.clone(), now)),
+            beside: config.api.as_ref().map(|it| Beside::new(it, &me, config.address, now)),
             me,
             life: config.life,
             timing,
@@ -314,8 +322,10 @@ impl Quorum {
         self.holder.expire(cx.now, self.timing.promise.max(LINGER / 2));
         self.note_waiting(cx.now);
         self.answer_kept(cx.now);
+        self.follow_nodes(cx);
         self.sort_answers(cx);
         self.speak(cx);
+        self.keep_record(cx, around);
     }
 
     /// What the VIP is to be here.
@@ -381,6 +391,7 @@ impl Quorum {
             self.voter.deadline().map(|at| plain(at, "a promise ends")),
             self.holder.first_end(now).map(|at| plain(at, "a right to answer ends")),
             ready.map(|at| plain(at, "readiness ends")),
+            self.beside_deadline(now),
         ]
         .into_iter()
         .flatten()
@@ -398,7 +409,11 @@ impl Quorum {
             return Err(why);
         }
         let Some(entry) = self.raft.entry() else {
-            return Err("this member belongs to no cluster yet".to_owned());
+            let why = "this member belongs to no cluster yet";
+            return Err(match self.beside.as_ref().and_then(Beside::waits_for) {
+                Some(it) => format!("{why}: {it}"),
+                None => why.to_owned(),
+            });
         };
         match entry.members.contains_key(&self.me) {
             true => Ok(()),

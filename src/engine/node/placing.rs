@@ -125,7 +125,7 @@ impl Node {
             carrier: self.attention.unable.len() < self.wanted.len(),
             unable: &self.attention.unable,
             wanted: &self.wanted,
-            changed: &changed,
+            first: self.resolver.first(),
             silent: &|vip| self.announcer.is_silent(vip),
             ready: &|vip| self.announcer.is_ready(vip),
             home: &|| self.network.home(&self.config.link, &self.wanted),

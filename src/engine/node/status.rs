@@ -40,10 +40,12 @@ impl Node {
             vips: self.placement.vips().map(|vip| self.vip_status(vip)).collect(),
             fences: self.config.announcer.fences.clone(),
             api: ApiStatus {
-                answered_ms_ago: lease
-                    .and_then(|it| it.0.answered_at())
+                answered_ms_ago: self
+                    .control
+                    .elector
+                    .api_answered_at()
                     .map(|it| ms(now.saturating_since(it))),
-                fault: lease.and_then(|it| it.0.fault()).map(|it| it.why.clone()),
+                fault: self.control.elector.api_fault().map(|it| it.why.clone()),
                 watching: lease.is_some_and(|it| it.1.is_open()),
             },
             candidates: self.reporter.candidates(),

@@ -8,7 +8,9 @@ use std::time::Duration;
 use super::{Caller, Deliver, FromKube, JSON, Session, garbage, locked, refusal, refused, wire};
 use crate::io::clock;
 use crate::io::http::{Request, STACK, segment};
-use crate::model::{ApiFault, ApiFaultKind, Instant, LeaseCall, LeaseReply, ObjectName, RequestId};
+use crate::model::{
+    ApiFault, ApiFaultKind, Instant, Lease, LeaseCall, LeaseReply, ObjectName, RequestId,
+};
 
 /// Where orders wait for the thread.
 pub(super) struct Desk {
@@ -151,35 +153,53 @@ impl Asker<'_> {
     }
 
     fn request(&self, call: &LeaseCall) -> Result<Request, ApiFault> {
-        let ObjectName { namespace, name } = self.lease;
-        let all = super::leases(namespace);
-        let one = format!("{all}/{}", segment(name));
-        let LeaseCall::Write { holder, duration, transitions, acquired, author, based_on } = call
-        else {
-            return self.caller.session.request("GET", one);
-        };
-        let spec = wire::LeaseSpec {
-            holder: holder.as_ref(),
-            duration: *duration,
-            transitions: *transitions,
-            acquired: acquired.as_deref(),
-            renewed: &clock::micro_time(clock::wall()),
-            author: *author,
-        };
-        let (method, path, body) = match based_on {
-            Some(lease) => {
-                let body = wire::replaced_lease(&lease.object, &spec);
-                ("PUT", one, body.map_err(|error| garbage("the Lease as it was read", &error))?)
+        let all = super::leases(&self.lease.namespace);
+        let one = format!("{all}/{}", segment(&self.lease.name));
+        let (based_on, body) = match call {
+            LeaseCall::Found { based_on, .. } | LeaseCall::Write { based_on, .. } => {
+                (based_on.as_deref(), self.body(call, based_on.as_deref()))
             }
-            None => {
-                let target = &self.caller.session.target;
-                let annotations = (target.name == *self.lease).then_some(&target.annotations);
-                ("POST", all, wire::new_lease(self.lease, annotations, &spec))
-            }
+            LeaseCall::Read => return self.caller.session.request("GET", one),
         };
+        let body = body.map_err(|error| garbage("the Lease as it was read", &error))?;
+        let (method, path) = if based_on.is_some() { ("PUT", one) } else { ("POST", all) };
         let mut request = self.caller.session.request(method, path)?;
         request.body = Some((JSON, body));
         Ok(request)
+    }
+
+    fn body(
+        &self,
+        call: &LeaseCall,
+        based_on: Option<&Lease>,
+    ) -> Result<String, wire::DecodeError> {
+        let target = &self.caller.session.target;
+        let annotations = (target.name == *self.lease).then_some(&target.annotations);
+        let renewed = clock::micro_time(clock::wall());
+        match call {
+            LeaseCall::Found { foundation, .. } => match based_on {
+                Some(lease) => wire::founded_lease(&lease.object, foundation),
+                None => Ok(wire::new_founded_lease(self.lease, annotations, foundation)),
+            },
+            LeaseCall::Read => Ok(String::new()),
+            LeaseCall::Write {
+                holder, duration, transitions, acquired, author, quorum, ..
+            } => {
+                let spec = wire::LeaseSpec {
+                    holder: holder.as_ref(),
+                    duration: *duration,
+                    transitions: *transitions,
+                    acquired: acquired.as_deref(),
+                    renewed: &renewed,
+                    author: *author,
+                    quorum: *quorum,
+                };
+                match based_on {
+                    Some(lease) => wire::replaced_lease(&lease.object, &spec),
+                    None => Ok(wire::new_lease(self.lease, annotations, &spec)),
+                }
+            }
+        }
     }
 }
 

@@ -38,6 +38,13 @@ fn answer(session: &Session, call: &SideCall, until: Instant) -> Result<SideRepl
         SideCall::Event { node, warning, reason, message } => {
             tell(session, node, *warning, (reason, message), until)
         }
+        SideCall::ListNodes => {
+            let of = "/api/v1/nodes?labelSelector=node-role.kubernetes.io%2Fcontrol-plane";
+            let path = format!("{of}&limit={MAX_MEMBERS}");
+            let mut request = session.request("GET", path)?;
+            request.max_answer = MAX_MEMBERS * WHOLE_NODE_BYTES;
+            session.ask(&request, until, wire::control_plane).map(SideReply::Nodes)
+        }
         SideCall::Resolve { name } => resolve(name, until),
     }
 }
@@ -45,6 +52,10 @@ fn answer(session: &Session, call: &SideCall, until: Instant) -> Result<SideRepl
 const MAX_NODES: u64 = 500;
 /// Labels, annotations and the list of managed fields of one.
 const NODE_BYTES: u64 = 16 * 1024;
+/// Twice as many as a quorum can have members.
+const MAX_MEMBERS: u64 = 64;
+/// Its images as well, of which the kubelet names 50.
+const WHOLE_NODE_BYTES: u64 = 64 * 1024;
 
 fn tell(
     session: &Session,

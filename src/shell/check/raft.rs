@@ -11,8 +11,9 @@ use crate::model::NetworkChange;
 impl Findings {
     pub(super) fn look_at_quorum(&mut self, raft: &RaftSettings) {
         let names: Vec<_> = raft.members.keys().map(|it| it.0.as_str()).collect();
+        let of = if raft.from_nodes { "the Nodes".to_owned() } else { names.join(", ") };
         match &raft.discover {
-            None => self.good.push(format!("raft: {} of {}", raft.me, names.join(", "))),
+            None => self.good.push(format!("raft: {} of {of}", raft.me)),
             Some(it) => self.good.push(format!(
                 "raft: {} finds others on its link by port {}; {} of them found",
                 raft.me,

@@ -21,6 +21,7 @@ fn a_lease_is_read_as_it_stands() {
         acquired: Some("2026-01-02T03:00:00.000000Z".into()),
         renewed: Some("2026-01-02T03:04:05.678901Z".into()),
         author: Some(Author { host: 0xab, life: 1 }),
+        quorum: None,
     };
     assert_eq!(lease.record, expected);
     assert!(!lease.object.contains("managedFields"));
@@ -223,6 +224,7 @@ fn words() -> LeaseSpec<'static> {
         acquired: None,
         renewed: "2026-01-02T03:04:06.000000Z",
         author: Author { host: u64::MAX, life: 7 },
+        quorum: None,
     }
 }
 

@@ -51,6 +51,8 @@ pub(super) fn facts(quorum: &QuorumStatus) -> Vec<(&'static str, String)> {
             ("disbelieved", one_line(&format!("what comes from {from}: {}", counted(codes))))
         }));
     }
+    facts.extend(quorum.record.iter().map(|it| ("Lease", it.clone())));
+    facts.extend(quorum.nodes.iter().map(|it| ("Nodes", it.clone())));
     facts.extend(quorum.ill_because.iter().map(|it| ("ill", one_line(it))));
     facts.extend(quorum.strangers.iter().map(|(name, from)| {
         ("stranger", one_line(&format!("{name} at {from} has the key and is no member")))
@@ -319,6 +321,8 @@ noticed     2 claims of our VIPs by strangers
             discovery: None,
             tolerance: tolerance(3),
             promises: vec![(Vip([10, 0, 0, 42].into()), name("node-1"), 96)],
+            record: None,
+            nodes: None,
         };
         Status {
             lease: String::new(),

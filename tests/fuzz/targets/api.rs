@@ -32,6 +32,7 @@ fn can_be_written_over(lease: &Lease) {
         acquired: None,
         renewed: "2026-01-02T03:04:05.678901Z",
         author,
+        quorum: None,
     };
     let written = kube::replaced_lease(&lease.object, &spec).expect("what was read is JSON");
     let again = kube::lease(written.as_bytes()).expect("what was read is a Lease");
@@ -42,6 +43,7 @@ fn can_be_written_over(lease: &Lease) {
         acquired: Some(spec.renewed.into()),
         renewed: Some(spec.renewed.into()),
         author: Some(author),
+        quorum: None,
     };
     assert_eq!((again.record, again.version), (record, lease.version.clone()));
 }

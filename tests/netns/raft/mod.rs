@@ -1,5 +1,6 @@
-//! edgevips that elect by a quorum of their own. The API server does not run.
+//! edgevips that elect by a quorum of their own. The API server does not run, but for `api`.
 
+mod api;
 mod deaths;
 mod discovery;
 mod network;
@@ -26,6 +27,8 @@ pub fn scenarios() -> Vec<RaftScenario> {
         orders::SCENARIOS,
         placement::SCENARIOS,
         stores::SCENARIOS,
+        // Last: the API server runs from here on.
+        api::SCENARIOS,
     ];
     all.concat()
 }

@@ -2,7 +2,7 @@ use std::time::Duration;
 
 use super::*;
 use crate::config::build::tests::{resolve_all, resolved};
-use crate::config::{CheckSettings, Config, HealthSettings, explain};
+use crate::config::{CheckSettings, Config, HealthSettings, explain, kubeconfig};
 use crate::model::Member;
 
 const KEY: (&str, &str) = ("/key", "0123456789abcdef\n");
@@ -28,7 +28,7 @@ fn members_choose_raft_and_nothing_else_does() {
 
 #[test]
 fn the_defaults_of_raft_are_those_of_the_design() {
-    let config = config(&format!("{THREE};vip_nodename=B;vip_leaseduration=1"));
+    let config = config(&format!("{THREE};vip_nodename=B;vip_leaseduration=5"));
     let voter = |it: &str| Member { address: it.parse().unwrap(), role: MemberRole::Voter };
     let expected = RaftSettings {
         discover: None,
@@ -39,6 +39,7 @@ fn the_defaults_of_raft_are_those_of_the_design() {
             (NodeName("b".into()), voter("10.0.0.2:1")),
             (NodeName("c".into()), voter("10.0.0.3:1")),
         ]),
+        from_nodes: false,
         keys: Some(RaftKeys {
             file: "/key".into(),
             current: b"0123456789abcdef".into(),
@@ -88,6 +89,45 @@ fn this_member_is_the_local_one_or_the_one_with_this_nodes_name() {
 }
 
 #[test]
+fn members_may_be_the_nodes() {
+    let env = "address=10.0.0.42;vip_raft_members=nodes;vip_keyfile=/key;\
+               vip_localpeer=a:10.0.0.1:7400;vip_startleader=true";
+    let it = resolved(env, "", &[KEY]);
+    let raft = it.config.raft.clone().unwrap();
+    assert!(raft.from_nodes && !raft.found_alone);
+    assert_eq!(raft.members.into_keys().collect::<Vec<_>>(), [NodeName("a".into())]);
+    assert!(it.warnings.len() == 1 && it.warnings[0].contains("vip_startleader"), "{it:?}");
+    // Others come, and have to be known.
+    let insecure = "address=10.0.0.42;vip_raft_members=nodes;vip_localpeer=a:10.0.0.1:1";
+    assert!(faults(insecure).contains("members know each other by a key"));
+}
+
+#[test]
+fn there_is_an_api_server_where_this_node_has_a_way_to_it() {
+    let env = "address=10.0.0.42;vip_localpeer=a:10.0.0.1:1;vip_keyfile=/key;HOME=/root";
+    let pod = "KUBERNETES_SERVICE_HOST=10.96.0.1;KUBERNETES_SERVICE_PORT=443";
+    let cases: [(&str, &[(&str, &str)], bool); 8] = [
+        ("", &[], false),
+        ("", &[("/etc/kubernetes/admin.conf", "what it may")], true),
+        ("", &[("/etc/rancher/k3s/k3s.yaml", "what it may")], true),
+        ("", &[("/root/.kube/config", "of some other cluster")], false),
+        ("k8s_config_file=/none", &[], true),
+        (pod, &[], false),
+        (pod, &[("/var/run/secrets/kubernetes.io/serviceaccount/token", "x")], true),
+        ("k8s_config_file=off", &[("/etc/kubernetes/admin.conf", "x")], false),
+    ];
+    for (more, files, expected) in cases {
+        let all: Vec<_> = files.iter().copied().chain([KEY]).collect();
+        let kube = resolved(&format!("{env};{more}"), "", &all).config.kube;
+        let read = |path: &Path| {
+            let file = files.iter().find(|it| Path::new(it.0) == path);
+            file.map(|it| it.1.to_owned()).ok_or_else(|| io::ErrorKind::NotFound.into())
+        };
+        assert_eq!(kubeconfig::is_there(&kube, &read), expected, "{more} {files:?}");
+    }
+}
+
+#[test]
 fn members_that_cannot_be_are_refused() {
     let cases = [
         ("leaderElectionType=raft", "vip_localpeer=: nothing says who the members are"),
@@ -102,9 +142,20 @@ fn members_that_cannot_be_are_refused() {
         ("vip_localpeer=a:10.0.0.1:1;leaderElectionType=kubernetes", "with members raft elects"),
         ("leaderElectionType=etcd", "leaderElectionType=etcd: election by etcd is not in this"),
         (
-            "vip_localpeer=a:10.0.0.1:1;enable_node_labeling=true",
-            "enable_node_labeling=true: there",
+            "vip_localpeer=a:10.0.0.1:1;enable_node_labeling=true;k8s_config_file=off",
+            "enable_node_labeling=true: only the API server",
         ),
+        ("vip_raft_members=nodes", "with the InternalIP of its Node"),
+        (
+            "vip_raft_members=nodes;vip_peers=host-1:10.0.0.1:1",
+            "vip_raft_members=nodes: vip_peers is given too",
+        ),
+        (
+            "vip_raft_members=nodes;vip_localpeer=a:10.0.0.1:1;k8s_config_file=off",
+            "known by the API server only",
+        ),
+        ("vip_raft_members=all", "vip_raft_members=all: not known; give peers or nodes"),
+        ("vip_localpeer=a:10.0.0.1:1;vip_leaseduration=0", "vip_leaseduration=0: must be"),
         ("vip_localpeer=a:10.0.0.1:1;vip_preserve_on_leadership_loss=1", "milliseconds"),
         ("vip_localpeer=a:10.0.0.1:1;address=vip.example", "address=vip.example: each member"),
     ];
@@ -303,9 +354,9 @@ fn what_is_odd_about_a_quorum_is_said() {
         let warnings = resolved(&env, "", &[KEY]).warnings;
         assert!(warnings.len() == 1 && warnings[0].contains(why), "{env}: {warnings:?}");
     }
-    let env = format!("{THREE};vip_nodename=a;vip_keyfile=/key;vip_leaseduration=20");
+    let env = format!("{THREE};vip_nodename=a;vip_keyfile=/key;vip_retryperiod=1");
     let infos = resolved(&env, "", &[KEY]).infos;
-    assert_eq!(infos, ["without effect where raft elects: vip_leaseduration"]);
+    assert_eq!(infos, ["without effect where raft elects: vip_retryperiod"]);
 }
 
 #[test]

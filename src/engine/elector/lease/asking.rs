@@ -86,7 +86,15 @@ impl LeaseElector {
             None => RELEASED_DURATION,
         };
         let author = self.author;
-        let call = LeaseCall::Write { holder, duration, transitions, acquired, author, based_on };
+        let call = LeaseCall::Write {
+            holder,
+            duration,
+            transitions,
+            acquired,
+            author,
+            quorum: None,
+            based_on,
+        };
         self.ask(cx, what, call);
     }
 

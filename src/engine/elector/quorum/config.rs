@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use crate::model::{Farewell, Life, Members, StoreRecord};
+use crate::model::{Author, Farewell, Life, Members, ObjectName, StoreRecord};
 
 /// How long things take in a quorum.
 #[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
@@ -58,6 +58,23 @@ pub struct QuorumConfig {
     pub health: Option<ProbeRule>,
     /// See `health`; this is the user's command.
     pub check: Option<ProbeRule>,
+    /// What to tell and ask the API server beside, where there is one.
+    #[serde(default)]
+    pub api: Option<QuorumApi>,
+}
+
+/// What a member has to know for the API server's sake.
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
+pub struct QuorumApi {
+    /// The Lease that records who holds.
+    pub lease: ObjectName,
+    /// How long others are to believe the record.
+    pub duration: Duration,
+    /// Who signs it.
+    pub author: Author,
+    /// The members are the Nodes of the control plane, and this machine may found the quorum:
+    /// its name, or 0.
+    pub nodes: Option<u64>,
 }
 
 /// How members find each other.

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use super::Quorum;
+use super::beside::STEP;
 use crate::engine::{Action, Cx};
 use crate::model::{ClusterCall, Instant, Life, NodeName, RaftCall, RequestId};
 
@@ -12,7 +13,7 @@ use crate::model::{ClusterCall, Instant, Life, NodeName, RaftCall, RequestId};
 const MOST: usize = 16;
 /// An operator waits so long.
 const PATIENCE: Duration = Duration::from_secs(10);
-/// Questions of others have numbers of their own.
+/// Questions of others have numbers of their own, all below [`STEP`].
 const OTHERS: u32 = 1 << 31;
 
 /// Questions on their way to the leader, and those of others that came to this one.
@@ -43,7 +44,7 @@ impl Quorum {
         if !elsewhere || self.forwarding.ours.len() >= MOST {
             return self.propose(cx, request, call);
         }
-        self.forwarding.last = (self.forwarding.last + 1) % OTHERS;
+        self.forwarding.last = (self.forwarding.last + 1) % (OTHERS - 1);
         let ours = Ours { request, call, until: cx.now + PATIENCE };
         self.forwarding.ours.insert(self.forwarding.last, ours);
         self.hurried.extend(self.raft.leader().cloned());
@@ -51,6 +52,9 @@ impl Quorum {
 
     /// Raft knows of no VIPs, so what it is asked about them is looked at here.
     fn propose(&mut self, cx: &mut Cx<'_>, request: RequestId, call: ClusterCall) {
+        if let Some(why) = self.must_not_add(&call).filter(|_| self.raft.leads()) {
+            return cx.act(Action::Answer { request, outcome: Err(why) });
+        }
         match &call {
             ClusterCall::Move(vip, _) if self.raft.leads() && !self.assigned.contains_key(vip) => {
                 let known: Vec<_> = self.assigned.keys().map(ToString::to_string).collect();
@@ -83,7 +87,7 @@ impl Quorum {
                 if self.forwarding.theirs.contains_key(&key) {
                     self.hurried.insert(from.clone());
                 } else if self.forwarding.theirs.len() < MOST {
-                    self.forwarding.last = (self.forwarding.last + 1) % OTHERS;
+                    self.forwarding.last = (self.forwarding.last + 1) % (OTHERS - 1);
                     let request = RequestId(OTHERS | self.forwarding.last);
                     let theirs = Theirs { request, outcome: None, until: cx.now + PATIENCE };
                     self.forwarding.theirs.insert(key, theirs);
@@ -120,8 +124,10 @@ impl Quorum {
         }
         theirs.retain(|_, it| cx.now < it.until);
         let mut kept = Vec::new();
+        let mut step = None;
         for action in std::mem::take(cx.out) {
             match action {
+                Action::Answer { request: STEP, outcome } => step = Some(outcome),
                 Action::Answer { request, outcome } if request.0 >= OTHERS => {
                     let asked = theirs.iter_mut().find(|(_, it)| it.request == request);
                     if let Some(((from, ..), it)) = asked {
@@ -133,6 +139,9 @@ impl Quorum {
             }
         }
         *cx.out = kept;
+        if let Some(outcome) = step {
+            self.on_step(cx, outcome);
+        }
     }
 
     /// What goes into the next message to this member.

@@ -32,6 +32,9 @@ pub(crate) struct Post {
     life: Life,
     /// What took longer, there and back, says nothing any more.
     latest: Duration,
+    /// The last of our datagrams to anybody: who is a peer again has heard higher numbers than
+    /// the first.
+    sent: u64,
     peers: BTreeMap<NodeName, Peer>,
     /// Who else speaks to us, and from where.
     strangers: BTreeMap<NodeName, SocketAddr>,
@@ -42,8 +45,6 @@ struct Peer {
     address: SocketAddr,
     known: Option<Seen>,
     challenged: Option<Seen>,
-    /// The last of our datagrams to it.
-    sent: u64,
     heard_at: Option<Instant>,
     round_trip: Option<Duration>,
     refused: BTreeMap<&'static str, u64>,
@@ -76,7 +77,7 @@ pub(crate) enum Received {
 
 impl Post {
     pub fn new(me: NodeName, life: Life, latest: Duration) -> Self {
-        Self { me, life, latest, peers: BTreeMap::new(), strangers: BTreeMap::new() }
+        Self { me, life, latest, sent: 0, peers: BTreeMap::new(), strangers: BTreeMap::new() }
     }
 
     /// These are the members from here on; unless that is `settled`, those before may be
@@ -96,7 +97,6 @@ impl Post {
                 address: it.address,
                 known: None,
                 challenged: None,
-                sent: 0,
                 heard_at: None,
                 round_trip: None,
                 refused: BTreeMap::new(),
@@ -138,7 +138,7 @@ impl Post {
             (known, challenged) => [known, challenged].into_iter().flatten().map(Some).collect(),
         };
         for seen in lives {
-            peer.sent += 1;
+            self.sent += 1;
             let mut message = message.clone();
             if seen.map(|it| it.life) != peer.known.map(|it| it.life) {
                 // They are for a hold of the life that is known, and ids begin anew.
@@ -152,7 +152,7 @@ impl Post {
                 from: self.me.clone(),
                 life: self.life,
                 echo: seen.map(|it| it.life),
-                count: peer.sent,
+                count: self.sent,
                 message: Some(Box::new(message)),
                 hello: None,
             };

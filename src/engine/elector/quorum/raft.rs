@@ -49,6 +49,8 @@ pub(crate) struct Raft {
     found_alone: bool,
     /// Members find each other, and this is what they have agreed on.
     pact: Option<Pact>,
+    /// Others say when to found: [`Raft::found`].
+    founds_when_told: bool,
     started_at: Instant,
     fit: bool,
     retired: bool,
@@ -128,6 +130,7 @@ impl Raft {
             listed: config.listed.clone(),
             found_alone: config.found_alone,
             pact: config.discover.as_ref().map(|_| Pact::default()),
+            founds_when_told: config.api.as_ref().is_some_and(|it| it.nodes.is_some()),
             started_at: now,
             fit: true,
             retired: false,
@@ -197,6 +200,11 @@ impl Raft {
     pub fn tick(&mut self, cx: &mut Cx<'_>, promises: &[Promised]) {
         self.answer_those_who_wait(cx, promises);
         self.settle(cx);
+    }
+
+    /// Those who may be heard while this member belongs to no cluster.
+    pub fn list(&mut self, listed: Members) {
+        self.listed = listed;
     }
 
     /// Whether this node is fit to carry VIPs: the fit lead first.

@@ -15,6 +15,7 @@ impl Quorum {
             let (to, until) = self.voter.promised(now, *vip)?;
             Some((*vip, to.clone(), ms(until.saturating_since(now))))
         });
+        let (record, nodes) = self.beside_words(now);
         QuorumStatus {
             me: self.me.clone(),
             term: self.raft.term(),
@@ -30,6 +31,8 @@ impl Quorum {
             strangers: self.strangers(),
             promises: promises.collect(),
             discovery: self.discovery.as_ref().map(|it| it.status(now, self.waits_for(now))),
+            record,
+            nodes,
         }
     }
 

@@ -150,7 +150,8 @@ impl Raft {
     }
 
     pub(super) fn found_if_due(&mut self, cx: &mut Cx<'_>) {
-        if !self.may_found() || self.pact.as_ref().is_some_and(|it| !it.armed) {
+        let unarmed = self.pact.as_ref().is_some_and(|it| !it.armed);
+        if self.founds_when_told || unarmed || !self.may_found() {
             return;
         }
         let others = || self.listed.keys().filter(|it| **it != self.me);
@@ -169,10 +170,38 @@ impl Raft {
                 break id;
             }
         };
+        self.begin(cluster, self.listed.clone());
+    }
+
+    /// Founds this cluster alone. Who is told to must know that there is no other.
+    pub fn found(&mut self, cx: &mut Cx<'_>, cluster: u64) {
+        if self.may_found() {
+            let mut members = self.listed.clone();
+            members.retain(|name, _| *name == self.me);
+            self.begin(cluster, members);
+            self.settle(cx);
+        }
+    }
+
+    /// Whether all who are listed are heard, and belong to no cluster.
+    pub fn hears_all_blank(&self, now: Instant) -> bool {
+        let mut others = self.listed.keys().filter(|it| **it != self.me);
+        others.all(|it| {
+            let peer = self.peers.get(it).filter(|it| it.was_heard(now, self.timing.promise));
+            peer.is_some_and(|it| it.knows == Knows::Nothing)
+        })
+    }
+
+    /// Whether somebody is known who belongs to a cluster, or may.
+    pub fn hears_of_a_cluster(&self) -> bool {
+        self.peers.values().any(|it| it.knows != Knows::Nothing)
+    }
+
+    fn begin(&mut self, cluster: u64, members: Members) {
         self.ledger.keep(Entry {
             id: FOUNDING,
             cluster,
-            members: self.listed.clone(),
+            members,
             before: None,
             longest: self.timing.promise,
             wishes: Wishes::default(),

@@ -202,6 +202,7 @@ pub(super) fn quorum_config(listed: Members, stored: Option<StoreRecord>) -> Quo
         fail_back: FailBack::Never,
         health: None,
         check: None,
+        api: None,
     }
 }
 
