@@ -3,11 +3,11 @@ use std::time::Duration;
 
 use edgevip::engine::{Action, Election, Input, LeaseConfig, Node};
 use edgevip::model::{
-    Address, Author, Instant, KernelAnswer, KernelJob, Lease, LeaseCall, LeaseRecord, LeaseReply,
+    Address, Author, Instant, KernelAnswer, Lease, LeaseCall, LeaseRecord, LeaseReply,
     NetworkChange, NodeName, ResourceVersion, WatchEvent,
 };
 
-use crate::{LINK, Took, heard, node, snapshot, vip};
+use crate::{LINK, Took, heard, is_answered, node, snapshot, vip};
 
 const LEASE: &str = "kube-system/plndr-cp-lock";
 
@@ -72,10 +72,8 @@ impl Leader {
         let mut answers = Vec::new();
         for action in actions {
             match action {
-                Action::Kernel { order, job } => {
-                    if !matches!(job, KernelJob::Answer { .. } | KernelJob::SendFrame { .. }) {
-                        answers.push((order, KernelAnswer::Done));
-                    }
+                Action::Kernel { order, job } if is_answered(&job) => {
+                    answers.push((order, KernelAnswer::Done));
                 }
                 Action::Lease { request, call, .. } => {
                     let reply = LeaseReply::Found(Box::new(self.lease(&call)));

@@ -14,7 +14,7 @@ use edgevip::engine::{
 };
 use edgevip::io::clock;
 use edgevip::model::{
-    Address, Author, Fences, Hardware, Heard, Instant, Link, LinkIndex, LinkName, Mac,
+    Address, Author, Fences, Hardware, Heard, Instant, KernelJob, Link, LinkIndex, LinkName, Mac,
     NetworkChange, NodeName, Vip,
 };
 
@@ -64,6 +64,11 @@ impl Took {
             println!("{what:34} {vips:6} {:8} {median:10.1} {longest:10.1}", took.len());
         }
     }
+}
+
+/// Whether the kernel says something of a job that was done.
+pub(crate) fn is_answered(job: &KernelJob) -> bool {
+    !matches!(job, KernelJob::Answer { .. } | KernelJob::SendFrame { .. })
 }
 
 pub(crate) fn vip(number: usize) -> Vip {

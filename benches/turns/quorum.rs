@@ -3,11 +3,9 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use edgevip::engine::{Action, Election, FailBack, Input, Node, QuorumConfig, QuorumTiming};
-use edgevip::model::{
-    Instant, KernelAnswer, KernelJob, Life, Member, MemberRole, Members, NodeName,
-};
+use edgevip::model::{Instant, KernelAnswer, Life, Member, MemberRole, Members, NodeName};
 
-use crate::{Took, heard, node, snapshot, vip};
+use crate::{Took, heard, is_answered, node, snapshot, vip};
 
 const NODES: u8 = 3;
 const HEARTBEAT: Duration = Duration::from_millis(30);
@@ -106,10 +104,8 @@ impl Lan {
         let mut answers = Vec::new();
         for action in actions {
             match action {
-                Action::Kernel { order, job } => {
-                    if !matches!(job, KernelJob::Answer { .. } | KernelJob::SendFrame { .. }) {
-                        answers.push((order, KernelAnswer::Done));
-                    }
+                Action::Kernel { order, job } if is_answered(&job) => {
+                    answers.push((order, KernelAnswer::Done));
                 }
                 Action::Send { to: there, envelope } => {
                     let Some(number) = (1..=NODES).find(|it| address(*it) == there) else {

@@ -71,7 +71,7 @@ pub fn run(config: Config, reload: impl Fn() -> Result<Config, String>) -> Resul
         Some(raft) => {
             let named = config.instance.as_deref();
             let beside = members::beside(&config, author);
-            if beside.is_some() {
+            if beside.is_some() || config.services.is_some() {
                 let api = Api::start(&config, answers.clone(), watched.clone(), news.clone());
                 others.api = Some(Box::new(api));
             }

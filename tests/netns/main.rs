@@ -1,6 +1,7 @@
 //! edgevip on real hosts with a real API server, and everything that may happen to them.
 //!
-//! `cargo test --test netns [-- WORD...]` runs the scenarios whose names contain a word.
+//! `cargo test --test netns [-- WORD... !WORD...]` runs the scenarios whose names contain one of
+//! the words, and none of those after a `!`.
 
 #[path = "../lab/mod.rs"]
 #[allow(dead_code, reason = "each includer uses its own part")]
@@ -44,7 +45,11 @@ fn main() -> ExitCode {
     sandbox::enter();
     require(&["ip", "nft", "openssl", "curl"]);
     let words: Vec<_> = std::env::args().skip(1).filter(|it| !it.starts_with('-')).collect();
-    let wanted = |name: &str| words.is_empty() || words.iter().any(|it| name.contains(it.as_str()));
+    let (without, words): (Vec<_>, Vec<_>) = words.into_iter().partition(|it| it.starts_with('!'));
+    let wanted = |name: &str| {
+        let named = words.is_empty() || words.iter().any(|it| name.contains(it.as_str()));
+        named && !without.iter().any(|it| name.contains(&it[1..]))
+    };
     let all = [
         failover::SCENARIOS,
         api::SCENARIOS,

@@ -2,7 +2,6 @@
 //! peer's own tests.
 
 mod booking;
-mod measure;
 mod properties;
 mod reading;
 mod searching;

@@ -106,7 +106,8 @@ fn members_may_be_the_nodes() {
 fn there_is_an_api_server_where_this_node_has_a_way_to_it() {
     let env = "address=10.0.0.42;vip_localpeer=a:10.0.0.1:1;vip_keyfile=/key;HOME=/root";
     let pod = "KUBERNETES_SERVICE_HOST=10.96.0.1;KUBERNETES_SERVICE_PORT=443";
-    let cases: [(&str, &[(&str, &str)], bool); 8] = [
+    type Files = &'static [(&'static str, &'static str)];
+    let cases: [(&str, Files, bool); 8] = [
         ("", &[], false),
         ("", &[("/etc/kubernetes/admin.conf", "what it may")], true),
         ("", &[("/etc/rancher/k3s/k3s.yaml", "what it may")], true),
