@@ -419,3 +419,31 @@ pub(super) fn resolve_all(
         is_open: &|path: &Path| path.ends_with("open"),
     })
 }
+
+#[test]
+fn services_are_understood() {
+    let env = "vip_arp=true;svc_enable=true;svc_leasename=a/b;svc_namespace=shop;\
+               vip_servicesinterface=auto;lb_class_only=true;lb_class_name=example.com/x;\
+               disable_service_updates=true;KUBEVIP_CONFIG_MAP=pools;enable_endpoints=true";
+    let Resolved { config, warnings, infos, .. } = resolve_all(env, "", &[]).unwrap();
+    let services = config.services.unwrap();
+    let expected = crate::config::ServiceSettings {
+        lease: ("a".into(), "b".into()),
+        namespace: Some("shop".into()),
+        link: crate::config::LinkSetting::Auto,
+        class_only: true,
+        class_name: "example.com/x".into(),
+        class_legacy: true,
+        writes: false,
+        pools: ("kube-system".into(), "pools".into()),
+    };
+    assert_eq!(services, expected);
+    // It may stand beside the process of the control plane.
+    assert_eq!((config.vips.len(), config.instance.as_deref()), (0, Some("services")));
+    assert_eq!(warnings, Vec::<String>::new());
+    assert!(infos[0].contains("enable_endpoints (EndpointSlices say the same)"), "{infos:?}");
+    let both = "vip_arp=true;svc_enable=true;cp_enable=true;address=10.0.0.1";
+    let config = resolve_all(both, "", &[]).unwrap().config;
+    assert_eq!((config.vips.len(), config.instance), (1, None));
+    assert!(config.services.is_some());
+}
