@@ -205,8 +205,8 @@ fn whenever_the_founder_dies_one_quorum_is_founded() {
             stuck += u32::from(founder_dies(at * MS, lost));
         }
     }
-    // Where two others have not had time to vote, an operator decides.
-    assert!((1..=10).contains(&stuck), "{stuck} wait for an operator");
+    // Where two others have not had time to vote, an operator decides: two and a half seconds.
+    assert!((1..=20).contains(&stuck), "{stuck} wait for an operator");
 }
 
 /// Whether an operator has to help.
