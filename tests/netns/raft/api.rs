@@ -20,6 +20,7 @@ pub const SCENARIOS: &[RaftScenario] = &[
     ("raft_lease_as_a_record", lease_as_a_record),
     ("raft_rival_of_the_record", rival_of_the_record),
     ("raft_members_from_nodes", members_from_nodes),
+    ("raft_services", services),
 ];
 
 const DURATION: Duration = Duration::from_secs(3);
@@ -84,6 +85,52 @@ fn lease_as_a_record(quorum: &mut Quorum<'_>) -> String {
     assert!(goes_on, "the record does not go on");
     assert!(quorum.all_run(), "a daemon has ended");
     format!("SIGKILL {outcome}; API server gone: {lost}")
+}
+
+/// The quorum places the addresses of Services as well, each where it is served.
+fn services(quorum: &mut Quorum<'_>) -> String {
+    with_api(quorum, "raft-services");
+    quorum.set("svc_enable", "true");
+    let (_watch, _) = quorum.settle();
+    let service = |number: u8, node: &str| {
+        format!(
+            "apiVersion: v1\nkind: Service\nmetadata:\n  name: quorum-{number}\n  \
+             annotations: {{ kube-vip.io/loadbalancerIPs: \"10.77.3.{number}\" }}\nspec:\n  \
+             type: LoadBalancer\n  externalTrafficPolicy: Local\n  ports: [{{ port: 80 }}]\n---\n\
+             apiVersion: discovery.k8s.io/v1\nkind: EndpointSlice\nmetadata:\n  \
+             name: quorum-{number}-1\n  labels: {{ kubernetes.io/service-name: quorum-{number} }}\n\
+             addressType: IPv4\nendpoints:\n- addresses: [10.244.0.1]\n  nodeName: {node}\n  \
+             conditions: {{ ready: true }}\n"
+        )
+    };
+    let told = |number: u8, node: &str| {
+        let name = format!("quorum-{number}");
+        let words = ["get", "service", &name, "-o", "json"];
+        let fine = wait_for(LONG, || {
+            let it: Value =
+                serde_json::from_str(&quorum.lab.api.kubectl(&words)).unwrap_or_default();
+            it["metadata"]["annotations"]["kube-vip.io/vipHost"] == node
+                && it["status"]["loadBalancer"]["ingress"][0]["ip"] == format!("10.77.3.{number}")
+        });
+        assert!(fine, "{name} is not on {node}: {}", quorum.lab.api.kubectl(&words));
+    };
+    for (number, node) in [(1, "n1"), (2, "n2"), (3, "n3")] {
+        quorum.lab.api.apply(&service(number, node));
+    }
+    for (number, node) in [(1, "n1"), (2, "n2"), (3, "n3")] {
+        told(number, node);
+    }
+    quorum.lab.api.apply(&service(1, "n3"));
+    told(1, "n3");
+    quorum.lab.api.kubectl(&["delete", "service", "quorum-1", "quorum-2", "quorum-3"]);
+    let gone = || {
+        NODES.iter().all(|it| {
+            let status = quorum.status(it).unwrap_or_default();
+            status["vips"].as_array().is_some_and(|it| it.len() == 1)
+        })
+    };
+    assert!(wait_for(LONG, gone), "some are left");
+    "three of them, each on the node that serves it, and after it when that changes".into()
 }
 
 /// Something else elects by the same Lease.
