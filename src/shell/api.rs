@@ -134,12 +134,12 @@ impl Api {
 
     /// Refused credentials may be old ones: a renewed kubeconfig is read again.
     pub fn note(&mut self, input: &Input) {
-        let Input::Lease { reply: LeaseReply::Failed(fault), .. } = input else {
+        let refused = fault_in(input).is_some_and(|it| it.kind == ApiFaultKind::Unauthorized);
+        if !refused || self.kube.is_none() {
             return;
-        };
+        }
         let now = clock::now();
-        let due = self.doubted_at.is_none_or(|it| it + DOUBT_EVERY <= now);
-        if fault.kind == ApiFaultKind::Unauthorized && due && self.kube.is_some() {
+        if self.doubted_at.is_none_or(|it| it + DOUBT_EVERY <= now) {
             self.doubted_at = Some(now);
             self.settle_in_background();
         }
@@ -222,6 +222,24 @@ impl Api {
     fn answer(&self, input: Input) {
         let _ = self.answers.try_send(input);
     }
+}
+
+fn fault_in(input: &Input) -> Option<&ApiFault> {
+    if let Input::Objects { events, .. } = input {
+        // What ends it comes last.
+        return match events.last() {
+            Some(ObjectEvent::Ended(fault)) => Some(fault),
+            Some(_) | None => None,
+        };
+    }
+    let (Input::Asked { reply: ObjectReply::Failed(fault), .. }
+    | Input::Lease { reply: LeaseReply::Failed(fault), .. }
+    | Input::Side { reply: SideReply::Failed(fault), .. }
+    | Input::Watch { event: WatchEvent::Ended(fault), .. }) = input
+    else {
+        return None;
+    };
+    Some(fault)
 }
 
 /// Where the API server is and how to be let in.
