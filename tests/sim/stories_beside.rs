@@ -206,7 +206,7 @@ fn whenever_the_founder_dies_one_quorum_is_founded() {
         }
     }
     // Where two others have not had time to vote, an operator decides: two and a half seconds.
-    assert!((1..=20).contains(&stuck), "{stuck} wait for an operator");
+    assert!((1..=12).contains(&stuck), "{stuck} wait for an operator");
 }
 
 /// Whether an operator has to help.

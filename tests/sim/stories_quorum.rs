@@ -692,15 +692,18 @@ fn promote_both(tale: &mut Tale, leader: usize) {
     }
 }
 
-/// Whether another is told to answer while the first still may.
+/// Whether another is told to answer while the first still may. The leader's own word to the
+/// holder is over in a while, and the third voter, who hears both, gives its word until the
+/// leader takes the holder for dead: the voters are changed at any moment before and after.
 pub fn voters_are_changed_twice_while_a_holder_is_not_heard() -> Result<(), String> {
-    let (mut tale, leader, holder) = enlarging();
-    tale.cut(holder, leader).cut(leader, holder);
-    // The leader's own word to the holder is over in a while, and the third voter, who hears
-    // both, gives its word until the leader takes the holder for dead.
-    tale.world.run_for(5 * SEC)?;
-    promote_both(&mut tale, leader);
-    tale.world.run_for(30 * SEC)
+    for at in (0..24).map(|it| it * SEC / 2) {
+        let (mut tale, leader, holder) = enlarging();
+        tale.cut(holder, leader).cut(leader, holder);
+        tale.world.run_for(at)?;
+        promote_both(&mut tale, leader);
+        tale.world.run_for(30 * SEC).map_err(|why| format!("after {} ms: {why}", at / MS))?;
+    }
+    Ok(())
 }
 
 /// The same of a holder that has not heard of the voters there are now, while one of those

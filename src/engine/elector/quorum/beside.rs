@@ -1,7 +1,7 @@
 //! The API server beside a quorum, where there is one. What it does not answer changes nothing
 //! that is carried here.
 
-use super::census::{Census, LOOK_EVERY, Others};
+use super::census::{Census, LOOK_EVERY, Others, Reach};
 use super::record::{Record, Wish};
 use super::{Quorum, QuorumApi, Surroundings};
 use crate::engine::{Action, Cx, Deadline, Notice};
@@ -215,11 +215,17 @@ impl Quorum {
                 return;
             }
             let suspicion = self.suspicion();
-            let hears = |name: &NodeName| {
+            let reach = |name: &NodeName| {
                 let heard = self.members.get(name);
-                heard.is_some_and(|it| cx.now < it.heard_at + suspicion)
+                if heard.is_none_or(|it| it.heard_at + suspicion <= cx.now) {
+                    Reach::Silent
+                } else if self.raft.has_caught_up(cx.now, entry, name) {
+                    Reach::CaughtUp
+                } else {
+                    Reach::Heard
+                }
             };
-            if let Some(call) = census.step(cx.now, entry, &hears) {
+            if let Some(call) = census.step(cx.now, entry, &reach) {
                 self.raft.propose(cx, STEP, call);
             }
         }

@@ -71,6 +71,15 @@ pub(super) struct Others {
     pub some_belong: bool,
 }
 
+/// How far a leader reaches a member.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) enum Reach {
+    Silent,
+    Heard,
+    /// And it has what the leader has.
+    CaughtUp,
+}
+
 impl Census {
     pub fn new(me: NodeName, address: SocketAddr, machine: u64, now: Instant) -> Self {
         Self {
@@ -185,12 +194,12 @@ impl Census {
         &mut self,
         now: Instant,
         entry: &Entry,
-        hears: &dyn Fn(&NodeName) -> bool,
+        reach: &dyn Fn(&NodeName) -> Reach,
     ) -> Option<ClusterCall> {
         if self.step.is_some() || now < self.step_at {
             return None;
         }
-        self.step = self.wanted(entry, hears);
+        self.step = self.wanted(entry, reach);
         if self.step.is_none() {
             self.hitch = None;
             self.backoff.reset();
@@ -267,7 +276,7 @@ impl Census {
         Some(list).filter(|_| self.asked.is_none()).into_iter().chain(claim).min()
     }
 
-    fn wanted(&self, entry: &Entry, hears: &dyn Fn(&NodeName) -> bool) -> Option<ClusterCall> {
+    fn wanted(&self, entry: &Entry, reach: &dyn Fn(&NodeName) -> Reach) -> Option<ClusterCall> {
         let nodes = self.nodes.as_ref().filter(|it| !it.is_empty())?;
         let node = |name: &NodeName| nodes.iter().find(|it| it.name == *name);
         // This one last: it leads no more after that.
@@ -278,15 +287,15 @@ impl Census {
             None => self.missing.get(*name).is_some_and(|it| *it >= GONE),
             Some(it) => {
                 let moved = self.address_of(it).is_some_and(|it| it != member.address);
-                moved && **name != self.me && !hears(name)
+                moved && **name != self.me && reach(name) == Reach::Silent
             }
         });
         if let Some((name, _)) = gone {
             return Some(ClusterCall::Remove(name.clone()));
         }
         let learns = |it: &(&NodeName, &Member)| it.1.role == MemberRole::Learner;
-        let caught =
-            of_nodes().filter(learns).find(|(name, _)| node(name).is_some() && hears(name));
+        let ready = |name: &NodeName| node(name).is_some() && reach(name) == Reach::CaughtUp;
+        let caught = of_nodes().filter(learns).find(|(name, _)| ready(name));
         if let Some((name, _)) = caught {
             return Some(ClusterCall::Promote(name.clone()));
         }

@@ -1,4 +1,3 @@
-use std::collections::BTreeSet;
 use std::net::Ipv4Addr;
 
 use super::*;
@@ -12,7 +11,7 @@ const SOME_SILENT: Others = Others { all_blank: false, some_belong: false };
 const SOME_BELONG: Others = Others { all_blank: false, some_belong: true };
 
 /// Members by number, `L` before a learner, `W` before a witness; `-` before one that is not
-/// heard. Nodes by number, `!` behind one without an address.
+/// heard, `~` before one that has not caught up. Nodes by number, `!` behind one without an address.
 #[test]
 fn the_step_is_what_is_missing_most() {
     let table = [
@@ -21,6 +20,9 @@ fn the_step_is_what_is_missing_most() {
         ("1", "2 1 3", Some("add 2")),
         ("1 L2", "1 2 3", Some("promote 2")),
         ("1 -L2", "1 2 3", Some("add 3")),
+        ("1 ~L2", "1 2 3", Some("add 3")),
+        ("1 ~L2", "1 2", None),
+        ("1 ~L2 L3", "1 2 3", Some("promote 3")),
         ("1 2", "1 2 3!", None),
         ("1 2 3", "1 2", Some("remove 3")),
         ("1 2 3", "2 3", Some("remove 1")),
@@ -218,11 +220,15 @@ impl Bench {
     }
 
     fn step(&mut self, entry: &Entry, members: &str) -> Option<String> {
-        let silent = members.split_whitespace().filter(|it| it.starts_with('-'));
-        let silent: BTreeSet<_> =
-            silent.map(|it| NodeName(it.trim_start_matches(['-', 'L', 'W']).into())).collect();
-        let hears = |name: &NodeName| !silent.contains(name);
-        Some(match self.census.step(self.now, entry, &hears)? {
+        let reach = |name: &NodeName| {
+            let is = |it: &&str| it.trim_start_matches(['-', '~', 'L', 'W']) == name.0;
+            match members.split_whitespace().find(is).map(|it| it.as_bytes()[0]) {
+                Some(b'-') => Reach::Silent,
+                Some(b'~') => Reach::Heard,
+                _ => Reach::CaughtUp,
+            }
+        };
+        Some(match self.census.step(self.now, entry, &reach)? {
             ClusterCall::Add { name, address: at, witness: false } => {
                 assert_eq!(at, address(name.0.parse().unwrap()));
                 format!("add {name}")
@@ -241,7 +247,7 @@ fn address(number: u8) -> SocketAddr {
 /// Names that begin with L are learners, with W witnesses.
 fn entry(members: &str) -> Entry {
     let member = |it: &str| {
-        let it = it.trim_start_matches('-');
+        let it = it.trim_start_matches(['-', '~']);
         let role = match it.as_bytes()[0] {
             b'L' => MemberRole::Learner,
             b'W' => MemberRole::Witness,

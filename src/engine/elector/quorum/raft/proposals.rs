@@ -195,6 +195,12 @@ impl Raft {
         }
     }
 
+    /// Whether this leader has heard lately that a member has the newest entry.
+    pub fn has_caught_up(&self, now: Instant, entry: &Entry, name: &NodeName) -> bool {
+        let promise = self.timing.promise;
+        self.such(|it| it.newest == entry.id && it.was_heard(now, promise)).contains(name)
+    }
+
     pub(super) fn change(
         &self,
         now: Instant,
@@ -242,9 +248,7 @@ impl Raft {
                     let role = member.role.word();
                     return Err(format!("{name} is a {role}; only a learner can be promoted"));
                 }
-                let caught_up =
-                    self.such(|it| it.newest == entry.id && it.was_heard(now, self.timing.promise));
-                if !caught_up.contains(name) {
+                if !self.has_caught_up(now, entry, name) {
                     return Err(format!("{name} has not caught up; is it running?"));
                 }
                 members.insert(name.clone(), Member { role: MemberRole::Voter, ..member });
