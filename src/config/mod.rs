@@ -204,6 +204,8 @@ pub struct LeaseSettings {
 pub struct ServiceSettings {
     /// Namespace and name of the Lease of who carries them.
     pub lease: (String, String),
+    /// Each is elected by a Lease of its own instead.
+    pub elects_each: bool,
     /// Only those of this namespace.
     pub namespace: Option<String>,
     /// The link of those that name none.

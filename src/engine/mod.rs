@@ -3,6 +3,7 @@
 mod agenda;
 mod announcer;
 mod backoff;
+mod draw;
 mod elector;
 mod leadership;
 mod network;
@@ -33,7 +34,7 @@ pub use rng::Rng;
 pub use sabotage::Sabotage;
 #[cfg(feature = "sabotage")]
 pub use sabotage::sabotage;
-pub use services::{ClassRule, PoolsConfig, ServicesConfig};
+pub use services::{ClassRule, PoolsConfig, ServicesConfig, ServicesElection};
 
 use crate::model::{
     ApiFault, ClusterCall, Ear, Envelope, Farewell, Followed, Heard, Instant, KernelAnswer,

@@ -2,6 +2,7 @@
 //! time, learn, place, reconcile, return. Only the VIPs that something happened to are placed
 //! and reconciled.
 
+mod candidacies;
 mod placing;
 mod serving;
 mod status;
@@ -11,7 +12,7 @@ use std::time::Duration;
 
 use placing::Attention;
 use serde::{Deserialize, Serialize};
-use serving::Serving;
+use serving::{Elects, Serving};
 
 use super::announcer::{Announcer, AnnouncerConfig};
 use super::elector::{Election, Elector};
@@ -305,8 +306,10 @@ impl Node {
         let quiet = self.is_quiet(false);
         self.control.elector.reconcile(cx, self.control.stands, quiet);
         let quiet = self.is_quiet(true);
-        if let Some(it) = self.serving.as_mut().and_then(|it| it.leadership.as_mut()) {
-            it.elector.reconcile(cx, it.stands, quiet);
+        match self.serving.as_mut().map(|it| &mut it.elects) {
+            None | Some(Elects::Control) => {}
+            Some(Elects::Each(it)) => it.reconcile(cx, &|vip| !self.announcer.is_silent(vip)),
+            Some(Elects::One(it)) => it.elector.reconcile(cx, it.stands, quiet),
         }
         self.resolver.tick(cx);
         self.report(cx);

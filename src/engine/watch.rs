@@ -30,12 +30,25 @@ pub(crate) struct LeaseWatch {
     lease: ObjectName,
     stream: Stream,
     version: Option<ResourceVersion>,
+    /// News of it comes with that of others: whether it does.
+    shared: Option<bool>,
 }
 
 impl LeaseWatch {
     pub fn new(lease: ObjectName) -> Self {
         let backoff = Backoff::new(Duration::from_millis(500), PATIENCE);
-        Self { lease, stream: Stream { state: State::Idle, backoff }, version: None }
+        let stream = Stream { state: State::Idle, backoff };
+        Self { lease, stream, version: None, shared: None }
+    }
+
+    /// One of many Leases that are followed together: nothing is asked for it alone.
+    pub fn shared(lease: ObjectName, open: bool) -> Self {
+        Self { shared: Some(open), ..Self::new(lease) }
+    }
+
+    /// Whether news comes with that of others.
+    pub fn share(&mut self, open: bool) {
+        self.shared = Some(open);
     }
 
     /// Whether news of this Lease are for it.
@@ -46,6 +59,9 @@ impl LeaseWatch {
     /// The Lease was read or written, and has this version: enough to start from, and what
     /// was before it need not be told again.
     pub fn start(&mut self, cx: &Cx<'_>, version: &ResourceVersion) {
+        if self.shared.is_some() {
+            return;
+        }
         if matches!(self.stream.state, State::Idle) {
             self.version = Some(version.clone());
             self.stream.state = State::Waiting { at: cx.now };
@@ -76,7 +92,7 @@ impl LeaseWatch {
     }
 
     pub fn is_open(&self) -> bool {
-        self.stream.is_open()
+        self.shared.unwrap_or(self.stream.is_open())
     }
 
     pub fn deadline(&self) -> Option<Deadline> {

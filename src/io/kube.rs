@@ -5,7 +5,7 @@
 //! | thread | for | queue |
 //! |---|---|---|
 //! | `kube-follow`, one each [`Followed`] | list and watch | the newest order; 256 events out |
-//! | `kube-lease`, one a Lease | [`LeaseCall`], one after another | 4 |
+//! | `kube-lease`, one a Lease, up to six | [`LeaseCall`] | 4 of each Lease |
 //! | `kube-object`, up to four | [`ObjectCall`] | 1024 writes, 64 Events |
 //! | `kube-watch`, one a Lease | the watch on it | the newest order |
 //! | `kube-side` | [`SideCall`], one after another | 16 |
@@ -84,7 +84,7 @@ pub enum FromKube {
 /// The API server. Dropping it ends its threads.
 pub struct Kube {
     session: Arc<Session>,
-    leases: BTreeMap<ObjectName, Arc<lease::Desk>>,
+    leases: Arc<lease::Desk>,
     watches: BTreeMap<ObjectName, Arc<watch::Desk>>,
     follows: BTreeMap<Followed, Arc<follow::Desk>>,
     objects: Arc<objects::Desk>,
@@ -103,8 +103,8 @@ impl Kube {
         spawn("kube-side", move || side::work(&orders, &of, &tell));
         Self {
             objects: objects::Desk::new(session.clone(), deliver.clone()),
+            leases: lease::Desk::new(session.clone(), deliver.clone()),
             session,
-            leases: BTreeMap::new(),
             watches: BTreeMap::new(),
             follows: BTreeMap::new(),
             side,
@@ -120,13 +120,8 @@ impl Kube {
         call: LeaseCall,
         give_up_at: Instant,
     ) {
-        let desk = self.leases.entry(lease.clone()).or_insert_with(|| {
-            let desk = lease::Desk::new(self.deliver.clone());
-            let (at, of, lease) = (desk.clone(), self.session.clone(), lease.clone());
-            spawn("kube-lease", move || lease::work(&at, &of, &lease));
-            desk
-        });
-        desk.order(lease::Order { request, call, give_up_at });
+        let lease = lease.clone();
+        self.leases.order(lease::Order { request, lease, call, give_up_at });
     }
 
     /// Watches a Lease. A watch on it that is open is cut; what it may still say comes before
@@ -192,7 +187,7 @@ impl Kube {
 
 impl Drop for Kube {
     fn drop(&mut self) {
-        self.leases.values().for_each(|it| it.close());
+        self.leases.close();
         self.watches.values().for_each(|it| it.close());
         self.follows.values().for_each(|it| it.close());
         self.objects.close();

@@ -89,6 +89,15 @@ pub struct Lease {
     pub foundation: Option<Foundation>,
 }
 
+/// The Service that a Lease is for: where it goes, the Lease goes.
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
+pub struct LeaseOwner {
+    /// Its name, in the namespace of the Lease.
+    pub name: String,
+    /// Its uid.
+    pub uid: String,
+}
+
 /// A request about the Lease. At most one is under way at a time.
 #[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
 pub enum LeaseCall {
@@ -117,6 +126,9 @@ pub enum LeaseCall {
         /// Whose election this is the record of, where the Lease itself elects nobody.
         #[serde(default)]
         quorum: Option<u64>,
+        /// Whose it is, if it is created.
+        #[serde(default)]
+        owner: Option<LeaseOwner>,
         /// The object to replace; `None` creates it.
         based_on: Option<Box<Lease>>,
     },

@@ -16,8 +16,8 @@ pub use access::{ApiAccess, Bytes, ClientCertificate, Token};
 pub use envelope::{Company, Ear, Envelope, Hello};
 pub use kernel::{Fences, Frame, Heard, KernelAnswer, KernelJob, OrderId};
 pub use lease::{
-    ApiFault, ApiFaultKind, Author, ControlPlaneNode, Foundation, Lease, LeaseCall, LeaseRecord,
-    LeaseReply, NodeName, RequestId, ResourceVersion, SideCall, SideReply, WatchEvent,
+    ApiFault, ApiFaultKind, Author, ControlPlaneNode, Foundation, Lease, LeaseCall, LeaseOwner,
+    LeaseRecord, LeaseReply, NodeName, RequestId, ResourceVersion, SideCall, SideReply, WatchEvent,
 };
 pub use net::{Address, Hardware, Link, LinkIndex, LinkName, Mac, NetworkChange, Vip};
 pub use pools::{AddressUse, FamilyUse, HeldAddress, PoolFault, PoolRefusal, PoolUse, family_name};
@@ -29,8 +29,8 @@ pub use quorum::{
 pub use refusal::{Refusal, ServiceRefusal};
 pub use service::{
     ClusterNode, ConfigMap, Endpoint, EndpointSlice, FamilyPolicy, Followed, Ingress, IpFamily,
-    Object, ObjectCall, ObjectEvent, ObjectName, ObjectReply, Protocol, Service, ServicePatch,
-    ServicePort,
+    NamedLease, Object, ObjectCall, ObjectEvent, ObjectName, ObjectReply, Protocol, Service,
+    ServicePatch, ServicePort,
 };
 pub use status::{
     ApiStatus, DiscoveryStatus, LinkStatus, MemberStatus, PlaceStatus, QuorumStatus, Role,

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use super::{ApiFault, NodeName, ResourceVersion};
+use super::{ApiFault, Lease, NodeName, ResourceVersion};
 
 /// An object of one kind: its namespace, empty where there is none, and its name.
 #[derive(Clone, Debug, Deserialize, Eq, Ord, PartialEq, PartialOrd, Serialize)]
@@ -42,6 +42,8 @@ pub enum Followed {
     ConfigMap(ObjectName),
     /// All EndpointSlices of a namespace, or of all.
     EndpointSlices(Option<String>),
+    /// All Leases of a namespace; or of all, but for those by which nodes say that they live.
+    Leases(Option<String>),
     /// All nodes.
     Nodes,
     /// All Services of a namespace, or of all.
@@ -83,6 +85,8 @@ pub enum Object {
     ConfigMap(ConfigMap),
     /// An EndpointSlice.
     EndpointSlice(EndpointSlice),
+    /// A Lease.
+    Lease(NamedLease),
     /// A node.
     Node(ClusterNode),
     /// A Service.
@@ -95,6 +99,7 @@ impl Object {
         match self {
             Self::ConfigMap(it) => it.name.clone(),
             Self::EndpointSlice(it) => it.name.clone(),
+            Self::Lease(it) => it.name.clone(),
             Self::Node(it) => ObjectName { namespace: String::new(), name: it.name.0.clone() },
             Self::Service(it) => it.name.clone(),
         }
@@ -105,10 +110,20 @@ impl Object {
         match self {
             Self::ConfigMap(it) => &it.version,
             Self::EndpointSlice(it) => &it.version,
+            Self::Lease(it) => &it.lease.version,
             Self::Node(it) => &it.version,
             Self::Service(it) => &it.version,
         }
     }
+}
+
+/// A Lease, and which.
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
+pub struct NamedLease {
+    /// Which.
+    pub name: ObjectName,
+    /// What it says.
+    pub lease: Lease,
 }
 
 /// A ConfigMap.

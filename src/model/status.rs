@@ -49,8 +49,11 @@ pub struct Status {
 /// Services as one node sees them.
 #[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
 pub struct ServicesStatus {
-    /// Namespace and name of the Lease of who carries them; empty where a quorum places them.
+    /// Namespace and name of the Lease of who carries them; empty where there is not one.
     pub lease: String,
+    /// Each of them has a Lease of its own.
+    #[serde(default)]
+    pub each: bool,
     /// Who holds it, as last seen.
     pub holder: Option<NodeName>,
     /// This node carries them, or places them.
@@ -74,6 +77,9 @@ pub struct ServiceStatus {
     pub name: String,
     /// The addresses it has.
     pub addresses: Vec<Vip>,
+    /// Who holds its Lease, where each has one.
+    #[serde(default)]
+    pub holder: Option<NodeName>,
     /// The code of why it has none, or not all.
     pub code: Option<String>,
     /// The same in words.

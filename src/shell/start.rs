@@ -10,7 +10,7 @@ use super::LOCK_EVERY;
 use crate::config::{Config, DnsMode, FenceSetting, LinkSetting, ServiceSettings, VipSetting};
 use crate::engine::{
     self, AnnouncerConfig, ClassRule, Election, Family, Input, LeaseConfig, LinkChoice,
-    PoolsConfig, QuorumConfig, ServicesConfig, WantedVip,
+    PoolsConfig, QuorumConfig, ServicesConfig, ServicesElection, WantedVip,
 };
 use crate::io::kernel::{FromKernel, KernelOptions, KernelThread, Monitors};
 use crate::io::lock;
@@ -86,12 +86,17 @@ const ALLOCATOR_TIMES: [Duration; 3] =
 
 fn services(config: &Config, it: &ServiceSettings) -> ServicesConfig {
     let (namespace, name) = it.lease.clone();
-    let lease = config.raft.is_none().then_some(LeaseConfig {
+    let lease = LeaseConfig {
         name: ObjectName { namespace, name },
         duration: config.lease.duration,
         renew_deadline: config.lease.renew_deadline,
         retry_period: config.lease.retry_period,
-    });
+    };
+    let election = match (&config.raft, it.elects_each) {
+        (Some(_), _) => ServicesElection::Quorum,
+        (None, true) => ServicesElection::Each(lease),
+        (None, false) => ServicesElection::One(lease),
+    };
     ServicesConfig {
         namespace: it.namespace.clone(),
         class: ClassRule {
@@ -105,7 +110,7 @@ fn services(config: &Config, it: &ServiceSettings) -> ServicesConfig {
             LinkSetting::Named(name) => Some(LinkChoice::Named(name.clone())),
         },
         writes: it.writes,
-        lease,
+        election,
         pools: it.writes.then(|| PoolsConfig {
             config_map: ObjectName { namespace: it.pools.0.clone(), name: it.pools.1.clone() },
             lease: LeaseConfig {

@@ -21,8 +21,8 @@ pub use objects::{
 pub use writes::{About, EventWords, event, ingress_patch, label_patch, merged, service_patch};
 
 use crate::model::{
-    ApiFault, ApiFaultKind, Author, Lease, LeaseRecord, NodeName, ObjectName, ResourceVersion,
-    WatchEvent,
+    ApiFault, ApiFaultKind, Author, Lease, LeaseOwner, LeaseRecord, NodeName, ObjectName,
+    ResourceVersion, WatchEvent,
 };
 
 pub use quorum::{control_plane, founded_lease, new_founded_lease};
@@ -91,10 +91,11 @@ pub struct LeaseSpec<'a> {
     pub quorum: Option<u64>,
 }
 
-/// The JSON of a Lease to be created.
+/// The JSON of a Lease to be created. What is deleted takes along what it owns.
 pub fn new_lease(
     name: &ObjectName,
     annotations: Option<&BTreeMap<String, String>>,
+    owner: Option<&LeaseOwner>,
     spec: &LeaseSpec<'_>,
 ) -> String {
     let ObjectName { namespace, name } = name;
@@ -103,6 +104,10 @@ pub fn new_lease(
         "kind": "Lease",
         "metadata": { "namespace": namespace, "name": name, "annotations": annotations },
     });
+    if let Some(LeaseOwner { name, uid }) = owner {
+        let owner = json!({ "apiVersion": "v1", "kind": "Service", "name": name, "uid": uid });
+        object["metadata"]["ownerReferences"] = json!([owner]);
+    }
     write_spec(&mut object, spec);
     object.to_string()
 }

@@ -91,6 +91,7 @@ fn vips(out: &mut String, status: &Status) {
 
 fn services(out: &mut String, it: &ServicesStatus) {
     let held = match (&it.holder, it.lease.as_str()) {
+        (_, "") if it.each => "each has a Lease of its own".to_owned(),
         (_, "") => String::new(),
         (Some(holder), lease) => format!("{holder} holds {lease}"),
         (None, lease) => format!("nobody holds {lease}"),
@@ -99,14 +100,21 @@ fn services(out: &mut String, it: &ServicesStatus) {
     let words = [Some(held), reading, it.fault.clone()];
     let words: Vec<_> = words.into_iter().flatten().filter(|it| !it.is_empty()).collect();
     let _ = writeln!(out, "\nServices: {}", one_line(&words.join("; ")));
-    let head = ["SERVICE", "ADDRESSES", "WHY"].map(str::to_owned);
+    let head = match it.each {
+        true => &["SERVICE", "ADDRESSES", "HOLDER", "WHY"][..],
+        false => &["SERVICE", "ADDRESSES", "WHY"],
+    };
+    let each = it.each;
     let row = |it: &ServiceStatus| {
         let addresses: Vec<_> = it.addresses.iter().map(ToString::to_string).collect();
         let why = it.code.iter().chain(&it.why).cloned().collect::<Vec<_>>().join(": ");
-        vec![it.name.clone(), addresses.join(", "), why]
+        let holder = it.holder.as_ref().map_or("-".to_owned(), ToString::to_string);
+        let row = [Some(it.name.clone()), Some(addresses.join(", ")), each.then_some(holder)];
+        row.into_iter().flatten().chain([why]).collect()
     };
     if !it.services.is_empty() {
-        table(out, head.into(), it.services.iter().map(row).collect());
+        let head = head.iter().map(|it| (*it).to_owned()).collect();
+        table(out, head, it.services.iter().map(row).collect());
     }
 }
 

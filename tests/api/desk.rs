@@ -136,6 +136,7 @@ pub fn write(holder: Option<&str>, based_on: Option<&Lease>) -> LeaseCall {
         acquired: None,
         author: AUTHOR,
         quorum: None,
+        owner: None,
         based_on: based_on.cloned().map(Box::new),
     }
 }

@@ -17,6 +17,7 @@ mod preserve;
 mod raft;
 mod recording;
 mod services;
+mod services_each;
 mod signals;
 mod strangers;
 mod telling;
@@ -59,6 +60,7 @@ fn main() -> ExitCode {
         preserve::SCENARIOS,
         recording::SCENARIOS,
         services::SCENARIOS,
+        services_each::SCENARIOS,
         signals::SCENARIOS,
         strangers::SCENARIOS,
         telling::SCENARIOS,

@@ -5,9 +5,11 @@ use super::super::{LinkSetting, Notes, ServiceSettings};
 use super::{filled, is_namespace, is_subdomain, lease_name, link_name};
 
 /// What asks for more than one Lease does for all Services, and what to do instead.
-const NOT_BUILT: [(&str, &str); 4] = [
-    ("svc_election", "a Lease per Service is not in this version; raft spreads Services without"),
-    ("per_service_election_on_demand", "a Lease per Service is not in this version; leave it out"),
+const NOT_BUILT: [(&str, &str); 3] = [
+    (
+        "per_service_election_on_demand",
+        "elections only for some Services are not in this version; give svc_election for all",
+    ),
     ("enable_service_security", "filtering by port is not in this version; leave it out"),
     ("mirror_dest_interface", "mirroring is not in this version; leave it out"),
 ];
@@ -40,6 +42,7 @@ pub(super) fn services(
     };
     Some(ServiceSettings {
         lease: lease_name("svc_leasename", settings, sources, notes),
+        elects_each: settings.is_on("svc_election"),
         namespace,
         link,
         class_only: settings.is_on("lb_class_only"),

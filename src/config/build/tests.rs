@@ -117,7 +117,7 @@ fn a_file_that_is_no_use_is_a_fault() {
 
 #[test]
 fn every_fault_is_named_at_once() {
-    let env = "vip_arp=yes;bgp_enable=true;cp_enable=true;svc_enable=true;svc_election=true;port=0;\
+    let env = "vip_arp=yes;bgp_enable=true;cp_enable=true;svc_enable=true;port=0;\
                svc_leasename=A/b;svc_namespace=A;KUBEVIP_CONFIG_MAP=/;vip_leaseduration=abc;\
                vip_subnet=/24;address=10.0.0.300;vip_leaseannotations=[];health_check_port=80;\
                edgevip_fence=maybe;prometheus_server=2112;leaderElectionType=etcd;\
@@ -127,7 +127,6 @@ fn every_fault_is_named_at_once() {
     let all = [
         "vip_arp",
         "bgp_enable",
-        "svc_election",
         "svc_leasename",
         "svc_namespace",
         "KUBEVIP_CONFIG_MAP",
@@ -163,7 +162,6 @@ fn one_mode_and_one_feature_are_needed() {
         ("vip_arp=true;cp_enable=true", vec!["address="]),
         ("vip_arp=true;cp_enable=true;address=, ", vec!["address=, "]),
         ("vip_arp=true;cp_enable=true;address=\t,\n", vec!["address=\t,\n"]),
-        ("vip_arp=true;svc_enable=1;svc_election=1", vec!["svc_election=1"]),
         ("vip_wireguard=true;cp_enable=true;address=10.0.0.1", vec!["vip_wireguard=true"]),
         (
             "vip_arp=true;bgp_enable=true;cp_enable=true;address=10.0.0.1",
@@ -337,12 +335,11 @@ fn an_instance_name_leaves_room_for_the_rest_of_a_socket_path() {
 
 #[test]
 fn what_has_no_effect_is_said_once() {
-    let env = "address=10.0.0.1;bgp_as=1;bgp_peerpass=hush;svc_election=true;lb_class_name=;\
-               dhcp_mode=ipv4;svc_enable=0;vip_singlenode=true;vip_loseleadership=true;\
+    let env = "address=10.0.0.1;bgp_as=1;bgp_peerpass=hush;per_service_election_on_demand=true;\
+               lb_class_name=;dhcp_mode=ipv4;svc_enable=0;vip_singlenode=true;vip_loseleadership=true;\
                enable_endpointslices=true;PACKET_AUTH_TOKEN=hush;vip_startleader=false";
     let Resolved { warnings, infos, explained, .. } = resolved(env, "", &[]);
-    let idle = "without effect, for it is not in this version: svc_election (a \
-                Lease per Service), bgp_as (BGP), bgp_peerpass (BGP)";
+    let idle = "without effect, for it is not in this version: per_service_election_on_demand (elections of some Services), bgp_as (BGP), bgp_peerpass (BGP)";
     assert_eq!(warnings.len(), 3, "{warnings:?}");
     assert!(warnings[0].starts_with("PACKET_AUTH_TOKEN: "), "{warnings:?}");
     assert_eq!(warnings[1], idle);
@@ -422,13 +419,14 @@ pub(super) fn resolve_all(
 
 #[test]
 fn services_are_understood() {
-    let env = "vip_arp=true;svc_enable=true;svc_leasename=a/b;svc_namespace=shop;\
+    let env = "vip_arp=true;svc_enable=true;svc_leasename=a/b;svc_namespace=shop;svc_election=true;\
                vip_servicesinterface=auto;lb_class_only=true;lb_class_name=example.com/x;\
                disable_service_updates=true;KUBEVIP_CONFIG_MAP=pools;enable_endpoints=true";
     let Resolved { config, warnings, infos, .. } = resolve_all(env, "", &[]).unwrap();
     let services = config.services.unwrap();
     let expected = crate::config::ServiceSettings {
         lease: ("a".into(), "b".into()),
+        elects_each: true,
         namespace: Some("shop".into()),
         link: crate::config::LinkSetting::Auto,
         class_only: true,

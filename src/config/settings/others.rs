@@ -3,7 +3,7 @@
 use super::super::values::Kind::{Bool, Duration, Secret, Text, Whole};
 use super::{Setting, asks, dead, gone, part};
 
-const LEASES: &str = "a Lease per Service";
+const ELECTIONS: &str = "elections of some Services";
 const BGP: &str = "BGP";
 const ROUTES: &str = "routing-table mode";
 const BALANCER: &str = "load balancing";
@@ -61,12 +61,7 @@ pub static NOT_BUILT: &[Setting] = &[
     part(ETCD, "etcdCACert", "etcdCACert").key("etcd.caFile").is(Text, "", "Whom to trust."),
     part(ETCD, "etcdCert", "etcdCert").key("etcd.clientCertFile").is(Text, "", "Certificate."),
     part(ETCD, "etcdKey", "etcdKey").key("etcd.clientKeyFile").is(Text, "", "Its key."),
-    part(LEASES, "svc_election", "servicesElection").key("enableServicesElection").is(
-        Bool,
-        "false",
-        "One election a Service.",
-    ),
-    part(LEASES, "per_service_election_on_demand", "perServiceElectionOnDemand").is(
+    part(ELECTIONS, "per_service_election_on_demand", "perServiceElectionOnDemand").is(
         Bool,
         "false",
         "One election for each Service that asks.",

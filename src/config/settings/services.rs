@@ -15,6 +15,11 @@ pub static SERVICES: &[Setting] = &[
         "plndr-svcs-lock",
         "Name of the Lease of who carries Services, or its namespace/name.",
     ),
+    service("svc_election", "servicesElection", "enableServicesElection").is(
+        Bool,
+        "false",
+        "Elect for each Service, by a Lease of its own in its namespace.",
+    ),
     service("svc_namespace", "", "serviceNamespace").is(
         Text,
         "",

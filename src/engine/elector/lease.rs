@@ -32,8 +32,8 @@ use serde::{Deserialize, Serialize};
 use super::super::sabotage::{Sabotage, sabotaged};
 use super::super::{Cx, Deadline};
 use crate::model::{
-    ApiFault, Author, Instant, Lease, LeaseReply, NodeName, ObjectName, RequestId, ResourceVersion,
-    WatchEvent,
+    ApiFault, Author, Instant, Lease, LeaseOwner, LeaseReply, NodeName, ObjectName, RequestId,
+    ResourceVersion, WatchEvent,
 };
 
 /// How long a release that fails is tried again.
@@ -59,6 +59,10 @@ pub(crate) struct LeaseElector {
     config: LeaseConfig,
     me: NodeName,
     author: Author,
+    /// Whose the Lease is, if this node creates it.
+    pub owner: Option<LeaseOwner>,
+    /// How long a Lease that nobody has created is left to others.
+    pub hesitation: Duration,
     role: Role,
     known: Known,
     in_flight: Option<InFlight>,
@@ -117,6 +121,8 @@ impl LeaseElector {
             config,
             me,
             author,
+            owner: None,
+            hesitation: Duration::ZERO,
             role: Role::Follower,
             known: Known::Nothing,
             in_flight: None,
@@ -156,7 +162,8 @@ impl LeaseElector {
                 self.releasing = None;
                 self.known = Known::Absent;
                 let wait = cx.rng.jittered(self.config.retry_period);
-                self.retry_at = if asked.what == Asked::Read { cx.now } else { cx.now + wait };
+                let hesitant = asked.what == Asked::Read;
+                self.retry_at = cx.now + if hesitant { self.hesitation } else { wait };
             }
             LeaseReply::Found(lease) => self.on_found(cx, &asked, lease),
         }
@@ -252,6 +259,11 @@ impl LeaseElector {
     /// Whether nothing is left to do after having been told to retire.
     pub fn is_retired(&self) -> bool {
         !self.is_holding() && !self.is_writing()
+    }
+
+    /// The request whose answer is awaited.
+    pub fn awaits(&self) -> Option<RequestId> {
+        self.in_flight.as_ref().map(|it| it.request)
     }
 
     /// Namespace and name of the Lease.

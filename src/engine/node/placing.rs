@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 
+use super::serving::Elects;
 use super::{HAND_OVER_WITHIN, Node};
 use crate::engine::agenda::{Agenda, Marks};
 use crate::engine::elector::{Elector, Surroundings};
@@ -176,7 +177,8 @@ impl Node {
             let placed = wanted.contains(&vip).then(|| {
                 let succeeded = self.announcer.is_succeeded(vip) || view.alone;
                 let case = self.case(now, vip, succeeded);
-                (view.place(vip, &case), self.leadership(vip).case_ends_at(now, &case))
+                let ends_at = self.leadership(vip).and_then(|it| it.case_ends_at(now, &case));
+                (view.place(vip, &case), ends_at)
             });
             let (placed, ends_at) = placed.unzip();
             placement.set(vip, placed);
@@ -206,17 +208,40 @@ impl Node {
         let stands = self.stands_for_services(now, unfit.is_some());
         let serving = self.serving.as_mut();
         let of_services = serving.map(|it| {
-            let stake = it.leadership.as_mut().map(|it| {
-                it.stands = stands;
-                it.note_transitions(now, me, false, false);
-                it.stake(now)
-            });
+            let stake = match &mut it.elects {
+                Elects::One(it) => {
+                    it.stands = stands;
+                    it.note_transitions(now, me, false, false);
+                    Some(it.stake(now))
+                }
+                Elects::Control | Elects::Each(_) => None,
+            };
             (stake, it.ineligible.clone())
         });
         let basis = Basis { network, alone, unfit, stake: self.control.stake(now), of_services };
         if self.attention.basis.as_ref() != Some(&basis) {
             self.attention.basis = Some(basis);
             self.attention.marks.mark_all();
+        }
+        self.settle_each(now);
+    }
+
+    /// Where each Service has a Lease: whether this node stands for those that something
+    /// happened to.
+    fn settle_each(&mut self, now: Instant) {
+        let Some(serving) = self.serving.as_mut().filter(|it| it.each().is_some()) else {
+            return;
+        };
+        let Elects::Each(mut each) = std::mem::replace(&mut serving.elects, Elects::Control) else {
+            return;
+        };
+        let may = serving.services.is_known() && self.unfit().is_none();
+        let all = self.attention.marks.is_all();
+        self.attention.marks.of(std::iter::empty()).into_iter().for_each(|it| each.touch(it));
+        let marks = each.settle(now, all, &|vip| may && self.would_carry(now, vip));
+        self.attention.marks.add(&marks);
+        if let Some(serving) = &mut self.serving {
+            serving.elects = Elects::Each(each);
         }
     }
 

@@ -3,25 +3,37 @@
 
 use std::collections::BTreeSet;
 
+use super::candidacies::Candidacies;
 use super::{Config, Node};
 use crate::engine::agenda::Marks;
 use crate::engine::elector::{Election, Elector, LeaseConfig};
 use crate::engine::leadership::Leadership;
 use crate::engine::network::LinkChoice;
-use crate::engine::placement::Case;
-use crate::engine::services::Services;
+use crate::engine::placement::{Case, Standing};
+use crate::engine::services::{Services, ServicesElection};
 use crate::engine::{Cx, Deadline, Input, Rng};
-use crate::model::{Instant, Refusal, Vip};
+use crate::model::{Followed, Instant, Refusal, Vip};
 
-/// Services, and who elects for them where the control plane's elector does not.
+/// Services, and who elects for them.
 #[derive(Clone, Debug)]
 pub(super) struct Serving {
     pub services: Services,
-    pub leadership: Option<Leadership>,
+    pub elects: Elects,
     /// Who gives addresses out of pools.
     pub allocator: Option<Leadership>,
     /// Why this node carries none.
     pub ineligible: Option<Refusal>,
+}
+
+/// Who elects for Services.
+#[derive(Clone, Debug)]
+pub(super) enum Elects {
+    /// The control plane's elector.
+    Control,
+    /// For each, a Lease.
+    Each(Box<Candidacies>),
+    /// One Lease for all of them.
+    One(Leadership),
 }
 
 impl Serving {
@@ -32,31 +44,62 @@ impl Serving {
             let lease = Election::Lease(lease);
             Leadership::new(Elector::new(&lease, me.clone(), config.author, now, rng))
         };
-        let leadership = of.lease.clone().map(&mut elect);
+        let elects = match &of.election {
+            ServicesElection::Each(times) => Elects::Each(Box::new(Candidacies::new(
+                times.clone(),
+                of.namespace.as_ref(),
+                me.clone(),
+                config.author,
+                now,
+            ))),
+            ServicesElection::One(lease) => Elects::One(elect(lease.clone())),
+            ServicesElection::Quorum => Elects::Control,
+        };
         let allocator = of.pools.as_ref().map(|it| elect(it.lease.clone()));
         let services = Services::new(of.clone(), me.clone(), now);
-        Some(Self { services, leadership, allocator, ineligible: None })
+        Some(Self { services, elects, allocator, ineligible: None })
     }
 
     pub fn expire(&mut self, now: Instant) {
         self.electors().for_each(|it| it.expire(now));
+        if let Elects::Each(it) = &mut self.elects {
+            it.expire(now);
+        }
     }
 
     pub fn doubt(&mut self, now: Instant) {
         self.electors().for_each(|it| it.doubt(now));
+        if let Elects::Each(it) = &mut self.elects {
+            it.doubt(now);
+        }
     }
 
     pub fn deadline(&self, now: Instant) -> Option<Deadline> {
-        let elects = self.leaderships().filter_map(|it| it.deadline(now, true));
-        elects.chain(self.services.deadline(now)).min()
+        let one = self.one().into_iter().chain(&self.allocator);
+        let one = one.filter_map(|it| it.deadline(now, true));
+        let each = match &self.elects {
+            Elects::Each(it) => it.deadline(),
+            Elects::Control | Elects::One(_) => None,
+        };
+        one.chain(each).chain(self.services.deadline(now)).min()
     }
 
     /// What is for Services or for their Lease.
     pub fn learn(&mut self, cx: &mut Cx<'_>, input: &Input) {
         match input {
             Input::Asked { request, reply } => self.services.on_reply(cx, *request, reply),
-            Input::Objects { what, events } => self.services.on_objects(cx, what, events),
+            Input::Objects { what, events } => match &mut self.elects {
+                Elects::Each(it) if matches!(what, Followed::Leases(_)) => {
+                    it.on_objects(cx, what, events);
+                }
+                Elects::Control | Elects::Each(_) | Elects::One(_) => {
+                    self.services.on_objects(cx, what, events);
+                }
+            },
             Input::Lease { request, reply } => {
+                if let Elects::Each(it) = &mut self.elects {
+                    it.on_reply(cx, *request, reply);
+                }
                 for elector in self.electors() {
                     if let Elector::Lease { lease, .. } = elector {
                         lease.on_reply(cx, *request, reply.clone());
@@ -91,12 +134,50 @@ impl Serving {
     }
 
     fn electors(&mut self) -> impl Iterator<Item = &mut Elector> {
-        self.leadership.iter_mut().chain(&mut self.allocator).map(|it| &mut it.elector)
+        let one = match &mut self.elects {
+            Elects::One(it) => Some(it),
+            Elects::Control | Elects::Each(_) => None,
+        };
+        one.into_iter().chain(&mut self.allocator).map(|it| &mut it.elector)
+    }
+
+    /// The one leadership that all Services hang on, if it is theirs alone.
+    pub fn one(&self) -> Option<&Leadership> {
+        match &self.elects {
+            Elects::One(it) => Some(it),
+            Elects::Control | Elects::Each(_) => None,
+        }
+    }
+
+    /// Where each Service has a Lease, those.
+    pub fn each(&self) -> Option<&Candidacies> {
+        match &self.elects {
+            Elects::Each(it) => Some(it),
+            Elects::Control | Elects::One(_) => None,
+        }
     }
 
     /// The leaderships that end with this process.
     pub fn leaderships(&self) -> impl Iterator<Item = &Leadership> {
-        self.leadership.iter().chain(&self.allocator)
+        let each = self.each().into_iter().flat_map(Candidacies::leaderships);
+        self.one().into_iter().chain(&self.allocator).chain(each)
+    }
+
+    /// Whether this node tells of what nobody answers for, and keeps addresses probed.
+    fn speaks(&self, control: &Elector) -> bool {
+        let elector = match &self.elects {
+            Elects::Control => control,
+            // Who gives addresses out: there is no other that only one node has.
+            Elects::Each(_) => match &self.allocator {
+                Some(it) => &it.elector,
+                None => return false,
+            },
+            Elects::One(it) => &it.elector,
+        };
+        match elector {
+            Elector::Lease { lease, .. } => lease.leads_until().is_some(),
+            Elector::Quorum(quorum) => quorum.is_leader(),
+        }
     }
 
     /// Gives addresses out, if nobody else does. `unfit`: this node takes no part in anything.
@@ -104,7 +185,8 @@ impl Serving {
         let Some(allocator) = &mut self.allocator else {
             return;
         };
-        allocator.stands = !unfit && self.services.has_pools() && self.services.is_known();
+        let needed = self.services.has_pools() || matches!(self.elects, Elects::Each(_));
+        allocator.stands = !unfit && needed && self.services.is_known();
         allocator.elector.reconcile(cx, allocator.stands, true);
         let leads = allocator.stands && allocator.elector.leads(cx.now);
         self.services.allocate(cx, leads);
@@ -121,7 +203,8 @@ impl Node {
 
     /// Whether the VIP hangs on the leadership for Services.
     pub(super) fn is_of_services(&self, vip: Vip) -> bool {
-        let of_their_own = self.serving.as_ref().is_some_and(|it| it.leadership.is_some());
+        let control = |it: &Serving| matches!(it.elects, Elects::Control);
+        let of_their_own = self.serving.as_ref().is_some_and(|it| !control(it));
         of_their_own && !self.resolver.vips().contains(&vip)
     }
 
@@ -133,8 +216,11 @@ impl Node {
         serving.services.tick(cx);
         let carries = self.announcer.loud().any(|vip| !self.resolver.vips().contains(&vip));
         serving.ineligible = serving.services.eligibility(carries).err();
-        let elects = serving.leadership.as_ref().unwrap_or(&self.control);
-        let leads = elects.elector.leads(cx.now);
+        let leads = match &serving.elects {
+            Elects::Control => self.control.elector.leads(cx.now),
+            Elects::Each(_) => serving.speaks(&self.control.elector),
+            Elects::One(it) => it.elector.leads(cx.now),
+        };
         let choice = serving.services.link().unwrap_or(&self.config.link).clone();
         let (network, now) = (&self.network, cx.now);
         let on = |ip| network.usable(&choice, Vip(ip), now, false).ok();
@@ -144,6 +230,16 @@ impl Node {
             self.announcer.listen_also(links, vips);
         }
         let marks = serving.services.take_changed();
+        if let Elects::Each(each) = &mut serving.elects {
+            let services = &serving.services;
+            for vip in marks.of(services.vips().chain(self.wanted.iter().copied())) {
+                let lease = services.place(vip).and_then(|it| it.lease.as_ref());
+                let control = self.resolver.vips().contains(&vip);
+                let lease = lease.filter(|_| !control);
+                let rank = lease.map_or(0, |it| services.rank(&it.name));
+                each.want(cx.now, cx.rng, vip, lease, rank);
+            }
+        }
         self.serving = Some(serving);
         marks
     }
@@ -182,18 +278,31 @@ impl Node {
     }
 
     /// Who elects for the VIP.
-    pub(super) fn leadership(&self, vip: Vip) -> &Leadership {
+    pub(super) fn leadership(&self, vip: Vip) -> Option<&Leadership> {
         let serving = self.serving.as_ref().filter(|_| !self.resolver.vips().contains(&vip));
-        serving.and_then(|it| it.leadership.as_ref()).unwrap_or(&self.control)
+        match serving.map(|it| &it.elects) {
+            None | Some(Elects::Control) => Some(&self.control),
+            Some(Elects::Each(it)) => it.leadership(vip),
+            Some(Elects::One(it)) => Some(it),
+        }
     }
 
     /// How the VIP stands with whoever elects for it.
     pub(super) fn case(&self, now: Instant, vip: Vip, succeeded: bool) -> Case {
         let serving = self.serving.as_ref().filter(|_| !self.resolver.vips().contains(&vip));
-        let mut case = self.leadership(vip).case(now, vip, succeeded);
+        let nobody = || Case {
+            standing: Standing::Refused(Refusal::NotLeader { holder: None }),
+            retired_at: None,
+            preserved_until: None,
+            succeeded,
+            refusal: None,
+        };
+        let leadership = self.leadership(vip);
+        let mut case = leadership.map_or_else(nobody, |it| it.case(now, vip, succeeded));
         case.refusal = self.unserved(vip);
-        if let Some(place) = serving.and_then(|it| it.services.place(vip)) {
-            case.first_claim(place.first_claim);
+        if let Some((serving, place)) = serving.and_then(|it| Some((it, it.services.place(vip)?))) {
+            let moved = serving.each().is_some_and(|it| it.has_moved(vip));
+            case.first_claim(place.first_claim || moved);
         }
         case
     }
@@ -212,6 +321,12 @@ impl Node {
         !unfit && serving.ineligible.is_none() && serving.services.is_known() && linked
     }
 
+    /// Whether this node would carry the VIP, if it were elected for it.
+    pub(super) fn would_carry(&self, now: Instant, vip: Vip) -> bool {
+        let usable = self.network.usable(self.choice(vip), vip, now, self.is_alone());
+        usable.is_ok() && self.unserved(vip).is_none()
+    }
+
     /// Tells of Services what differs from what is so.
     pub(super) fn tell_services(&mut self, cx: &mut Cx<'_>) {
         let unfit = self.unfit().is_some();
@@ -219,14 +334,14 @@ impl Node {
             return;
         };
         for vip in self.attention.looked_at.iter().copied() {
-            serving.services.note_answering(vip, self.announcer.is_answering(vip));
+            let answers = self.announcer.is_answering(vip);
+            serving.services.note_answering(vip, answers);
+            if let (true, Elects::Each(each)) = (answers, &mut serving.elects) {
+                each.settled(vip);
+            }
         }
         serving.allocate(cx, unfit);
-        let elects = serving.leadership.as_ref().unwrap_or(&self.control);
-        let speaks = match &elects.elector {
-            Elector::Lease { lease, .. } => lease.leads_until().is_some(),
-            Elector::Quorum(quorum) => quorum.is_leader(),
-        };
+        let speaks = serving.speaks(&self.control.elector);
         serving.services.tell(cx, speaks);
     }
 }

@@ -14,10 +14,14 @@ impl Node {
     /// What an operator may know.
     pub fn status(&self, now: Instant) -> Status {
         let main = self.main_leadership();
-        let role = match (self.stopping_at, main.elector.leads(now)) {
+        let each = self.serving.as_ref().and_then(|it| it.each());
+        let each = each.filter(|_| self.config.vips.is_empty());
+        let leads = main.elector.leads(now) || each.is_some_and(|it| it.leads_any(now));
+        let stands = main.stands || each.is_some_and(|it| it.leaderships().any(|it| it.stands));
+        let role = match (self.stopping_at, leads) {
             (Some(_), _) => Role::Stopping,
             (None, true) => Role::Leader,
-            (None, false) if main.stands => Role::Follower,
+            (None, false) if stands => Role::Follower,
             (None, false) => Role::Standby,
         };
         let lease = match &main.elector {
@@ -63,26 +67,33 @@ impl Node {
 
     /// That of the control plane, or of Services where there is nothing else.
     fn main_leadership(&self) -> &Leadership {
-        let of_services = self.serving.as_ref().and_then(|it| it.leadership.as_ref());
+        let of_services = self.serving.as_ref().and_then(|it| it.one());
         of_services.filter(|_| self.config.vips.is_empty()).unwrap_or(&self.control)
     }
 
     fn services_status(&self, now: Instant, it: &Serving) -> ServicesStatus {
-        let elector = &it.leadership.as_ref().unwrap_or(&self.control).elector;
-        let (lease, leads) = match elector {
-            Elector::Lease { lease, .. } => {
+        let elector = &it.one().unwrap_or(&self.control).elector;
+        let (lease, leads) = match (it.each(), elector) {
+            (Some(each), _) => (String::new(), each.leads_any(now)),
+            (None, Elector::Lease { lease, .. }) => {
                 (lease.name().to_string(), lease.leads_until().is_some())
             }
-            Elector::Quorum(quorum) => (String::new(), quorum.is_leader()),
+            (None, Elector::Quorum(quorum)) => (String::new(), quorum.is_leader()),
         };
+        let mut services = it.services.status();
+        for one in &mut services {
+            let leadership = one.addresses.iter().find_map(|vip| it.each()?.leadership(*vip));
+            one.holder = leadership.and_then(|it| it.elector.holder().cloned());
+        }
         ServicesStatus {
             lease,
-            holder: elector.holder().cloned(),
+            each: it.each().is_some(),
+            holder: elector.holder().filter(|_| it.each().is_none()).cloned(),
             leads,
             known: it.services.is_known(),
             watching: it.services.is_watching(),
             fault: it.services.fault().map(|it| it.why.clone()),
-            services: it.services.status(),
+            services,
             pools: it.services.pools(now),
         }
     }

@@ -3,8 +3,8 @@
 use std::net::IpAddr;
 
 use super::backing::Backed;
-use super::wants::{Backing, Verdict, Wants, meet};
-use super::{Known, Place, Services};
+use super::wants::{Backing, PEER, Verdict, Wants, meet};
+use super::{Known, Place, Services, ServicesElection};
 use crate::model::{Instant, ObjectName, ServiceRefusal, Vip};
 
 impl Services {
@@ -88,10 +88,17 @@ impl Services {
                     "with externalTrafficPolicy Local an address cannot be shared".to_owned()
                 }
                 None if wants.link != others.link => "they name different links".to_owned(),
+                None if self.elects_each() && wants.lease.name != others.lease.name => {
+                    format!("each has a Lease of its own; name one in {PEER}leaseName of both")
+                }
                 None => return None,
             };
             Some(ServiceRefusal::AddressShared { ip, with: with.clone(), why })
         })
+    }
+
+    fn elects_each(&self) -> bool {
+        matches!(self.config.election, ServicesElection::Each(_))
     }
 
     fn place_of(&self, now: Instant, ip: IpAddr, have: &[ObjectName]) -> Option<Place> {
@@ -103,6 +110,7 @@ impl Services {
             backed: backed(name, first),
             local: first.backing == Backing::Here,
             first_claim: first.first_claim && !self.probing.is_free(now, ip),
+            lease: self.elects_each().then(|| first.lease.clone()),
         };
         for (name, it) in all {
             place.backed = match (place.backed, backed(name, it)) {

@@ -14,6 +14,8 @@ impl Services {
                 self.has_pools().then(|| name.clone()).into_iter().collect()
             }
             Followed::EndpointSlices(_) => self.endpoints.names().cloned().collect(),
+            // Each is its elector's business.
+            Followed::Leases(_) => BTreeSet::new(),
             Followed::Nodes => self.nodes.keys().map(|it| of_cluster(&it.0)).collect(),
             Followed::Services(_) => self.services.keys().cloned().collect(),
         }
@@ -36,6 +38,7 @@ impl Services {
                     self.settle_all_of(now, &service);
                 }
             }
+            Object::Lease(_) => {}
             Object::Node(it) => {
                 let addresses = |it: &ClusterNode| it.addresses.clone();
                 self.allocating.reserve(&it.name, &it.addresses);
@@ -83,6 +86,7 @@ impl Services {
                     self.settle_all_of(now, &service);
                 }
             }
+            Followed::Leases(_) => {}
             Followed::Nodes => {
                 let node = NodeName(name.name.clone());
                 self.allocating.reserve(&node, &[]);

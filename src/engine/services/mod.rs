@@ -24,6 +24,7 @@ use std::net::IpAddr;
 use serde::{Deserialize, Serialize};
 
 use super::agenda::Marks;
+use super::draw::draw;
 use super::elector::LeaseConfig;
 use super::network::{LinkChoice, Usable};
 use super::watch::Follower;
@@ -37,6 +38,7 @@ pub use allocating::PoolsConfig;
 use backing::{Backed, Endpoints};
 use probing::Probing;
 pub use wants::ClassRule;
+pub(super) use wants::LeaseOf;
 use wants::{Backing, Verdict};
 
 /// How Services are served.
@@ -50,10 +52,21 @@ pub struct ServicesConfig {
     pub link: Option<LinkChoice>,
     /// Whether status and annotations are written.
     pub writes: bool,
-    /// The Lease of who carries them; `None`: the quorum places them.
-    pub lease: Option<LeaseConfig>,
+    /// Who carries them.
+    pub election: ServicesElection,
     /// Where pools are, if they are given out here.
     pub pools: Option<PoolsConfig>,
+}
+
+/// Who carries Services.
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
+pub enum ServicesElection {
+    /// For each, who holds its Lease: the times are those of this, the name is the Service's.
+    Each(LeaseConfig),
+    /// Who holds this Lease.
+    One(LeaseConfig),
+    /// The members place them.
+    Quorum,
 }
 
 /// What follows from all that ask for one address.
@@ -65,6 +78,8 @@ pub(crate) struct Place {
     pub local: bool,
     /// Nobody is known to have answered for it yet.
     pub first_claim: bool,
+    /// Who elects, where each Service has a Lease.
+    pub lease: Option<LeaseOf>,
 }
 
 impl Place {
@@ -287,6 +302,17 @@ impl Services {
         }
     }
 
+    /// How many nodes are to carry a VIP rather than this one, by a draw that comes out the
+    /// same on all of them.
+    pub fn rank(&self, lease: &ObjectName) -> usize {
+        let of = lease.to_string();
+        let draw = |node: &NodeName| draw(&[of.as_bytes(), node.0.as_bytes()]);
+        let mine = draw(&self.me);
+        let well = |it: &&ClusterNode| it.ready && !it.cordoned && !it.excluded;
+        let others = self.nodes.values().filter(well).filter(|it| it.name != self.me);
+        others.filter(|it| draw(&it.name) > mine).count()
+    }
+
     /// What an operator is told of each of them.
     pub fn status(&self) -> Vec<ServiceStatus> {
         let one = |(name, it): (&ObjectName, &Known)| {
@@ -294,6 +320,7 @@ impl Services {
             ServiceStatus {
                 name: name.to_string(),
                 addresses: it.has().map(Vip).collect(),
+                holder: None,
                 code: refusal.as_ref().map(|it| it.code().to_owned()),
                 why: refusal.map(|it| it.to_string()),
             }

@@ -49,7 +49,7 @@ impl Bench {
             class: ClassRule { name: "vip".into(), only: false, legacy: true },
             link: None,
             writes: true,
-            lease: None,
+            election: ServicesElection::Quorum,
             pools: None,
         };
         let now = Instant::from_nanos(1_000_000_000);

@@ -9,7 +9,7 @@ use std::net::IpAddr;
 use serde::{Deserialize, Serialize};
 
 use crate::engine::network::LinkChoice;
-use crate::model::{LinkName, Service, ServicePort, ServiceRefusal};
+use crate::model::{LeaseOwner, LinkName, ObjectName, Service, ServicePort, ServiceRefusal};
 
 /// What the peer's annotations begin with.
 pub(super) const PEER: &str = "kube-vip.io/";
@@ -59,6 +59,16 @@ pub(crate) struct Wants {
     pub backing: Backing,
     /// Nobody is known to have answered for it yet.
     pub first_claim: bool,
+    /// By which Lease it is elected, where each has its own.
+    pub lease: LeaseOf,
+}
+
+/// The Lease of a Service.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub(crate) struct LeaseOf {
+    pub name: ObjectName,
+    /// Whose it is, if one Service's alone.
+    pub owner: Option<LeaseOwner>,
 }
 
 /// What is to become of a Service.
@@ -83,12 +93,16 @@ pub(crate) fn verdict(service: &Service, class: &ClassRule) -> Verdict {
         Ok(addresses) if addresses.is_empty() => Verdict::Addressless,
         Ok(addresses) => match link(service) {
             Err(refusal) => Verdict::Refused(refusal),
-            Ok(link) => Verdict::Wanted(Wants {
-                first_claim: service.ingress.is_empty(),
-                addresses,
-                link,
-                backing: backing(service),
-            }),
+            Ok(link) => match lease(service) {
+                Err(refusal) => Verdict::Refused(refusal),
+                Ok(lease) => Verdict::Wanted(Wants {
+                    first_claim: service.ingress.is_empty(),
+                    addresses,
+                    link,
+                    backing: backing(service),
+                    lease,
+                }),
+            },
         },
     }
 }
@@ -180,6 +194,38 @@ fn link(service: &Service) -> Result<Option<LinkChoice>, ServiceRefusal> {
             Ok(Some(LinkChoice::Named(LinkName(name.to_owned()))))
         }
         Some(name) => refuse("serviceInterface", name, "the name of a link, or auto"),
+    }
+}
+
+/// Of its name, but for one that several Services name together.
+fn lease(service: &Service) -> Result<LeaseOf, ServiceRefusal> {
+    let ObjectName { namespace, name } = &service.name;
+    let Some(text) = annotation(service, "leaseName") else {
+        let lease = ObjectName { namespace: namespace.clone(), name: format!("kubevip-{name}") };
+        let owner = LeaseOwner { name: name.clone(), uid: service.uid.clone() };
+        return Ok(LeaseOf { name: lease, owner: Some(owner) });
+    };
+    let refuse = |right: &str| {
+        Err(ServiceRefusal::Unreadable {
+            setting: "leaseName".to_owned(),
+            value: text.to_owned(),
+            right: right.to_owned(),
+        })
+    };
+    if service.local {
+        return refuse("a Lease of several Services goes with externalTrafficPolicy Cluster only");
+    }
+    let (namespace, name) = text.split_once('/').unwrap_or((namespace, text));
+    let is_name = |it: &str| {
+        let legal = |it: u8| it.is_ascii_lowercase() || it.is_ascii_digit() || b"-.".contains(&it);
+        !it.is_empty() && it.len() <= 253 && it.bytes().all(legal)
+    };
+    match is_name(namespace) && is_name(name) {
+        true => Ok(LeaseOf {
+            name: ObjectName { namespace: namespace.to_owned(), name: name.to_owned() },
+            owner: None,
+        }),
+        false => refuse("the name of a Lease, or its namespace/name"),
     }
 }
 

@@ -279,6 +279,14 @@ fn path(what: &Followed) -> (String, String) {
             format!("/apis/discovery.k8s.io/v1/{}endpointslices", within(namespace.as_deref())),
             format!("&labelSelector={}", segment(wire::SERVICE_NAME)),
         ),
+        Followed::Leases(namespace) => (
+            format!("/apis/coordination.k8s.io/v1/{}leases", within(namespace.as_deref())),
+            match namespace {
+                Some(_) => String::new(),
+                // Every node writes there every ten seconds.
+                None => "&fieldSelector=metadata.namespace%21%3Dkube-node-lease".to_owned(),
+            },
+        ),
         Followed::Nodes => ("/api/v1/nodes".to_owned(), String::new()),
         Followed::Services(namespace) => {
             (format!("/api/v1/{}services", within(namespace.as_deref())), String::new())
@@ -290,6 +298,7 @@ fn kind(what: &Followed) -> &'static str {
     match what {
         Followed::ConfigMap(_) => "ConfigMap",
         Followed::EndpointSlices(_) => "EndpointSlice",
+        Followed::Leases(_) => "Lease",
         Followed::Nodes => "Node",
         Followed::Services(_) => "Service",
     }

@@ -1,7 +1,8 @@
-//! The thread that asks about the Lease, on a connection that nobody else uses.
+//! The threads that ask about Leases: one for each, on a connection that nobody else uses, up
+//! to so many. Where there are more Leases, each thread takes what has to be answered first.
 
-use std::collections::VecDeque;
-use std::sync::{Arc, Condvar, Mutex, PoisonError};
+use std::collections::BTreeSet;
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::Duration;
 
@@ -12,8 +13,9 @@ use crate::model::{
     ApiFault, ApiFaultKind, Instant, Lease, LeaseCall, LeaseReply, ObjectName, RequestId,
 };
 
-/// Where orders wait for the thread.
+/// Where orders wait for the threads.
 pub(super) struct Desk {
+    session: Arc<Session>,
     orders: Mutex<Orders>,
     changed: Condvar,
     deliver: Deliver,
@@ -21,41 +23,51 @@ pub(super) struct Desk {
 
 #[derive(Default)]
 struct Orders {
-    waiting: VecDeque<Order>,
-    busy: bool,
+    waiting: Vec<Order>,
+    /// The Leases that were asked about, while they are fewer than threads may be.
+    leases: BTreeSet<ObjectName>,
+    threads: usize,
+    idle: usize,
+    /// A thread looks after those that wait for too long.
+    is_timed: bool,
     closed: bool,
 }
 
 pub(super) struct Order {
     pub request: RequestId,
+    pub lease: ObjectName,
     pub call: LeaseCall,
     pub give_up_at: Instant,
 }
 
 impl Desk {
-    pub fn new(deliver: Deliver) -> Arc<Self> {
-        Arc::new(Self { orders: Mutex::default(), changed: Condvar::new(), deliver })
+    pub fn new(session: Arc<Session>, deliver: Deliver) -> Arc<Self> {
+        Arc::new(Self { session, orders: Mutex::default(), changed: Condvar::new(), deliver })
     }
 
     pub fn order(self: &Arc<Self>, order: Order) {
-        let (request, give_up_at) = (order.request, order.give_up_at);
+        let request = order.request;
         let mut orders = locked(&self.orders);
-        if orders.waiting.len() >= MAX_WAITING {
+        if orders.waiting.iter().filter(|it| it.lease == order.lease).count() >= MAX_WAITING {
             drop(orders);
             return self.answer(request, LeaseReply::Failed(refusal("too many requests wait")));
         }
-        let must_queue = orders.busy || !orders.waiting.is_empty();
-        orders.waiting.push_back(order);
-        drop(orders);
-        self.changed.notify_all();
-
-        if must_queue {
+        if orders.leases.len() < MOST_THREADS && !orders.leases.contains(&order.lease) {
+            orders.leases.insert(order.lease.clone());
+        }
+        orders.waiting.push(order);
+        if orders.idle < orders.waiting.len() && orders.threads < orders.leases.len() {
+            let desk = self.clone();
+            let thread = thread::Builder::new().name("kube-lease".into()).stack_size(STACK);
+            orders.threads += usize::from(thread.spawn(move || work(&desk)).is_ok());
+        }
+        if orders.idle < orders.waiting.len() && !orders.is_timed {
             let desk = self.clone();
             let thread = thread::Builder::new().name("kube-wait".into()).stack_size(STACK);
-            if thread.spawn(move || desk.expire(request, give_up_at)).is_err() {
-                self.give_up(request);
-            }
+            orders.is_timed = thread.spawn(move || desk.expire()).is_ok();
         }
+        drop(orders);
+        self.changed.notify_all();
     }
 
     pub fn close(&self) {
@@ -66,43 +78,46 @@ impl Desk {
     /// Waits for an order; what was ordered before the end is still answered.
     fn take(&self) -> Option<Order> {
         let mut orders = locked(&self.orders);
-        orders.busy = false;
         loop {
-            if let Some(order) = orders.waiting.pop_front() {
-                orders.busy = true;
+            let first = orders.waiting.iter().enumerate().min_by_key(|it| it.1.give_up_at);
+            if let Some((index, _)) = first {
+                let order = orders.waiting.swap_remove(index);
                 self.changed.notify_all();
                 return Some(order);
             }
             if orders.closed {
                 return None;
             }
+            orders.idle += 1;
             orders = self.changed.wait(orders).unwrap_or_else(PoisonError::into_inner);
+            orders.idle -= 1;
         }
     }
 
-    /// Answers in the thread's place if it does not come to the order in time.
-    fn expire(&self, request: RequestId, give_up_at: Instant) {
+    /// Answers in the threads' place what they do not come to in time.
+    fn expire(&self) {
         let mut orders = locked(&self.orders);
-        while orders.waiting.iter().any(|it| it.request == request) {
-            let left = (give_up_at - MARGIN).saturating_since(clock::now());
-            if left.is_zero() {
-                drop(orders);
-                return self.give_up(request);
-            }
-            let waited = self.changed.wait_timeout(orders, left);
-            (orders, _) = waited.unwrap_or_else(PoisonError::into_inner);
+        while let Some(first) = orders.waiting.iter().map(|it| it.give_up_at).min() {
+            let left = (first - MARGIN).saturating_since(clock::now());
+            orders = match left.is_zero() {
+                true => self.give_up(orders),
+                false => {
+                    let waited = self.changed.wait_timeout(orders, left);
+                    waited.unwrap_or_else(PoisonError::into_inner).0
+                }
+            };
         }
+        orders.is_timed = false;
     }
 
-    fn give_up(&self, request: RequestId) {
-        let mut orders = locked(&self.orders);
-        let before = orders.waiting.len();
-        orders.waiting.retain(|it| it.request != request);
-        let found = orders.waiting.len() < before;
+    fn give_up<'a>(&'a self, mut orders: MutexGuard<'a, Orders>) -> MutexGuard<'a, Orders> {
+        let over = clock::now() + MARGIN;
+        let late: Vec<_> = orders.waiting.extract_if(.., |it| it.give_up_at <= over).collect();
         drop(orders);
-        if found {
-            self.answer(request, LeaseReply::Failed(too_late()));
+        for order in late {
+            self.answer(order.request, LeaseReply::Failed(too_late()));
         }
+        locked(&self.orders)
     }
 
     fn answer(&self, request: RequestId, reply: LeaseReply) {
@@ -110,31 +125,35 @@ impl Desk {
     }
 }
 
+/// Of one Lease.
 const MAX_WAITING: usize = 4;
+/// Six connections write a thousand Leases a second.
+const MOST_THREADS: usize = 6;
 
 /// Timers are late by a tick or two, and the answer must not be.
 const MARGIN: Duration = Duration::from_millis(20);
 
-/// The body of the thread.
-pub(super) fn work(desk: &Desk, session: &Session, lease: &ObjectName) {
-    let mut asker = Asker { lease, caller: Caller::new(session) };
-    while let Some(Order { request, call, give_up_at }) = desk.take() {
+/// The body of a thread.
+fn work(desk: &Desk) {
+    let mut caller = Caller::new(&desk.session);
+    while let Some(Order { request, lease, call, give_up_at }) = desk.take() {
         let until = give_up_at - MARGIN;
         let reply = if until <= clock::now() {
             LeaseReply::Failed(too_late())
         } else {
+            let mut asker = Asker { lease: &lease, caller: &mut caller };
             asker.call(&call, until).unwrap_or_else(LeaseReply::Failed)
         };
         desk.answer(request, reply);
     }
 }
 
-struct Asker<'a> {
+struct Asker<'a, 'b> {
     lease: &'a ObjectName,
-    caller: Caller<'a>,
+    caller: &'a mut Caller<'b>,
 }
 
-impl Asker<'_> {
+impl Asker<'_, '_> {
     fn call(&mut self, call: &LeaseCall, until: Instant) -> Result<LeaseReply, ApiFault> {
         let client = self.caller.client()?;
         let request = self.request(call)?;
@@ -183,7 +202,14 @@ impl Asker<'_> {
             },
             LeaseCall::Read => Ok(String::new()),
             LeaseCall::Write {
-                holder, duration, transitions, acquired, author, quorum, ..
+                holder,
+                duration,
+                transitions,
+                acquired,
+                author,
+                quorum,
+                owner,
+                ..
             } => {
                 let spec = wire::LeaseSpec {
                     holder: holder.as_ref(),
@@ -196,7 +222,7 @@ impl Asker<'_> {
                 };
                 match based_on {
                     Some(lease) => wire::replaced_lease(&lease.object, &spec),
-                    None => Ok(wire::new_lease(self.lease, annotations, &spec)),
+                    None => Ok(wire::new_lease(self.lease, annotations, owner.as_ref(), &spec)),
                 }
             }
         }

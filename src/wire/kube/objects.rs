@@ -1,4 +1,4 @@
-//! Services, EndpointSlices, Nodes and ConfigMaps: the fields that are read, the rest is
+//! Services, EndpointSlices, Nodes, Leases and ConfigMaps: the fields that are read, the rest is
 //! skipped without being kept.
 //!
 //! Supported: `v1` Service, Node and ConfigMap, `discovery.k8s.io/v1` EndpointSlice, as
@@ -13,13 +13,14 @@ use std::fmt;
 
 use serde::Deserialize;
 use serde::de::{Deserializer, Error as _, IgnoredAny, MapAccess, Visitor};
+use serde_json::Value;
 
 use others::{ConfigMapJson, NodeJson, SliceJson};
 use service::ServiceJson;
 
 use super::{DecodeError, Failure, failure, wrong};
 use crate::model::{
-    ClusterNode, ConfigMap, EndpointSlice, Followed, Object, ObjectEvent, ObjectName,
+    ClusterNode, ConfigMap, EndpointSlice, Followed, NamedLease, Object, ObjectEvent, ObjectName,
     ResourceVersion, Service,
 };
 
@@ -67,6 +68,8 @@ pub fn watched(what: &Followed, bytes: &[u8]) -> Result<Option<ObjectEvent>, Dec
                     .and_then(|it| it.object.read().map(|it| Some(Object::ConfigMap(it)))),
                 Followed::EndpointSlices(_) => parse::<Body<SliceJson>>(bytes)
                     .and_then(|it| it.object.read().map(|it| it.map(Object::EndpointSlice))),
+                Followed::Leases(_) => parse::<Body<Value>>(bytes)
+                    .and_then(|it| lease(it.object).map(|it| Some(Object::Lease(it)))),
                 Followed::Nodes => parse::<Body<NodeJson>>(bytes)
                     .and_then(|it| it.object.read().map(|it| Some(Object::Node(it)))),
                 Followed::Services(_) => parse::<Body<ServiceJson>>(bytes)
@@ -82,7 +85,7 @@ pub fn watched(what: &Followed, bytes: &[u8]) -> Result<Option<ObjectEvent>, Dec
             let metadata = parse::<Body<Named>>(bytes)?.object.metadata;
             Some(ObjectEvent::Bookmark(metadata.version()?))
         }
-        "ERROR" => Some(match failure(&parse::<Body<serde_json::Value>>(bytes)?.object)? {
+        "ERROR" => Some(match failure(&parse::<Body<Value>>(bytes)?.object)? {
             Failure::Ended(fault) => ObjectEvent::Ended(fault),
             Failure::Expired => ObjectEvent::Expired,
         }),
@@ -119,9 +122,21 @@ fn object(what: &Followed, bytes: &[u8]) -> Result<Option<Object>, DecodeError> 
     Ok(match what {
         Followed::ConfigMap(_) => Some(Object::ConfigMap(config_map(bytes)?)),
         Followed::EndpointSlices(_) => endpoint_slice(bytes)?.map(Object::EndpointSlice),
+        Followed::Leases(_) => Some(Object::Lease(lease(parse(bytes)?)?)),
         Followed::Nodes => Some(Object::Node(node(bytes)?)),
         Followed::Services(_) => Some(Object::Service(service(bytes)?)),
     })
+}
+
+/// Reads a Lease of a list, where its kind is left out, or of a watch.
+fn lease(mut object: Value) -> Result<NamedLease, DecodeError> {
+    if let Some(object) = object.as_object_mut() {
+        object.entry("apiVersion").or_insert_with(|| "coordination.k8s.io/v1".into());
+        object.entry("kind").or_insert_with(|| "Lease".into());
+    }
+    let lease = super::read_lease(object)?;
+    let name = name_of(lease.object.as_bytes());
+    Ok(NamedLease { name, lease })
 }
 
 fn garbled(name: ObjectName, error: DecodeError) -> ObjectEvent {

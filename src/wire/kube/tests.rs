@@ -132,7 +132,7 @@ fn an_object_of_any_shape_can_be_written_over() {
 fn a_new_lease_carries_its_annotations() {
     let annotations = BTreeMap::from([("owner".to_owned(), "me".to_owned())]);
     let value =
-        parse(new_lease(&"ns/name".into(), Some(&annotations), &words()).as_bytes()).unwrap();
+        parse(new_lease(&"ns/name".into(), Some(&annotations), None, &words()).as_bytes()).unwrap();
     assert_eq!(value["metadata"]["namespace"], "ns");
     assert_eq!(value["metadata"]["annotations"]["owner"], "me");
     assert!(value["metadata"]["annotations"][AUTHOR].is_string());

@@ -93,6 +93,7 @@ impl LeaseElector {
             acquired,
             author,
             quorum: None,
+            owner: self.owner.clone(),
             based_on,
         };
         self.ask(cx, what, call);

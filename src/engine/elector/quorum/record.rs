@@ -280,6 +280,7 @@ impl Record {
             acquired: goes_on.and_then(|it| it.acquired.clone()),
             author: self.author,
             quorum,
+            owner: None,
             based_on,
         }
     }

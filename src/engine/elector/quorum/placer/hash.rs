@@ -2,6 +2,7 @@
 
 use std::net::IpAddr;
 
+use crate::engine::draw::draw;
 use crate::model::{NodeName, Vip};
 
 /// The weight of a member like any other.
@@ -17,22 +18,11 @@ pub(super) fn cost(vip: Vip, name: &NodeName, weight: u64) -> (u64, u64) {
     (scaled / weight.max(1), !hash)
 }
 
-/// FNV-1a, and the last step of SplitMix64, so that each bit of it depends on each byte.
 fn hash(vip: Vip, name: &NodeName) -> u64 {
-    let fold = |hash: u64, bytes: &[u8]| {
-        bytes
-            .iter()
-            .fold(hash, |hash, it| (hash ^ u64::from(*it)).wrapping_mul(0x0000_0100_0000_01b3))
-    };
-    let start = 0xcbf2_9ce4_8422_2325;
-    let with_vip = match vip.0 {
-        IpAddr::V4(it) => fold(start, &it.octets()),
-        IpAddr::V6(it) => fold(start, &it.octets()),
-    };
-    let mut z = fold(with_vip, name.0.as_bytes());
-    z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-    z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-    z ^ (z >> 31)
+    match vip.0 {
+        IpAddr::V4(it) => draw(&[&it.octets(), name.0.as_bytes()]),
+        IpAddr::V6(it) => draw(&[&it.octets(), name.0.as_bytes()]),
+    }
 }
 
 /// Of `hash / 2^64`, which is taken for a number between nought and one.
