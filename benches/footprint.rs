@@ -1,7 +1,7 @@
 //! What it costs to run: size, memory, wakeups and requests of an idle leader and its
 //! followers; keepalived beside it.
 //!
-//! `EDGEVIP_BIN=target/static/edgevip cargo bench --bench footprint -- [--seconds 30]`
+//! `EDGEVIP_BIN=target/dist/x86_64-unknown-linux-musl/edgevip cargo bench --bench footprint -- [--seconds 30]`
 
 #[path = "../tests/lab/mod.rs"]
 #[allow(dead_code, reason = "each includer uses its own part")]
