@@ -1,5 +1,7 @@
 //! The command line: what to do, and the flags of settings that may stand anywhere in it.
 
+mod foreign;
+
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 
@@ -8,6 +10,8 @@ use argh::{EarlyExit, FromArgs};
 use crate::config::sources::{Given, take_flags};
 use crate::config::{Fault, Faults, explain, nearest};
 use crate::lab::{self, options};
+pub use foreign::FromUci;
+use foreign::{ConfigFiles, Foreign};
 
 /// A command line, understood.
 #[derive(Debug, Eq, PartialEq)]
@@ -23,6 +27,8 @@ pub struct Invocation {
 pub enum Command {
     /// Say everything that is wrong with the settings and this host.
     Check,
+    /// Print OpenWrt's configuration as ours.
+    FromUci(FromUci),
     /// Print each effective setting and where it comes from.
     Explain,
     /// Print this.
@@ -121,18 +127,19 @@ pub fn version() -> String {
 }
 
 const ELSEWHERE: [&str; 6] = ["completion", "kubeadm", "manifest", "sample", "service", "start"];
-const COMMANDS: [&str; 14] = [
-    "check", "drain", "explain", "help", "lab", "manager", "members", "move", "pools", "replay",
-    "status", "undrain", "unmove", "version",
+const COMMANDS: [&str; 15] = [
+    "check", "config", "drain", "explain", "help", "lab", "manager", "members", "move", "pools",
+    "replay", "status", "undrain", "unmove", "version",
 ];
 
 /// Commands to whose help the settings do not belong.
-const WITHOUT_SETTINGS: [&str; 9] =
-    ["drain", "lab", "members", "move", "pools", "replay", "undrain", "unmove", "version"];
+const WITHOUT_SETTINGS: [&str; 10] = [
+    "config", "drain", "lab", "members", "move", "pools", "replay", "undrain", "unmove", "version",
+];
 /// The switches of commands, which are no settings.
-const OWN: [&str; 11] = [
-    "help", "h", "json", "instance", "witness", "rounds", "events", "profile", "vips", "script",
-    "logs",
+const OWN: [&str; 12] = [
+    "help", "h", "json", "instance", "network", "witness", "rounds", "events", "profile", "vips",
+    "script", "logs",
 ];
 
 #[derive(FromArgs)]
@@ -147,6 +154,7 @@ struct Arguments {
 #[argh(subcommand)]
 enum Subcommand {
     Check(Check),
+    Config(ConfigFiles),
     Drain(Drain),
     Explain(Explain),
     Lab(Lab),
@@ -397,6 +405,7 @@ impl From<Subcommand> for Command {
     fn from(it: Subcommand) -> Self {
         match it {
             Subcommand::Check(Check {}) => Self::Check,
+            Subcommand::Config(ConfigFiles { from: Foreign::Uci(it) }) => Self::FromUci(it),
             Subcommand::Explain(Explain {}) => Self::Explain,
             Subcommand::Drain(Drain { node, instance }) => {
                 Self::Order { order: Order::Drain(node), instance }

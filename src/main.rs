@@ -3,9 +3,9 @@
 use std::path::Path;
 use std::process::ExitCode;
 
-use edgevip::cli::{self, Command, Invocation, Order};
+use edgevip::cli::{self, Command, FromUci, Invocation, Order};
 use edgevip::config::sources::{self, Given, Sources};
-use edgevip::config::{Config, Faults, LogFormat, Resolved, explain, resolve};
+use edgevip::config::{Config, Faults, LogFormat, Resolved, explain, resolve, uci};
 use edgevip::io::{logger, process, serve};
 use edgevip::lab::{self, Program};
 use edgevip::model::{ClusterCall, NodeName, Status, Vip};
@@ -47,6 +47,7 @@ fn run(invocation: Invocation) -> Result<ExitCode, Failure> {
             let resolved = read(&flags);
             println!("{}", shell::check(resolved.as_ref().map_err(Faults::to_string))?);
         }
+        Command::FromUci(it) => print!("{}", from_uci(it)?),
         Command::Explain => {
             let resolved = read(&flags).map_err(|it| it.to_string())?;
             print!("{}", explain::values(&resolved.explained));
@@ -70,6 +71,17 @@ fn run(invocation: Invocation) -> Result<ExitCode, Failure> {
         Command::Version => print!("{}", cli::version()),
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// The text of a configuration file that says the same as that one of OpenWrt.
+fn from_uci(FromUci { file, network }: FromUci) -> Result<String, String> {
+    let text = sources::read(&file).map_err(|it| format!("{}: {it}", file.display()))?;
+    let networks = network.into_iter().collect();
+    let it = uci::from_uci(&text, &networks, &sources(&[])).map_err(|it| it.to_string())?;
+    for warning in it.warnings {
+        eprintln!("edgevip: {warning}");
+    }
+    Ok(it.toml)
 }
 
 fn manage(flags: Vec<Given>) -> Result<(), String> {
@@ -166,14 +178,18 @@ fn show_status(json: bool, instance: Option<&str>) -> Result<(), String> {
 }
 
 fn read(flags: &[Given]) -> Result<Resolved, Faults> {
+    resolve(&sources(flags))
+}
+
+fn sources(flags: &[Given]) -> Sources<'static> {
     let env = std::env::vars_os().filter_map(|(name, value)| {
         Some((name.into_string().ok()?, value.to_string_lossy().into_owned()))
     });
-    resolve(&Sources {
+    Sources {
         flags: flags.to_vec(),
         env: env.collect(),
         hostname: process::hostname(),
         read: &|path: &Path| sources::read(path),
         is_open: &sources::is_open,
-    })
+    }
 }

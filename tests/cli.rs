@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::path::Path;
 
-use edgevip::cli::{Command, Invocation, Order, parse, version};
+use edgevip::cli::{Command, FromUci, Invocation, Order, parse, version};
 use edgevip::config::settings::{self, Standing};
 use edgevip::config::sources::{Given, Sources};
 use edgevip::config::{Faults, Resolved, explain, resolve};
@@ -27,6 +27,24 @@ fn help_is_as_written_down() {
     assert_same("help-members.txt", &text("help members"));
     assert_eq!(text("help drain"), text("drain --help"));
     assert_same("help-lab.txt", &text("help lab"));
+    assert_eq!(text("help config"), text("config --help"));
+}
+
+#[test]
+fn the_manual_has_each_command() {
+    let manual = std::fs::read_to_string("systemd/edgevip.8").unwrap();
+    let commands = manual.split(".SH COMMANDS").nth(1).unwrap().split(".SH ").next().unwrap();
+    let Command::Help(help) = command("help") else { panic!("help is no help") };
+    let table = help.split("Commands:\n").nth(1).unwrap().split("\n\n").next().unwrap();
+    let names = table.lines().filter(|it| !it.starts_with("    ")).map(|it| it.trim());
+    for name in names.map(|it| it.split(' ').next().unwrap()) {
+        let begins = |it: &str| {
+            let words = it.split_once(' ').filter(|(font, _)| font.starts_with(".B"));
+            let named = words.map(|(_, rest)| rest.trim_start_matches('"'));
+            named.and_then(|it| it.split([' ', '"']).next()) == Some(name)
+        };
+        assert!(commands.lines().any(begins), "edgevip.8 does not have {name}");
+    }
 }
 
 #[test]
@@ -68,6 +86,10 @@ fn each_command_is_understood() {
         json,
         instance: instance.map(str::to_owned),
     };
+    let from_uci = |file: &str, network: &[(&str, &str)]| {
+        let network = network.iter().map(|(a, b)| ((*a).into(), (*b).into())).collect();
+        Command::FromUci(FromUci { file: file.into(), network })
+    };
     let moved = Order::Move { vip: "fd00::42".parse().unwrap(), node: "n".into() };
     let cases = [
         ("manager", Command::Manager),
@@ -82,6 +104,11 @@ fn each_command_is_understood() {
         ("status --instance a --json", status(true, Some("a"))),
         ("status --instance=a", status(false, Some("a"))),
         ("replay /f", Command::Replay("/f".into())),
+        ("config from-uci", from_uci("/etc/config/edgevip", &[])),
+        (
+            "config from-uci /f --network lan=br-lan --network=wan=eth1",
+            from_uci("/f", &[("lan", "br-lan"), ("wan", "eth1")]),
+        ),
         ("members", Command::Members { json: false, instance: None }),
         ("members --json --instance a", Command::Members { json: true, instance: text("a") }),
         ("members add n 10.0.0.4:1", ordered(add("10.0.0.4:1", false), None)),

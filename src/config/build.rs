@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use super::explain::explained;
-use super::sources::{Settings, Sources};
+use super::sources::{Origin, Settings, Sources};
 use super::standing::Elector;
 use super::{
     Config, DnsMode, Faults, FenceSetting, KubeSettings, LeaseSettings, LogFormat, Notes, Resolved,
@@ -380,6 +380,9 @@ fn kube(settings: &Settings, sources: &Sources<'_>) -> KubeSettings {
     let asked = filled(settings, "k8s_config_file")
         .map(PathBuf::from)
         .filter(|it| it != Path::new(kubeconfig::ADMIN) && Some(it) != home.as_ref() && !off);
+    let handed = settings.get("k8s_config_file").origin == Origin::Default;
+    let handed = handed.then(|| sources.credential("k8s_config_file")).flatten();
+    let asked = asked.or(handed.map(|(path, _)| path));
     let usual = [kubeconfig::ADMIN].iter().chain(&kubeconfig::OTHERS).filter(|_| !off);
     let host = variable("KUBERNETES_SERVICE_HOST").map(|it| match it.contains(':') {
         true => format!("[{it}]"),

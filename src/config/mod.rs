@@ -7,6 +7,7 @@ mod peers;
 pub mod settings;
 pub mod sources;
 mod standing;
+pub mod uci;
 mod values;
 mod yaml;
 

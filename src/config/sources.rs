@@ -26,6 +26,19 @@ pub struct Sources<'a> {
     pub is_open: &'a dyn Fn(&Path) -> bool,
 }
 
+impl Sources<'_> {
+    /// What systemd hands over under this name, and where. Only white space is the same as
+    /// nothing, since that is what a unit can give where there is no file.
+    pub(super) fn credential(&self, name: &str) -> Option<(PathBuf, io::Result<String>)> {
+        let path = Path::new(self.env.get("CREDENTIALS_DIRECTORY")?).join(name);
+        match (self.read)(&path) {
+            Err(why) if why.kind() == io::ErrorKind::NotFound => None,
+            Ok(text) if text.trim().is_empty() => None,
+            text => Some((path, text)),
+        }
+    }
+}
+
 /// A flag as it was given.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Given {

@@ -7,7 +7,7 @@ mod timing;
 
 use std::io;
 use std::net::SocketAddr;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use timing::Timing;
 
@@ -307,11 +307,7 @@ fn key_file(settings: &Settings, sources: &Sources<'_>) -> Option<(PathBuf, io::
         let text = (sources.read)(&path);
         return Some((path, text));
     }
-    let path = Path::new(sources.env.get("CREDENTIALS_DIRECTORY")?).join("vip_keyfile");
-    match (sources.read)(&path) {
-        Err(why) if why.kind() == io::ErrorKind::NotFound => None,
-        text => Some((path, text)),
-    }
+    sources.credential("vip_keyfile")
 }
 
 fn state_dir(settings: &Settings, sources: &Sources<'_>) -> PathBuf {

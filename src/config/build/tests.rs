@@ -380,6 +380,23 @@ fn the_environment_names_kubeconfig_and_service_account() {
 }
 
 #[test]
+fn a_kubeconfig_is_found_where_systemd_puts_it() {
+    let first = |env: &str, text: &str| {
+        let handed = ("/run/c/k8s_config_file", text);
+        resolved(&format!("address=10.0.0.1;{env}"), "", &[handed])
+            .config
+            .kube
+            .kubeconfigs
+            .remove(0)
+    };
+    let env = "CREDENTIALS_DIRECTORY=/run/c";
+    assert_eq!(first(env, "{}"), PathBuf::from("/run/c/k8s_config_file"));
+    assert_eq!(first(env, "\n"), PathBuf::from(kubeconfig::ADMIN));
+    assert_eq!(first("CREDENTIALS_DIRECTORY=/run", "{}"), PathBuf::from(kubeconfig::ADMIN));
+    assert_eq!(first(&format!("{env};k8s_config_file=/own"), "{}"), PathBuf::from("/own"));
+}
+
+#[test]
 fn a_setting_that_works_is_always_explained() {
     let explained = resolved("address=10.0.0.1", "--lbPort=1", &[]).explained;
     let found = |name: &str| explained.iter().find(|it| it.setting.name() == name);

@@ -1,5 +1,7 @@
 use std::time::Duration;
 
+use std::path::Path;
+
 use super::*;
 use crate::config::build::tests::{resolve_all, resolved};
 use crate::config::{CheckSettings, Config, HealthSettings, explain, kubeconfig};
@@ -214,10 +216,11 @@ fn members_know_each_other_by_a_key() {
             Err("vip_raft_insecure=true is given too"),
         ),
         ("CREDENTIALS_DIRECTORY=/run", "", Err("members know each other")),
+        ("CREDENTIALS_DIRECTORY=/blank", "", Err("members know each other")),
     ];
     for (env, text, expected) in cases {
         let env = format!("vip_arp=true;cp_enable=true;{THREE};vip_nodename=a;{env}");
-        let resolved = resolve_all(&env, "", &[("/key", text)]);
+        let resolved = resolve_all(&env, "", &[("/key", text), ("/blank/vip_keyfile", "\n")]);
         match (resolved, expected) {
             (Ok(it), Ok(count)) => {
                 let keys = it.config.raft.unwrap().keys;
