@@ -4,6 +4,7 @@ mod build;
 pub mod explain;
 pub mod kubeconfig;
 mod peers;
+pub mod rights;
 pub mod settings;
 pub mod sources;
 mod standing;

@@ -7,6 +7,7 @@ use serde_json::json;
 use smol::channel::Sender;
 
 use super::LOCK_EVERY;
+use crate::config::rights::ALLOCATOR;
 use crate::config::{Config, DnsMode, FenceSetting, LinkSetting, ServiceSettings, VipSetting};
 use crate::engine::{
     self, AnnouncerConfig, ClassRule, Election, Family, Input, LeaseConfig, LinkChoice,
@@ -79,8 +80,7 @@ pub(super) fn lease(config: &Config) -> ObjectName {
     ObjectName { namespace: config.lease.namespace.clone(), name: config.lease.name.clone() }
 }
 
-/// The Lease and times of the peer's cloud provider.
-const ALLOCATOR: &str = "kube-system/kube-vip-cloud-controller";
+/// Those of the peer's cloud provider.
 const ALLOCATOR_TIMES: [Duration; 3] =
     [Duration::from_secs(15), Duration::from_secs(10), Duration::from_secs(2)];
 
@@ -114,7 +114,7 @@ fn services(config: &Config, it: &ServiceSettings) -> ServicesConfig {
         pools: it.writes.then(|| PoolsConfig {
             config_map: ObjectName { namespace: it.pools.0.clone(), name: it.pools.1.clone() },
             lease: LeaseConfig {
-                name: ALLOCATOR.into(),
+                name: ObjectName { namespace: ALLOCATOR.0.into(), name: ALLOCATOR.1.into() },
                 duration: ALLOCATOR_TIMES[0],
                 renew_deadline: ALLOCATOR_TIMES[1],
                 retry_period: ALLOCATOR_TIMES[2],
