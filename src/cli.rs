@@ -1,17 +1,24 @@
 //! The command line: what to do, and the flags of settings that may stand anywhere in it.
 
 mod foreign;
+mod laboratory;
+mod manifest;
+mod orders;
 
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 
 use argh::{EarlyExit, FromArgs};
 
-use crate::config::sources::{Given, take_flags};
+use crate::config::sources::{Given, dashed, take_flags};
 use crate::config::{Fault, Faults, explain, nearest};
-use crate::lab::{self, options};
 pub use foreign::FromUci;
 use foreign::{ConfigFiles, Foreign};
+use crate::lab;
+use crate::manifest::Wish;
+use laboratory::Lab;
+use manifest::{Kubeadm, Manifest, Sample};
+use orders::{Drain, Move, Undrain, Unmove};
 
 /// A command line, understood.
 #[derive(Debug, Eq, PartialEq)]
@@ -37,6 +44,8 @@ pub enum Command {
     Lab(lab::Options),
     /// Carry VIPs.
     Manager,
+    /// Write what runs this in a cluster.
+    Manifest(Wish),
     /// Ask a running process who belongs to its quorum.
     Members {
         /// As JSON rather than for people.
@@ -53,6 +62,8 @@ pub enum Command {
     },
     /// Feed a recording to the engine.
     Replay(PathBuf),
+    /// Write an example.
+    Sample(Example),
     /// Say what pools have left.
     Pools {
         /// For machines.
@@ -69,6 +80,15 @@ pub enum Command {
     },
     /// Print the version.
     Version,
+}
+
+/// Of what.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Example {
+    /// A configuration file.
+    Config,
+    /// A Pod.
+    Manifest,
 }
 
 /// What an operator may change.
@@ -126,20 +146,42 @@ pub fn version() -> String {
     format!("edgevip Release Information\nVersion:  {version}\nBuild:    {build}\n")
 }
 
-const ELSEWHERE: [&str; 6] = ["completion", "kubeadm", "manifest", "sample", "service", "start"];
-const COMMANDS: [&str; 15] = [
-    "check", "config", "drain", "explain", "help", "lab", "manager", "members", "move", "pools",
-    "replay", "status", "undrain", "unmove", "version",
+const ELSEWHERE: [&str; 3] = ["completion", "service", "start"];
+const COMMANDS: [&str; 18] = [
+    "check", "config", "drain", "explain", "help", "kubeadm", "lab", "manager", "manifest",
+    "members", "move", "pools", "replay", "sample", "status", "undrain", "unmove", "version",
 ];
+/// Commands that without another word print their help.
+const GROUPS: [&str; 3] = ["kubeadm", "manifest", "sample"];
 
 /// Commands to whose help the settings do not belong.
-const WITHOUT_SETTINGS: [&str; 10] = [
-    "config", "drain", "lab", "members", "move", "pools", "replay", "undrain", "unmove", "version",
+const WITHOUT_SETTINGS: [&str; 11] = [
+    "config", "drain", "lab", "members", "move", "pools", "replay", "sample", "undrain", "unmove",
+    "version",
 ];
 /// The switches of commands, which are no settings.
-const OWN: [&str; 12] = [
-    "help", "h", "json", "instance", "network", "witness", "rounds", "events", "profile", "vips",
-    "script", "logs",
+const OWN: [&str; 21] = [
+    "network",
+    "help",
+    "h",
+    "json",
+    "instance",
+    "witness",
+    "rounds",
+    "events",
+    "profile",
+    "vips",
+    "script",
+    "logs",
+    "inCluster",
+    "image",
+    "name",
+    "taint",
+    "rbac",
+    "keySecret",
+    "role",
+    "rolebinding",
+    "config",
 ];
 
 #[derive(FromArgs)]
@@ -157,12 +199,15 @@ enum Subcommand {
     Config(ConfigFiles),
     Drain(Drain),
     Explain(Explain),
+    Kubeadm(Kubeadm),
     Lab(Lab),
     Manager(Manager),
+    Manifest(Manifest),
     Members(Members),
     Move(Move),
     Pools(Pools),
     Replay(Replay),
+    Sample(Sample),
     Status(Status),
     Undrain(Undrain),
     Unmove(Unmove),
@@ -261,45 +306,6 @@ struct Remove {
 }
 
 #[derive(FromArgs)]
-/// have a member carry nothing, without a gap
-#[argh(subcommand, name = "drain", help_triggers("-h", "--help"))]
-struct Drain {
-    /// its name; without it, the node of this daemon
-    #[argh(positional)]
-    node: Option<String>,
-    /// ask this instance
-    #[argh(option)]
-    instance: Option<String>,
-}
-
-#[derive(FromArgs)]
-/// let a member carry again
-#[argh(subcommand, name = "undrain", help_triggers("-h", "--help"))]
-struct Undrain {
-    /// its name; without it, the node of this daemon
-    #[argh(positional)]
-    node: Option<String>,
-    /// ask this instance
-    #[argh(option)]
-    instance: Option<String>,
-}
-
-#[derive(FromArgs)]
-/// move a VIP to a member, without a gap
-#[argh(subcommand, name = "move", help_triggers("-h", "--help"))]
-struct Move {
-    /// which VIP
-    #[argh(positional)]
-    vip: IpAddr,
-    /// the name of the member
-    #[argh(positional)]
-    node: String,
-    /// ask this instance
-    #[argh(option)]
-    instance: Option<String>,
-}
-
-#[derive(FromArgs)]
 /// say what the address pools of Services have left, and who has what
 #[argh(subcommand, name = "pools", help_triggers("-h", "--help"))]
 struct Pools {
@@ -309,51 +315,6 @@ struct Pools {
     /// ask this instance
     #[argh(option)]
     instance: Option<String>,
-}
-
-#[derive(FromArgs)]
-/// leave it to the leader again where a VIP is to be
-#[argh(subcommand, name = "unmove", help_triggers("-h", "--help"))]
-struct Unmove {
-    /// which VIP
-    #[argh(positional)]
-    vip: IpAddr,
-    /// ask this instance
-    #[argh(option)]
-    instance: Option<String>,
-}
-
-#[derive(FromArgs)]
-/// three nodes on this machine to play with: who has the VIP, and each failover in ms
-#[argh(
-    subcommand,
-    name = "lab",
-    help_triggers("-h", "--help"),
-    note = "Needs no root where user namespaces are allowed, and no network. Without a terminal \
-            it plays one round."
-)]
-struct Lab {
-    /// play so many rounds without keys, and print how long clients got no answer
-    #[argh(option, from_str_fn(options::rounds))]
-    rounds: Option<u32>,
-    /// what happens in a round: kill,stop,cut,carrier,drain,term
-    #[argh(option, from_str_fn(options::events))]
-    events: Option<Vec<options::Event>>,
-    /// print one object a line and event
-    #[argh(switch)]
-    json: bool,
-    /// fast, default, calm or slow
-    #[argh(option, from_str_fn(options::profile))]
-    profile: Option<String>,
-    /// so many VIPs
-    #[argh(option, default = "1", from_str_fn(options::vips))]
-    vips: u8,
-    /// play a file of lines such as: after 2s kill holder
-    #[argh(option)]
-    script: Option<PathBuf>,
-    /// keep the logs of the nodes in this folder
-    #[argh(option)]
-    logs: Option<PathBuf>,
 }
 
 #[derive(FromArgs)]
@@ -380,9 +341,11 @@ fn command(rest: &[String]) -> Result<Command, Fault> {
     }
     match words[..] {
         [] => words = vec!["--help"],
+        [group] if GROUPS.contains(&group) => words.push("--help"),
         ["help", ..] => {
             words.remove(0);
-            words.truncate(1);
+            let depth = if words.first().is_some_and(|it| GROUPS.contains(it)) { 2 } else { 1 };
+            words.truncate(depth);
             words.push("--help");
         }
         _ => {}
@@ -391,14 +354,23 @@ fn command(rest: &[String]) -> Result<Command, Fault> {
     match Arguments::from_args(&["edgevip"], &words) {
         Ok(arguments) => Ok(arguments.command.into()),
         Err(EarlyExit { output, status: Ok(()) }) if takes_settings => {
-            Ok(Command::Help(format!("{output}\n{}", explain::help())))
+            Ok(Command::Help(format!("{}\n{}", as_given(output), explain::help())))
         }
-        Err(EarlyExit { output, status: Ok(()) }) => Ok(Command::Help(output)),
+        Err(EarlyExit { output, status: Ok(()) }) => Ok(Command::Help(as_given(output))),
         Err(EarlyExit { output, status: Err(()) }) => Err(Fault::bare(
             format!("edgevip {}", words.join(" ")),
             output.split_whitespace().collect::<Vec<_>>().join(" "),
         )),
     }
+}
+
+/// Switches as kube-vip spells them.
+fn as_given(help: String) -> String {
+    let odd = OWN.iter().filter(|it| it.bytes().any(|it| it.is_ascii_uppercase()));
+    odd.fold(help, |text, it| {
+        let columns = text.replace(&format!("{}  ", dashed(it)), &format!("--{it}   "));
+        columns.replace(&dashed(it), &format!("--{it}"))
+    })
 }
 
 impl From<Subcommand> for Command {
@@ -410,11 +382,11 @@ impl From<Subcommand> for Command {
             Subcommand::Drain(Drain { node, instance }) => {
                 Self::Order { order: Order::Drain(node), instance }
             }
-            Subcommand::Lab(Lab { rounds, events, json, profile, vips, script, logs }) => {
-                let events = events.unwrap_or_else(|| lab::Options::default().events);
-                Self::Lab(lab::Options { rounds, events, json, profile, vips, script, logs })
-            }
+            Subcommand::Lab(it) => Self::Lab(it.into()),
+            Subcommand::Kubeadm(it) => Self::Manifest(it.into()),
             Subcommand::Manager(Manager {}) => Self::Manager,
+            Subcommand::Manifest(it) => Self::Manifest(it.into()),
+            Subcommand::Sample(it) => Self::Sample(it.into()),
             Subcommand::Members(Members { json, instance, change: None }) => {
                 Self::Members { json, instance }
             }

@@ -8,6 +8,8 @@
 //!     └────────── shell ───┘        shell is the only one that knows all
 //! ```
 //!
+//! `manifest` writes what runs this in a cluster, on `config` alone.
+//!
 //! `lab` stands beside it: a laboratory on `io`, `wire` and `model`, which runs this very
 //! program.
 //!
@@ -27,6 +29,7 @@ pub mod config;
 pub mod engine;
 pub mod io;
 pub mod lab;
+pub mod manifest;
 pub mod model;
 pub mod shell;
 pub mod wire;

@@ -1,13 +1,15 @@
 //! Arguments and environment in, exit code out.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 use std::process::ExitCode;
 
-use edgevip::cli::{self, Command, FromUci, Invocation, Order};
+use edgevip::cli::{self, Command, Example, FromUci, Invocation, Order};
 use edgevip::config::sources::{self, Given, Sources};
 use edgevip::config::{Config, Faults, LogFormat, Resolved, explain, resolve, uci};
 use edgevip::io::{logger, process, serve};
 use edgevip::lab::{self, Program};
+use edgevip::manifest::{self, Wish};
 use edgevip::model::{ClusterCall, NodeName, Status, Vip};
 use edgevip::{shell, wire};
 
@@ -59,6 +61,7 @@ fn run(invocation: Invocation) -> Result<ExitCode, Failure> {
             return Ok(lab::run(&options, program).map(ExitCode::from)?);
         }
         Command::Manager => manage(flags)?,
+        Command::Manifest(wish) => print_manifest(&wish, &flags).map_err(|it| it.to_string())?,
         Command::Members { json, instance } => {
             show_members(json, instance.as_deref()).map_err(failed)?;
         }
@@ -66,6 +69,10 @@ fn run(invocation: Invocation) -> Result<ExitCode, Failure> {
             println!("{}", give(order, instance.as_deref()).map_err(failed)?);
         }
         Command::Replay(path) => shell::replay(&path)?,
+        Command::Sample(Example::Config) => print!("{}", manifest::SAMPLE_CONFIG),
+        Command::Sample(Example::Manifest) => {
+            println!("{}", manifest::sample().map_err(|it| it.to_string())?.yaml);
+        }
         Command::Pools { json, instance } => show_pools(json, instance.as_deref())?,
         Command::Status { json, instance } => show_status(json, instance.as_deref())?,
         Command::Version => print!("{}", cli::version()),
@@ -82,6 +89,15 @@ fn from_uci(FromUci { file, network }: FromUci) -> Result<String, String> {
         eprintln!("edgevip: {warning}");
     }
     Ok(it.toml)
+}
+
+fn print_manifest(wish: &Wish, flags: &[Given]) -> Result<(), Faults> {
+    let written = manifest::write(wish, flags, &environment(), &sources::read)?;
+    for note in &written.notes {
+        eprintln!("edgevip: warning: {note}");
+    }
+    println!("{}", written.yaml);
+    Ok(())
 }
 
 fn manage(flags: Vec<Given>) -> Result<(), String> {
@@ -182,14 +198,18 @@ fn read(flags: &[Given]) -> Result<Resolved, Faults> {
 }
 
 fn sources(flags: &[Given]) -> Sources<'static> {
-    let env = std::env::vars_os().filter_map(|(name, value)| {
-        Some((name.into_string().ok()?, value.to_string_lossy().into_owned()))
-    });
     Sources {
         flags: flags.to_vec(),
-        env: env.collect(),
+        env: environment(),
         hostname: process::hostname(),
         read: &|path: &Path| sources::read(path),
         is_open: &sources::is_open,
     }
+}
+
+fn environment() -> BTreeMap<String, String> {
+    let env = std::env::vars_os().filter_map(|(name, value)| {
+        Some((name.into_string().ok()?, value.to_string_lossy().into_owned()))
+    });
+    env.collect()
 }

@@ -16,6 +16,8 @@ mod lease;
 mod liar;
 #[path = "api/lies.rs"]
 mod lies;
+#[path = "api/manifests.rs"]
+mod manifests;
 #[path = "api/objects.rs"]
 mod objects;
 #[path = "api/probe.rs"]

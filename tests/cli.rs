@@ -5,11 +5,12 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::path::Path;
 
-use edgevip::cli::{Command, FromUci, Invocation, Order, parse, version};
+use edgevip::cli::{Command, Example, FromUci, Invocation, Order, parse, version};
 use edgevip::config::settings::{self, Standing};
 use edgevip::config::sources::{Given, Sources};
 use edgevip::config::{Faults, Resolved, explain, resolve};
 use edgevip::lab::options::{Event, Options};
+use edgevip::manifest::{self, Grant, Kind, Kubeadm, SAMPLE_CONFIG, Wish};
 
 #[test]
 fn help_is_as_written_down() {
@@ -27,6 +28,48 @@ fn help_is_as_written_down() {
     assert_same("help-members.txt", &text("help members"));
     assert_eq!(text("help drain"), text("drain --help"));
     assert_same("help-lab.txt", &text("help lab"));
+    for (group, words) in [
+        ("manifest", "pod daemonset rbac"),
+        ("kubeadm", "init join"),
+        ("sample", "config manifest"),
+    ] {
+        let own = |line: &str| {
+            let all = text(line);
+            assert_eq!(all.contains("\nSettings"), group != "sample", "{line}");
+            all.split("\nSettings").next().unwrap_or_default().to_owned()
+        };
+        let mut all = own(group);
+        for word in words.split(' ') {
+            assert_eq!(text(&format!("help {group} {word}")), text(&format!("{group} {word} -h")));
+            all += "\n";
+            all += &own(&format!("help {group} {word}"));
+        }
+        assert_eq!(text(&format!("help {group}")), text(group));
+        assert_same(&format!("help-{group}.txt"), &all);
+    }
+}
+
+#[test]
+fn manifests_are_as_written_down() {
+    let yaml = |line: &str| {
+        let Invocation { command, flags } = invocation(line).unwrap();
+        let Command::Manifest(wish) = command else { panic!("{line}") };
+        let no_file = |_: &Path| Err(io::ErrorKind::NotFound.into());
+        let written = manifest::write(&wish, &flags, &BTreeMap::new(), &no_file);
+        written.unwrap_or_else(|it| panic!("{line}: {it}")).yaml
+    };
+    let base = "--arp --controlplane --address 192.0.2.40";
+    let table = [
+        ("manifest-daemonset.yaml", "manifest daemonset --inCluster --taint --rbac --services"),
+        ("manifest-raft.yaml", "manifest daemonset --raftMembers nodes --keyFile /etc/edgevip/key"),
+        ("manifest-rbac.yaml", "manifest rbac --enableNodeLabeling"),
+        ("manifest-kubeadm.yaml", "kubeadm init --interface eth0 --leaderElection"),
+    ];
+    for (file, line) in table {
+        assert_same(file, &yaml(&format!("{line} {base}")));
+    }
+    assert_same("manifest-sample.yaml", &manifest::sample().unwrap().yaml);
+    assert_same("sample-config.yaml", SAMPLE_CONFIG);
     assert_eq!(text("help config"), text("config --help"));
 }
 
@@ -90,6 +133,20 @@ fn each_command_is_understood() {
         let network = network.iter().map(|(a, b)| ((*a).into(), (*b).into())).collect();
         Command::FromUci(FromUci { file: file.into(), network })
     };
+    let wish = Wish::default;
+    let manifest = Command::Manifest;
+    let full = Wish {
+        kind: Kind::DaemonSet,
+        in_cluster: true,
+        image: text("a/b:1"),
+        name: text("edge"),
+        taint: true,
+        with_rbac: true,
+        key_secret: text("k"),
+        ..wish()
+    };
+    let rbac = |grant| manifest(Wish { kind: Kind::Rbac, grant, ..wish() });
+    let kubeadm = |it| manifest(Wish { kubeadm: Some(it), ..wish() });
     let moved = Order::Move { vip: "fd00::42".parse().unwrap(), node: "n".into() };
     let cases = [
         ("manager", Command::Manager),
@@ -121,6 +178,21 @@ fn each_command_is_understood() {
         ("undrain n", ordered(Order::Undrain(text("n")), None)),
         ("unmove fd00::42", ordered(Order::Unmove("fd00::42".parse().unwrap()), None)),
         ("move fd00::42 n", ordered(moved, None)),
+        ("manifest pod", manifest(wish())),
+        ("--arp manifest --log 4 pod --inCluster=false --services", manifest(wish())),
+        ("manifest pod --incluster=true", manifest(Wish { in_cluster: true, ..wish() })),
+        (
+            "manifest daemonset --inCluster --image=a/b:1 --name edge --taint --rbac --keySecret k",
+            manifest(full),
+        ),
+        ("manifest rbac", rbac(Grant::Smallest)),
+        ("manifest rbac --inCluster --image x --role --rolebinding", rbac(Grant::Role)),
+        ("manifest rbac --rolebinding", rbac(Grant::RoleBinding)),
+        ("kubeadm init --interface eth0 --vip 10.0.0.1", kubeadm(Kubeadm::Init)),
+        ("kubeadm join", kubeadm(Kubeadm::Join("/etc/kubernetes/admin.conf".into()))),
+        ("kubeadm join --config /c", kubeadm(Kubeadm::Join("/c".into()))),
+        ("sample config", Command::Sample(Example::Config)),
+        ("sample manifest", Command::Sample(Example::Manifest)),
         ("lab", Command::Lab(Options::default())),
         (
             "lab --rounds=3 --events kill,drain --json --profile fast --vips 2 --logs /l",
@@ -195,10 +267,10 @@ fn what_is_not_understood_is_named() {
         ("members zzz", "edgevip members zzz: Unrecognized argument: zzz"),
         ("move x n", "edgevip move x n: Error parsing positional argument 'vip' with value 'x'"),
         ("help zzz", "edgevip zzz --help: Unrecognized argument: zzz"),
-        ("manifest pod --image x --inCluster", "manifest: a command of kube-vip that is not in"),
-        ("kubeadm init", "kubeadm: a command of kube-vip"),
+        ("manifest pods", "edgevip manifest pods: Unrecognized argument: pods"),
+        ("manifest pod --image", "edgevip manifest pod --image: No value provided"),
+        ("manifst pod", "manifst: no such command; did you mean manifest?"),
         ("service", "service: a command of kube-vip"),
-        ("sample", "sample: a command of kube-vip"),
         ("start", "start: a command of kube-vip"),
     ];
     for (line, why) in cases {

@@ -11,7 +11,8 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("io", &["model", "wire"]),
     ("config", &["model"]),
     ("lab", &["io", "model", "wire"]),
-    ("cli", &["config", "lab"]),
+    ("manifest", &["config"]),
+    ("cli", &["config", "lab", "manifest"]),
     ("shell", &["config", "engine", "io", "model", "wire"]),
 ];
 

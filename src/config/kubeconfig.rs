@@ -14,7 +14,7 @@ use super::{KubeSettings, VipSetting, values, yaml};
 use crate::model::{ApiAccess, Bytes, ClientCertificate, Token};
 
 /// Where a Pod finds its service account.
-pub(super) const SERVICE_ACCOUNT: &str = "/var/run/secrets/kubernetes.io/serviceaccount";
+pub const SERVICE_ACCOUNT: &str = "/var/run/secrets/kubernetes.io/serviceaccount";
 /// Where kubeadm puts the administrator's kubeconfig.
 pub(super) const ADMIN: &str = "/etc/kubernetes/admin.conf";
 /// What works before kubeadm has given the administrator any rights.

@@ -10,7 +10,7 @@ pub mod sources;
 mod standing;
 pub mod uci;
 mod values;
-mod yaml;
+pub(crate) mod yaml;
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -22,6 +22,12 @@ pub use build::resolve;
 pub(crate) use values::nearest;
 
 use crate::model::{LinkName, Members, NodeName};
+
+/// The names of these members, as `vip_peers` has them.
+pub(crate) fn member_names(text: &str) -> Vec<String> {
+    let peers = peers::peers(text).unwrap_or_default();
+    peers.into_iter().map(|it| it.name.0).collect()
+}
 
 /// What comes of all sources together.
 #[derive(Clone, Debug, Eq, PartialEq)]

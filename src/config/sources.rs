@@ -109,9 +109,15 @@ pub fn take_flags(args: &[String], own: &[&'static str]) -> CommandLine {
             line.rest.extend(args.by_ref().cloned());
         } else if let Some(flag) = arg.strip_prefix("--") {
             let (name, value) = split(flag, flag.find('=').unwrap_or(flag.len()));
-            if own.contains(&name) {
-                line.rest.push(format!("--{name}"));
-                line.rest.extend(value.map(str::to_owned));
+            if let Some(switch) = own.iter().find(|it| it.eq_ignore_ascii_case(name)) {
+                // A switch may say so itself, as Go's do.
+                match value {
+                    Some("false") => {}
+                    Some(value) if value != "true" => {
+                        line.rest.extend([dashed(switch), value.to_owned()]);
+                    }
+                    Some(_) | None => line.rest.push(dashed(switch)),
+                }
             } else {
                 line.take(format!("--{name}"), name, value, &mut args);
             }
@@ -127,6 +133,14 @@ pub fn take_flags(args: &[String], own: &[&'static str]) -> CommandLine {
         }
     }
     line
+}
+
+/// `inCluster` as `--in-cluster`, which is how sub-commands take it.
+pub fn dashed(name: &str) -> String {
+    name.chars().fold("--".to_owned(), |text, it| match it.is_ascii_uppercase() {
+        true => text + "-" + &it.to_ascii_lowercase().to_string(),
+        false => text + &it.to_string(),
+    })
 }
 
 fn split(flag: &str, at: usize) -> (&str, Option<&str>) {
@@ -188,6 +202,11 @@ pub struct Effective {
 }
 
 impl Settings {
+    /// What all sources say, right or wrong.
+    pub fn of(sources: &Sources<'_>) -> Self {
+        Self::gather(sources, &mut Notes::default())
+    }
+
     /// Reads all sources. A value that is not of its kind is a fault, and leaves in place
     /// what was there.
     pub(super) fn gather(sources: &Sources<'_>, notes: &mut Notes) -> Self {
@@ -221,6 +240,20 @@ impl Settings {
     /// Whether this setting is on.
     pub fn is_on(&self, name: &str) -> bool {
         values::bool(self.text(name)).unwrap_or_default()
+    }
+
+    /// Whether nobody has set it.
+    pub fn is_default(&self, name: &str) -> bool {
+        self.get(name).origin == Origin::Default
+    }
+
+    /// Whether it is set, and to something else than what holds anyway.
+    pub fn is_asked_for(&self, setting: &Setting) -> bool {
+        let value = self.get(setting.name());
+        let (written, default) = (values::bool(&value.text), values::bool(setting.default));
+        value.origin != Origin::Default
+            && value.text != setting.default
+            && (written.is_none() || written != default)
     }
 
     fn take_env_and_flags(&mut self, sources: &Sources<'_>, notes: &mut Notes) {

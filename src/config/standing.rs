@@ -1,8 +1,8 @@
 //! What becomes of what was asked for and cannot be had.
 
+use super::Notes;
 use super::settings::{self, Setting, Standing};
-use super::sources::{Origin, Settings};
-use super::{Notes, values};
+use super::sources::Settings;
 
 /// What holds the election.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -30,7 +30,7 @@ pub fn judge(settings: &Settings, notes: &mut Notes) {
     let mut dead = Vec::new();
     let mut elsewhere = Vec::new();
     let elector = elector(settings);
-    for setting in settings::all().filter(|it| is_asked_for(it, settings)) {
+    for setting in settings::all().filter(|it| settings.is_asked_for(it)) {
         let name = setting.name();
         match setting.standing {
             Standing::Built => {}
@@ -68,15 +68,6 @@ pub fn judge(settings: &Settings, notes: &mut Notes) {
     if !dead.is_empty() {
         notes.infos.push(format!("without effect: {}", dead.join(", ")));
     }
-}
-
-/// Whether it is set, and to something else than what holds anyway.
-fn is_asked_for(setting: &Setting, settings: &Settings) -> bool {
-    let value = settings.get(setting.name());
-    let (written, default) = (values::bool(&value.text), values::bool(setting.default));
-    value.origin != Origin::Default
-        && value.text != setting.default
-        && (written.is_none() || written != default)
 }
 
 fn way_out(setting: &Setting) -> &'static str {

@@ -21,6 +21,8 @@ pub const PORT: u16 = 16443;
 
 const RUN: &str = "/run/kube";
 const ACCOUNT: &str = include_str!("account.yaml");
+/// The account in `kube-system` whose every request can be read.
+pub const AUDITED: &str = "edge";
 
 /// etcd and the API server.
 pub struct Api {
@@ -57,8 +59,26 @@ impl Api {
 
     /// Writes a kubeconfig with the account's token; returns its path.
     pub fn kubeconfig(&self, name: &str, server: &str, port: u16) -> PathBuf {
+        Self::kubeconfig_of(&self.token, name, server, port)
+    }
+
+    /// The same for the account whose requests can be read, which must be there.
+    pub fn kubeconfig_of_audited(&self, name: &str) -> PathBuf {
+        let token = run(script("token").args([RUN, "kube-system", AUDITED]));
+        Self::kubeconfig_of(token.trim(), name, ADDRESS, PORT)
+    }
+
+    /// What that account asked for since the last call, and what was answered.
+    pub fn audited(&self) -> Vec<Value> {
+        let file = format!("{RUN}/audit.log");
+        let text = fs::read_to_string(&file).unwrap_or_default();
+        fs::File::options().write(true).truncate(true).open(file).expect("it is written");
+        text.lines().filter_map(|it| serde_json::from_str(it).ok()).collect()
+    }
+
+    fn kubeconfig_of(token: &str, name: &str, server: &str, port: u16) -> PathBuf {
         let server = format!("https://{server}:{port}");
-        let text = run(script("kubeconfig").args([RUN, &self.token, &server]));
+        let text = run(script("kubeconfig").args([RUN, token, &server]));
         let path = PathBuf::from(format!("/run/{name}.conf"));
         fs::write(&path, text).expect("/run is ours");
         path
@@ -129,6 +149,7 @@ fn script(verb: &str) -> Command {
     script
         .arg(verb)
         .current_dir(env!("CARGO_MANIFEST_DIR"))
+        .env("AUDITED", format!("system:serviceaccount:kube-system:{AUDITED}"))
         .env("BIND", "0.0.0.0")
         .env("ADVERTISE", ADDRESS)
         .env("SAN", format!("IP:{RELAY},IP:10.77.0.2"))

@@ -16,6 +16,7 @@ mod outcome;
 mod preserve;
 mod raft;
 mod recording;
+mod rights;
 mod services;
 mod services_each;
 mod signals;
@@ -59,6 +60,7 @@ fn main() -> ExitCode {
         links::SCENARIOS,
         preserve::SCENARIOS,
         recording::SCENARIOS,
+        rights::SCENARIOS,
         services::SCENARIOS,
         services_each::SCENARIOS,
         signals::SCENARIOS,
