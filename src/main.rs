@@ -185,10 +185,12 @@ fn show_pools(json: bool, instance: Option<&str>) -> Result<(), String> {
 
 fn show_status(json: bool, instance: Option<&str>) -> Result<(), String> {
     let (answer, status) = ask(&named(instance))?;
+    let beside = shell::beside(&status);
     if json {
-        println!("{answer}");
+        println!("{}", wire::status::beside(&answer, &beside));
     } else {
         print!("{}", wire::status::text(&status));
+        beside.iter().for_each(|it| println!("warning: {it}"));
     }
     Ok(())
 }

@@ -219,6 +219,19 @@ pub fn may(
     session.ask(&request, clock::now() + timeout, wire::allowed)
 }
 
+/// A Service that k3s's own load balancer has taken, if there is one.
+pub fn service_lb(access: &ApiAccess, timeout: Duration) -> Result<Option<String>, ApiFault> {
+    let session = Session::without_lease(access);
+    let until = clock::now() + timeout;
+    let mut request = session.request("GET", "/api/v1/services?limit=500".into())?;
+    request.accept = METADATA;
+    request.max_answer = 500 * side::NODE_BYTES;
+    session.ask(&request, until, wire::service_of_k3s)
+}
+
+/// Of the objects nothing but their metadata.
+const METADATA: &str = "application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1";
+
 /// What the threads share.
 struct Session {
     credentials: Mutex<Credentials>,

@@ -128,9 +128,9 @@ mod tests {
     #[test]
     fn lists_stand_below_their_key_and_keys_beside_the_dash() {
         let value = json!({
-            "b": [{ "name": "x", "value": "true" }, "one"], "a": { "d": {}, "c": [] }, "n": 1,
+            "b": [{ "name": "x", "value": "true" }, "one"], "a": { "d": {}, "c": [] }, "z": 1,
         });
-        let text = "a:\n  c: []\n  d: {}\nb:\n- name: x\n  value: \"true\"\n- one\nn: 1\n";
+        let text = "a:\n  c: []\n  d: {}\nb:\n- name: x\n  value: \"true\"\n- one\nz: 1\n";
         assert_eq!(documents(std::slice::from_ref(&value)), text);
         assert_eq!(documents(&[json!({"a": 1}), json!({"b": 2})]), "---\na: 1\n---\nb: 2\n");
         let deep = json!({ "spec": { "x": [{ "y": { "z": ["w1"] }, "q": [{"r": null}] }] } });

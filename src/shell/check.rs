@@ -7,7 +7,7 @@ use std::fmt::Write as _;
 use std::net::IpAddr;
 use std::time::Duration;
 
-use super::api;
+use super::{api, beside};
 use crate::config::{Config, FenceSetting, Resolved, VipSetting, explain, kubeconfig, sources};
 use crate::io::fence::Fence;
 use crate::io::http::{HostPort, Url, look_up};
@@ -89,12 +89,7 @@ impl Findings {
             }
             Err(why) => self.warnings.push(format!("capabilities: cannot be read: {why}")),
         }
-        for it in host::other_daemons().iter().filter(|it| it.same_network != Some(false)) {
-            self.warnings.push(format!(
-                "another VIP daemon runs here: {} (process {}); two must not hold one address",
-                it.name, it.pid
-            ));
-        }
+        self.warnings.extend(beside::of_daemons());
         for it in host::network_managers() {
             self.warnings.push(format!("{} runs here: {}", it.daemon.name, it.hint));
         }
@@ -135,6 +130,12 @@ impl Findings {
         if let Some(name) = &config.link {
             self.look_at_v6(config, name);
         }
+        let of = |vip: &VipSetting| match vip {
+            VipSetting::Address(ip) => Some((*ip, config.link.clone())),
+            VipSetting::Name(_) => None,
+        };
+        let vips: Vec<_> = config.vips.iter().filter_map(of).collect();
+        self.faults.extend(beside::of_kube_proxy(&vips, config.services.is_some()));
     }
 
     fn look_at_link(&mut self, link: &Link) {
@@ -190,8 +191,23 @@ impl Findings {
             Ok(version) => {
                 self.good.push(format!("API server: {version} at {}", access.server));
                 self.look_at_rights(config, &access);
+                if config.services.is_some() {
+                    self.look_at_service_lb(&access);
+                }
             }
             Err(fault) => self.say_of_api(config, &fault.why),
+        }
+    }
+
+    /// k3s has a load balancer of its own, which gives each Service the addresses of all nodes.
+    fn look_at_service_lb(&mut self, access: &ApiAccess) {
+        // Whoever may not look has been told so.
+        if let Ok(Some(service)) = kube::service_lb(access, API_PATIENCE) {
+            self.warnings.push(format!(
+                "ServiceLB of k3s (svclb-*) serves {service} too, and writes the addresses of \
+                 nodes over its status; start k3s with --disable servicelb, or give \
+                 lb_class_only=true and the Services a class"
+            ));
         }
     }
 

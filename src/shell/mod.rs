@@ -4,6 +4,7 @@
 //! the kernel, the API server's connections, the user's command.
 
 mod api;
+mod beside;
 mod check;
 mod members;
 mod orders;
@@ -23,6 +24,7 @@ use smol::LocalExecutor;
 use smol::channel::{Receiver, Sender};
 use smol::future::FutureExt as _;
 
+pub use beside::beside;
 pub use check::{check, explain_access};
 pub use replay::replay;
 

@@ -185,6 +185,21 @@ pub fn access_review(permission: Permission<'_>) -> String {
     .to_string()
 }
 
+/// The first of these objects that bears a finalizer of k3s's load balancer for Services.
+pub fn service_of_k3s(bytes: &[u8]) -> Result<Option<String>, DecodeError> {
+    let list = parse(bytes)?;
+    let items = list.pointer("/items").and_then(Value::as_array);
+    let found = items.into_iter().flatten().find(|it| {
+        let finalizers = it.pointer("/metadata/finalizers").and_then(Value::as_array);
+        let mut finalizers = finalizers.into_iter().flatten().filter_map(Value::as_str);
+        finalizers.any(|it| it.starts_with("svccontroller.k3s.cattle.io/"))
+    });
+    let of = |it: &Value, name: &str| {
+        it.pointer(name).and_then(Value::as_str).unwrap_or_default().to_owned()
+    };
+    Ok(found.map(|it| format!("{}/{}", of(it, "/metadata/namespace"), of(it, "/metadata/name"))))
+}
+
 /// What a `SelfSubjectAccessReview` came to.
 pub fn allowed(bytes: &[u8]) -> Result<bool, DecodeError> {
     let review = parse(bytes)?;

@@ -50,6 +50,17 @@ pub fn json(status: &Status) -> String {
     serde_json::to_string(status).expect("plain values with string keys")
 }
 
+/// The JSON of a status as it came, with what its host has beside.
+pub fn beside(answer: &str, beside: &[String]) -> String {
+    match serde_json::from_str(answer) {
+        Ok(serde_json::Value::Object(mut entries)) if !beside.is_empty() => {
+            entries.insert("beside".into(), beside.into());
+            serde_json::Value::Object(entries).to_string()
+        }
+        Ok(_) | Err(_) => answer.to_owned(),
+    }
+}
+
 /// Reads what [`json`] writes.
 pub fn parse(text: &str) -> Result<Status, String> {
     serde_json::from_str(text).map_err(|it| format!("not a status of edgevip: {it}"))

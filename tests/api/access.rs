@@ -2,7 +2,7 @@ use std::fs;
 use std::sync::mpsc::channel;
 use std::time::Duration;
 
-use edgevip::io::kube::{Permission, detect, may, server_version};
+use edgevip::io::kube::{Permission, detect, may, server_version, service_lb};
 use edgevip::model::{
     ApiAccess, ApiFaultKind, Bytes, ClientCertificate, LeaseReply, Token, WatchEvent,
 };
@@ -69,6 +69,26 @@ fn the_role_of_the_peer_is_enough_for_the_lease_and_for_no_other() {
     };
     assert_eq!(may(&access, update("edge"), TIMEOUT), Ok(true));
     assert_eq!(may(&access, update("default"), TIMEOUT), Ok(false));
+}
+
+#[test]
+fn a_service_that_k3s_serves_is_found() {
+    let server = shared();
+    let admin = server.admin();
+    let service = |finalizers: &str| {
+        format!(
+            "apiVersion: v1\nkind: Service\n\
+             metadata: {{ name: of-k3s, namespace: edge, finalizers: [{finalizers}] }}\n\
+             spec: {{ ports: [{{ port: 80 }}] }}\n"
+        )
+    };
+    server.apply("of-k3s", &service("service.kubernetes.io/load-balancer-cleanup"));
+    assert_eq!(service_lb(&admin, TIMEOUT), Ok(None));
+    server.apply("of-k3s", &service("svccontroller.k3s.cattle.io/daemonset"));
+    assert_eq!(service_lb(&admin, TIMEOUT), Ok(Some("edge/of-k3s".into())));
+    server.apply("of-k3s", &service(""));
+    assert_eq!(service_lb(&admin, TIMEOUT), Ok(None));
+    why(service_lb(&server.anonymous(), TIMEOUT).unwrap_err(), ApiFaultKind::Forbidden);
 }
 
 #[test]

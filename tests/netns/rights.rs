@@ -107,11 +107,15 @@ fn live(cluster: &mut Cluster<'_>, env: &BTreeMap<String, String>) {
     let writes = is_on("svc_enable") && !is_on("disable_service_updates");
     let api = &cluster.lab.api;
     if is_on("svc_enable") {
-        let pool = if writes { "10.77.3.0/29" } else { "10.77.3.8/29" };
-        api.apply(&format!(
-            "apiVersion: v1\nkind: ConfigMap\nmetadata: {{ name: kubevip, namespace: kube-system }}\n\
-             data: {{ cidr-global: {pool} }}\n---\n{SERVICE}"
-        ));
+        let pool = "apiVersion: v1\nkind: ConfigMap\n\
+                    metadata: { name: kubevip, namespace: kube-system }\n\
+                    data: { cidr-global: 10.77.3.0/29 }\n";
+        // Where nobody gives addresses out, it asks for one.
+        let service = match writes {
+            true => SERVICE.replace("ASKS", ""),
+            false => SERVICE.replace("ASKS", "kube-vip.io/loadbalancerIPs: 10.77.3.9"),
+        };
+        api.apply(&format!("{pool}---\n{service}"));
     }
     fs::remove_dir_all("/run/rights-of-a-quorum").ok();
     cluster.start("n1");
@@ -147,7 +151,7 @@ fn live(cluster: &mut Cluster<'_>, env: &BTreeMap<String, String>) {
 
 const SERVICE: &str = "apiVersion: v1
 kind: Service
-metadata: { name: rights }
+metadata: { name: rights, annotations: { ASKS } }
 spec: { type: LoadBalancer, ports: [{ name: p, port: 80, protocol: TCP }] }
 ---
 apiVersion: discovery.k8s.io/v1

@@ -4,7 +4,7 @@ use std::net::IpAddr;
 use std::sync::mpsc::Receiver;
 use std::time::Duration;
 
-use super::{Deliver, FromKube, JSON, Session, wire};
+use super::{Deliver, FromKube, JSON, METADATA, Session, wire};
 use crate::io::clock;
 use crate::io::http::{HostPort, look_up, segment};
 use crate::model::{ApiFault, ApiFaultKind, Instant, NodeName, RequestId, SideCall, SideReply};
@@ -24,7 +24,7 @@ fn answer(session: &Session, call: &SideCall, until: Instant) -> Result<SideRepl
     match call {
         SideCall::CountCandidates => {
             let mut request = session.request("GET", format!("/api/v1/nodes?limit={MAX_NODES}"))?;
-            request.accept = "application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1";
+            request.accept = METADATA;
             request.max_answer = MAX_NODES * NODE_BYTES;
             session.ask(&request, until, wire::candidates).map(SideReply::Candidates)
         }
@@ -51,7 +51,7 @@ fn answer(session: &Session, call: &SideCall, until: Instant) -> Result<SideRepl
 
 const MAX_NODES: u64 = 500;
 /// Labels, annotations and the list of managed fields of one.
-const NODE_BYTES: u64 = 16 * 1024;
+pub(super) const NODE_BYTES: u64 = 16 * 1024;
 /// Twice as many as a quorum can have members.
 const MAX_MEMBERS: u64 = 64;
 /// Its images as well, of which the kubelet names 50.
