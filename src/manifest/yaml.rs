@@ -133,8 +133,8 @@ mod tests {
         let text = "a:\n  c: []\n  d: {}\nb:\n- name: x\n  value: \"true\"\n- one\nz: 1\n";
         assert_eq!(documents(std::slice::from_ref(&value)), text);
         assert_eq!(documents(&[json!({"a": 1}), json!({"b": 2})]), "---\na: 1\n---\nb: 2\n");
-        let deep = json!({ "spec": { "x": [{ "y": { "z": ["w1"] }, "q": [{"r": null}] }] } });
-        let text = "spec:\n  x:\n  - q:\n    - r: null\n    y:\n      z:\n      - w1\n";
+        let deep = json!({ "spec": { "x": [{ "t": { "z": ["w1"] }, "q": [{"r": null}] }] } });
+        let text = "spec:\n  x:\n  - q:\n    - r: null\n    t:\n      z:\n      - w1\n";
         assert_eq!(documents(&[deep]), text);
     }
 
