@@ -5,7 +5,10 @@ use std::net::SocketAddr;
 
 use serde::{Deserialize, Serialize};
 
-use super::{Ailment, EntryId, Fences, LinkName, Mac, MemberRole, NodeName, PoolUse, Refusal, Vip};
+use super::{
+    Ailment, EntryId, Fences, LinkName, Mac, MappingStatus, MemberRole, NodeName, PoolUse, Refusal,
+    Vip,
+};
 
 /// Everything `edgevip status` shows.
 #[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
@@ -84,6 +87,9 @@ pub struct ServiceStatus {
     pub code: Option<String>,
     /// The same in words.
     pub why: Option<String>,
+    /// Its ports on the gateway, as this node knows them.
+    #[serde(default)]
+    pub mappings: Vec<MappingStatus>,
 }
 
 /// What a node is in an election.

@@ -10,6 +10,7 @@ mod lab;
 mod api;
 mod elections;
 mod failover;
+mod gateway;
 mod kernel;
 mod links;
 mod outcome;
@@ -55,6 +56,7 @@ fn main() -> ExitCode {
         failover::SCENARIOS,
         api::SCENARIOS,
         elections::SCENARIOS,
+        gateway::SCENARIOS,
         kernel::SCENARIOS,
         links::SCENARIOS,
         preserve::SCENARIOS,

@@ -450,6 +450,7 @@ fn services_are_understood() {
         class_name: "example.com/x".into(),
         class_legacy: true,
         writes: false,
+        gateway: false,
         pools: ("kube-system".into(), "pools".into()),
     };
     assert_eq!(services, expected);

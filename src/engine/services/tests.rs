@@ -51,6 +51,7 @@ impl Bench {
             writes: true,
             election: ServicesElection::Quorum,
             pools: None,
+            gateway: true,
         };
         let now = Instant::from_nanos(1_000_000_000);
         let services = Services::new(config, NodeName(ME.into()), now);
