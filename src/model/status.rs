@@ -50,7 +50,7 @@ pub struct Status {
 }
 
 /// Services as one node sees them.
-#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
+#[derive(Clone, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
 pub struct ServicesStatus {
     /// Namespace and name of the Lease of who carries them; empty where there is not one.
     pub lease: String,

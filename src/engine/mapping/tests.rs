@@ -184,7 +184,7 @@ impl Model {
         }
         let port = if self.shifts { port + 1 } else { port };
         let until = (lease > 0).then(|| now + Duration::from_secs(lease.into()));
-        if !self.lies && !(self.never_extends && self.ports.contains_key(&port)) {
+        if !(self.lies || self.never_extends && self.ports.contains_key(&port)) {
             self.ports.insert(port, (exposed.vip.to_string(), until));
         }
         GatewayReply::Mapped(Granted { port, lease, epoch, ..Granted::default() })
