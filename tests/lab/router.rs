@@ -39,6 +39,13 @@ table inet miniupnpd {
 }
 ";
 
+/// It hears PCP by IPv6 whatever its configuration says.
+const UPNP_ALONE: &str = "
+table inet alone {
+  chain input { type filter hook input priority 0; udp dport 5351 reject; }
+}
+";
+
 /// What the router speaks.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Speaks {
@@ -96,8 +103,12 @@ impl Router {
     /// Takes its power, and gives it back: it knows of no mapping any more.
     pub fn forget(&mut self) {
         self.daemon = None;
-        run_with(command_in("router", "nft").args(["-f", "-"]), RULES);
-        let natpmp = if self.speaks == Speaks::All { "yes" } else { "no" };
+        let (natpmp, more) = match self.speaks {
+            Speaks::All => ("yes", ""),
+            Speaks::Upnp => ("no", UPNP_ALONE),
+        };
+        let rules = format!("{RULES}{more}");
+        run_with(command_in("router", "nft").args(["-f", "-"]), &rules);
         let config = format!(
             "ext_ifname=eth1\next_ifname6=eth1\next_ip={CLAIMED}\nlistening_ip=eth0\nenable_upnp=yes\n\
              enable_natpmp={natpmp}\nhttp_port=5000\nsecure_mode=yes\nmin_lifetime=2\n\

@@ -19,11 +19,13 @@ use crate::lab::cluster::Cluster;
 use crate::lab::net::{has_address, inside, join};
 use crate::lab::router::{CLAIMED, OUTSIDE, Router, Speaks};
 use crate::lab::{millis, wait_for};
-use crate::services::{SOON, forget, full, object, service, serving, told};
+use crate::services::{SOON, at, forget, full, object, service, serving, told};
 
 pub const SCENARIOS: &[Scenario] = &[
     ("gateway_upnp", |it| exposed(it, Speaks::Upnp, "UPnP")),
     ("gateway_pcp", |it| exposed(it, Speaks::All, "PCP")),
+    ("gateway_ipv6_pcp", |it| exposed_v6(it, Speaks::All, "PCP")),
+    ("gateway_ipv6_upnp", |it| exposed_v6(it, Speaks::Upnp, "UPnP pinholes")),
     ("gateway_edge", edge),
 ];
 
@@ -121,6 +123,41 @@ fn taken(cluster: &mut Cluster<'_>, name: &str, port: u16) -> String {
     let reply = call(GatewayCall::Unmap { way, exposed, nonce, pinhole: None });
     assert_eq!(reply, Ok(GatewayReply::Unmapped));
     words["why"].to_string()
+}
+
+/// An address of IPv6 is let through under its own name.
+fn exposed_v6(cluster: &mut Cluster<'_>, speaks: Speaks, way: &str) -> String {
+    /// UPnP opens no well-known port of IPv6 to whom it does not know.
+    const PORT: u16 = 8080;
+    serving(cluster);
+    cluster.set("enable_upnp", "true");
+    let mut router = Router::start(speaks);
+    router.serve("n1");
+    let _backend = Backend::start("n1", PORT);
+    cluster.start("n1");
+    let vip = cluster.vip6.to_string();
+    let host = format!("[{vip}]");
+    cluster.lab.api.apply(&at(&asking(cluster, "web", PORT), &vip, cluster.vip));
+    let name = full("web", cluster);
+    cluster.status_within("n1", "has it mapped", WHILE, |it| {
+        let it = mapping(it, &name);
+        it["mapped"] == true && it["way"] == way && it["external"].is_null()
+    });
+    let reached = |router: &Router| wait_for(WHILE, || router.fetch(&host, PORT) == "n1");
+    assert!(reached(&router), "{}\n{}", router.rules(), cluster.daemon("n1").log());
+    assert_eq!(router.fetch(&host, 81), "");
+    thread::sleep(WHILE);
+    assert!(reached(&router), "not renewed: {}", router.rules());
+    let since = clock::now();
+    router.forget();
+    assert!(reached(&router), "{}\n{}", router.rules(), cluster.daemon("n1").log());
+    let again = millis(clock::now().saturating_since(since));
+    status_has(cluster, "web", &[&vip]);
+    forget(cluster, &["web"]);
+    assert!(wait_for(SOON, || !has_address("n1", &vip)), "the address stays");
+    let rules = router.rules();
+    assert!(!rules.contains(&format!("dport {PORT}")), "{rules}\n{}", cluster.daemon("n1").log());
+    format!("by {way}: let through, again {again} ms after the gateway forgot, closed on delete")
 }
 
 /// Each call of the edge, each way, against the same gateway.

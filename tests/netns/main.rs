@@ -10,6 +10,7 @@ mod lab;
 mod api;
 mod elections;
 mod failover;
+#[cfg(feature = "upnp")]
 mod gateway;
 mod kernel;
 mod links;
@@ -56,6 +57,7 @@ fn main() -> ExitCode {
         failover::SCENARIOS,
         api::SCENARIOS,
         elections::SCENARIOS,
+        #[cfg(feature = "upnp")]
         gateway::SCENARIOS,
         kernel::SCENARIOS,
         links::SCENARIOS,

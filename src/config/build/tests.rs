@@ -463,3 +463,20 @@ fn services_are_understood() {
     assert_eq!((config.vips.len(), config.instance), (1, None));
     assert!(config.services.is_some());
 }
+
+#[test]
+fn a_build_without_the_gateway_says_so_where_it_is_asked_for() {
+    for name in ["enable_upnp", "enableUPNP"] {
+        let env = format!("vip_arp=true;svc_enable=true;{name}=true");
+        match resolve_all(&env, "", &[]) {
+            Ok(it) => {
+                assert!(cfg!(feature = "upnp"));
+                assert!(it.config.services.is_some_and(|it| it.gateway));
+            }
+            Err(faults) => {
+                assert!(!cfg!(feature = "upnp"), "{faults}");
+                assert!(faults.to_string().contains("feature upnp"), "{faults}");
+            }
+        }
+    }
+}

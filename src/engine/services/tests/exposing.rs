@@ -156,7 +156,7 @@ fn the_gateways_address_is_named_before_it_stands_in_the_status() {
     bench.gateway_says(PUBLIC, None);
     let writes = bench.writes();
     let named = format!("{{{OUTSIDE:?}: Some({PUBLIC:?})}}");
-    assert_eq!(words(&writes), [named.clone()]);
+    assert_eq!(words(&writes), std::slice::from_ref(&named));
     bench.reply(writes[0].0, ObjectReply::Done(ResourceVersion("6".into())));
     let mut it = told(forwarded("a/web", IP), 6);
     it.annotations.insert(OUTSIDE.into(), PUBLIC.into());
