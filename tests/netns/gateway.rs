@@ -12,6 +12,7 @@ use edgevip::io::{clock, gateway};
 use edgevip::model::{
     Exposed, GatewayCall, GatewayReply, Granted, Protocol, ServicePort, Vip, Way,
 };
+use nix::sys::signal::Signal;
 use serde_json::Value;
 
 use crate::Scenario;
@@ -90,18 +91,28 @@ fn exposed(cluster: &mut Cluster<'_>, speaks: Speaks, way: &str) -> String {
     told(cluster, "web", "n2");
     status_has(cluster, "web", &[&vip, CLAIMED]);
 
+    cluster.start("n1");
+    cluster.follows("n1", "n2");
+    cluster.signal("n2", Signal::SIGTERM);
+    cluster.ended("n2", SOON);
+    let rules = router.rules();
+    assert!(rules.contains(&format!("{vip}:80")), "closed by a stop: {rules}");
+    reached(&router, cluster, "n1", "not handed over");
+    mapped(cluster, "n1", "web", way);
+
     forget(cluster, &["web"]);
     let closed = wait_for(SOON, || !router.rules().contains(&format!("{vip}:80")));
-    assert!(closed, "{}\n{}", router.rules(), cluster.daemon("n2").log());
+    assert!(closed, "{}\n{}", router.rules(), cluster.daemon("n1").log());
     assert!(router.rules().contains(&format!("{vip}:81")), "{}", router.rules());
     // With the last of them the address goes, but not before its port is closed.
     forget(cluster, &["second"]);
     let closed = wait_for(SOON, || !router.rules().contains(&vip));
-    assert!(closed, "{}\n{}", router.rules(), cluster.daemon("n2").log());
-    assert!(wait_for(SOON, || !has_address("n2", &vip)), "the address stays");
+    assert!(closed, "{}\n{}", router.rules(), cluster.daemon("n1").log());
+    assert!(wait_for(SOON, || !has_address("n1", &vip)), "the address stays");
     format!(
         "by {way}: reached from outside {took} ms after it was asked for, {again} ms after the \
-         gateway forgot; kept when the holder is killed, closed on delete; {conflict}"
+         gateway forgot; kept when the holder is killed or \
+         stops, closed on delete; {conflict}"
     )
 }
 

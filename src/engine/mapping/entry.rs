@@ -26,6 +26,8 @@ pub(super) struct Entry {
     tries: Backoff,
     /// It was closed and opened again, because opening alone came to nothing.
     reopened: bool,
+    /// It was just seen that what is to be closed is ours.
+    ours: bool,
     /// While it was asked about, something came up that makes the answer stale.
     anew: bool,
 }
@@ -40,6 +42,8 @@ pub(super) enum Step {
     Check,
     /// Who has it.
     Who,
+    /// Who has what is to be closed: some gateways let anybody close anything.
+    Whose,
     /// Close it, since it is not wanted.
     Unmap,
     /// Close it, and open it again.
@@ -86,6 +90,7 @@ impl Entry {
             refusal: None,
             tries: Backoff::new(AGAIN, AGAIN_AT_MOST),
             reopened: false,
+            ours: false,
             anew: false,
         }
     }
@@ -169,6 +174,13 @@ impl Entry {
             // It was never asked for.
             (_, None) => Step::Unmap,
         };
+        let closes = self.wish.is_none();
+        let step = match (step, &way) {
+            (Step::Map | Step::Unmap, Way::Igd(_)) if closes && !self.ours => Step::Whose,
+            (Step::Map, _) if closes => Step::Unmap,
+            (step, _) => step,
+        };
+        self.ours = false;
         let (nonce, name, lease) = wish.map(|it| (it.nonce, it.name, it.lease)).unwrap_or_default();
         let call = match &step {
             Step::Map => {
@@ -176,7 +188,9 @@ impl Entry {
                 let lease = if permanent { 0 } else { lease };
                 GatewayCall::Map { way, exposed, lease, nonce, name }
             }
-            Step::Check | Step::Verify(_) | Step::Who => GatewayCall::Read { way, exposed },
+            Step::Check | Step::Verify(_) | Step::Who | Step::Whose => {
+                GatewayCall::Read { way, exposed }
+            }
             Step::Reopen | Step::Undo(_) | Step::Unmap => {
                 let pinhole = self.held.as_ref().and_then(|it| it.granted.pinhole);
                 let nonce = self.asked.as_ref().map_or(nonce, |it| it.nonce);
@@ -238,6 +252,12 @@ impl Mappings {
             (Step::Who, GatewayReply::Refused(_)) => {
                 self.refuse(cx, exposed, GatewayRefusal::Taken { by: None, offered: None });
             }
+            (Step::Whose, GatewayReply::Read(Some(found))) if leads_here(found, exposed) => {
+                self.close(cx, exposed);
+            }
+            // It cannot be asked, or it is nobody's, or another's.
+            (Step::Whose, GatewayReply::Refused(_)) => self.close(cx, exposed),
+            (Step::Whose, GatewayReply::Read(_)) => self.closed(cx, exposed),
             (Step::Unmap, GatewayReply::Unmapped | GatewayReply::Refused(_)) => {
                 self.closed(cx, exposed);
             }
@@ -256,7 +276,8 @@ impl Mappings {
                 | Step::Undo(_)
                 | Step::Unmap
                 | Step::Verify(_)
-                | Step::Who,
+                | Step::Who
+                | Step::Whose,
                 GatewayReply::Failed(_)
                 | GatewayReply::Found(_)
                 | GatewayReply::Looked { .. }
@@ -269,7 +290,7 @@ impl Mappings {
         let Some(entry) = self.entries.get_mut(&exposed) else {
             return;
         };
-        let changed = entry.asked.is_some() && entry.wish != entry.asked;
+        let changed = entry.asked.is_some() && entry.wish != entry.asked && !entry.ours;
         if changed && entry.wish.is_none() {
             self.then(cx.now, exposed, Step::Unmap);
         } else if changed || anew {
@@ -394,6 +415,10 @@ impl Mappings {
         let mut at = cx.now;
         self.set(exposed, |it| {
             at = cx.now + it.tries.wait(cx.rng);
+            if it.held.is_none() || matches!(refusal, GatewayRefusal::Taken { .. }) {
+                // There is nothing of ours to be closed.
+                it.asked = None;
+            }
             (it.held, it.refusal, it.reopened) = (None, Some(refusal), false);
             it.next = Step::Map;
         });
@@ -410,6 +435,14 @@ impl Mappings {
         }
         entry.reopened = true;
         self.then(cx.now, exposed, Step::Reopen);
+    }
+
+    /// What is ours is closed.
+    fn close(&mut self, cx: &mut Cx<'_>, exposed: Exposed) {
+        if let Some(entry) = self.entries.get_mut(&exposed) {
+            entry.ours = true;
+        }
+        self.then(cx.now, exposed, Step::Unmap);
     }
 
     /// The gateway has it no more.

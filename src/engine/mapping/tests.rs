@@ -150,7 +150,9 @@ impl Model {
                 }))
             }
             GatewayCall::Unmap { exposed, .. } => {
-                if self.ports.get(&exposed.port.port).is_some_and(|it| it.0 == VIP.to_string()) {
+                // By UPnP many let anybody close anything.
+                let ours = self.ports.get(&exposed.port.port).map(|it| it.0 == VIP.to_string());
+                if upnp || ours == Some(true) {
                     self.ports.remove(&exposed.port.port);
                 }
                 GatewayReply::Unmapped
@@ -315,6 +317,22 @@ fn whoever_has_the_port_is_named_and_it_is_ours_once_it_is_free() {
     it.gateway.ports.remove(&80);
     it.pass(660);
     assert!(it.standing(80).starts_with("UPnP: "), "{}", it.standing(80));
+}
+
+#[test]
+fn what_is_another_s_is_never_closed() {
+    let other = || ("10.0.0.66".to_owned(), None);
+    let mut it = Bench::new(WayKind::Igd);
+    it.gateway.ports.insert(80, other());
+    it.want(&[80, 443], 3_600).want(&[], 0);
+    assert_eq!(it.gateway.ports.keys().collect::<Vec<_>>(), [&80], "{:?}", it.log);
+    // It was ours, and somebody else was faster after the gateway forgot.
+    let mut it = Bench::new(WayKind::Igd);
+    it.want(&[80], 3_600);
+    it.gateway.ports.insert(80, other());
+    it.want(&[], 0);
+    assert_eq!(it.gateway.ports[&80], other(), "{:?}", it.log);
+    assert_eq!(it.standing(80), "none");
 }
 
 #[test]

@@ -91,6 +91,10 @@ impl Services {
             return;
         };
         mappings.on_reply(cx, request, reply);
+        if *reply == GatewayReply::Unmapped {
+            // It gets on with them: those that wait for their turn wait for no dead gateway.
+            self.exposing.lingering.values_mut().for_each(|at| *at = cx.now + LINGER);
+        }
         let lingering = self.exposing.lingering.keys();
         let closed = lingering.filter(|ip| !mappings.is_there(Vip(**ip)));
         self.exposing.unsettled.extend(closed);
