@@ -311,7 +311,7 @@ const RETIRED: &str = "vip_cidr enable_endpointslices bgp_source_if bgp_source_i
     lb_backends enableUPNP";
 
 /// What asks for a capability that is not built.
-const REFUSED: &str = "bgp_enable EGRESS_CLEAN egress_clean enable_upnp enableUPNP lb_enable \
+const REFUSED: &str = "bgp_enable EGRESS_CLEAN egress_clean lb_enable \
     vip_ddns vip_routingtable vip_wireguard";
 
 /// Every flag of kube-vip.

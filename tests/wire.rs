@@ -3,6 +3,8 @@
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
+#[path = "wire/gateway.rs"]
+mod gateway;
 #[path = "wire/kube.rs"]
 mod kube;
 #[path = "wire/quorum.rs"]

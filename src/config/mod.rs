@@ -226,6 +226,8 @@ pub struct ServiceSettings {
     pub class_legacy: bool,
     /// Whether anything is written to them.
     pub writes: bool,
+    /// Whether they may ask for ports on the site's gateway.
+    pub gateway: bool,
     /// Namespace and name of the ConfigMap with the pools.
     pub pools: (String, String),
 }

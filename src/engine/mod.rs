@@ -6,6 +6,7 @@ mod backoff;
 mod draw;
 mod elector;
 mod leadership;
+mod mapping;
 mod network;
 mod node;
 mod placement;
@@ -37,10 +38,10 @@ pub use sabotage::sabotage;
 pub use services::{ClassRule, PoolsConfig, ServicesConfig, ServicesElection};
 
 use crate::model::{
-    ApiFault, ClusterCall, Ear, Envelope, Farewell, Followed, Heard, Instant, KernelAnswer,
-    KernelJob, LeaseCall, LeaseReply, Mac, NetworkChange, NodeName, ObjectCall, ObjectEvent,
-    ObjectName, ObjectReply, OrderId, Probe, Refusal, RequestId, ResourceVersion, SideCall,
-    SideReply, StoreRecord, Vip, WatchEvent,
+    ApiFault, ClusterCall, Ear, Envelope, Farewell, Followed, GatewayCall, GatewayReply, Heard,
+    Instant, KernelAnswer, KernelJob, LeaseCall, LeaseReply, Mac, NetworkChange, NodeName,
+    ObjectCall, ObjectEvent, ObjectName, ObjectReply, OrderId, Probe, Refusal, RequestId,
+    ResourceVersion, SideCall, SideReply, StoreRecord, Vip, WatchEvent,
 };
 
 /// Something that happened. The only way in.
@@ -52,6 +53,13 @@ pub enum Input {
         request: RequestId,
         /// What became of it.
         reply: ObjectReply,
+    },
+    /// The answer to [`Action::Gateway`].
+    Gateway {
+        /// The request that is answered.
+        request: RequestId,
+        /// What became of it.
+        reply: GatewayReply,
     },
     /// A frame of somebody else's about a VIP arrived.
     Heard(Heard),
@@ -170,6 +178,13 @@ pub enum Action {
         /// Do not list, but watch from this version on.
         from: Option<ResourceVersion>,
     },
+    /// Ask the site's gateway. There is exactly one answer.
+    Gateway {
+        /// To be named in the answer.
+        request: RequestId,
+        /// What to ask.
+        call: GatewayCall,
+    },
     /// Ask the kernel thread.
     Kernel {
         /// To be named in the answer.
@@ -240,6 +255,15 @@ pub enum Notice {
     Conflict(Vip, Mac),
     /// Somebody removed the fence; it stands again.
     FenceRebuilt,
+    /// What became of a Service's ports on the gateway.
+    Gateway {
+        /// Which Service.
+        service: ObjectName,
+        /// Why they are not to be reached, where they are not.
+        code: Option<String>,
+        /// In words.
+        message: String,
+    },
     /// The Lease has another holder, or none.
     Holder(Option<NodeName>),
     /// Somebody else removed the VIP's address; it is put back.

@@ -194,7 +194,7 @@ impl Node {
             | Input::Probed { .. }
             | Input::Stored { .. }
             | Input::Watch { .. } => self.learn_election(cx, input),
-            Input::Asked { .. } | Input::Objects { .. } => {
+            Input::Asked { .. } | Input::Gateway { .. } | Input::Objects { .. } => {
                 self.serving.iter_mut().for_each(|it| it.learn(cx, &input));
             }
             Input::Lock { held } => self.lock = Some(held),
@@ -424,6 +424,7 @@ impl Node {
 fn concerns_elector(input: &Input) -> bool {
     match input {
         Input::Asked { .. }
+        | Input::Gateway { .. }
         | Input::Heard(_)
         | Input::Kernel(_)
         | Input::Network(_)

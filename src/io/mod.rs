@@ -5,6 +5,8 @@ pub mod clock;
 mod command;
 pub mod farewell;
 pub mod fence;
+#[cfg(feature = "upnp")]
+pub mod gateway;
 pub mod host;
 pub mod http;
 pub mod kernel;

@@ -2,6 +2,7 @@
 
 mod access;
 mod envelope;
+mod gateway;
 mod kernel;
 mod lease;
 mod net;
@@ -14,6 +15,10 @@ mod time;
 
 pub use access::{ApiAccess, Bytes, ClientCertificate, Token};
 pub use envelope::{Company, Ear, Envelope, Hello};
+pub use gateway::{
+    Exposed, GatewayCall, GatewayFault, GatewayNo, GatewayRefusal, GatewayReply, Granted,
+    MappingEntry, MappingStatus, Nonce, UpnpControl, Way, WayKind,
+};
 pub use kernel::{Fences, Frame, Heard, KernelAnswer, KernelJob, OrderId};
 pub use lease::{
     ApiFault, ApiFaultKind, Author, ControlPlaneNode, Foundation, Lease, LeaseCall, LeaseOwner,

@@ -5,7 +5,10 @@ use std::net::SocketAddr;
 
 use serde::{Deserialize, Serialize};
 
-use super::{Ailment, EntryId, Fences, LinkName, Mac, MemberRole, NodeName, PoolUse, Refusal, Vip};
+use super::{
+    Ailment, EntryId, Fences, LinkName, Mac, MappingStatus, MemberRole, NodeName, PoolUse, Refusal,
+    Vip,
+};
 
 /// Everything `edgevip status` shows.
 #[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
@@ -47,7 +50,7 @@ pub struct Status {
 }
 
 /// Services as one node sees them.
-#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
+#[derive(Clone, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
 pub struct ServicesStatus {
     /// Namespace and name of the Lease of who carries them; empty where there is not one.
     pub lease: String,
@@ -84,6 +87,9 @@ pub struct ServiceStatus {
     pub code: Option<String>,
     /// The same in words.
     pub why: Option<String>,
+    /// Its ports on the gateway, as this node knows them.
+    #[serde(default)]
+    pub mappings: Vec<MappingStatus>,
 }
 
 /// What a node is in an election.

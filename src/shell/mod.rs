@@ -66,7 +66,8 @@ pub fn run(config: Config, reload: impl Fn() -> Result<Config, String>) -> Resul
     let seed = entropy();
     let author = Author { host: host_id(), life: entropy() };
     let (news, from_followed) = smol::channel::unbounded();
-    let mut others = Others::default();
+    let gateway = start::start_gateway(&config, &answers);
+    let mut others = Others { gateway, ..Others::default() };
     let mut quorum = None;
     match &config.raft {
         None => others.api = Some(Box::new(Api::start(&config, answers.clone(), watched, news))),
@@ -311,6 +312,7 @@ impl Shell {
             Action::Ask { .. }
             | Action::Farewell(_)
             | Action::Follow { .. }
+            | Action::Gateway { .. }
             | Action::Lease { .. }
             | Action::Listen(_)
             | Action::Probe(_)

@@ -4,6 +4,7 @@ use std::io;
 
 use super::api::Api;
 use super::members::Members;
+use super::start::Gateway;
 use crate::engine::{Action, Input};
 use crate::model::{Followed, ObjectEvent};
 
@@ -12,6 +13,7 @@ use crate::model::{Followed, ObjectEvent};
 pub(super) struct Others {
     pub api: Option<Box<Api>>,
     pub members: Option<Box<Members>>,
+    pub gateway: Option<Gateway>,
 }
 
 impl Others {
@@ -27,6 +29,12 @@ impl Others {
 
     /// What is for others. The engine asks nothing of those that there are not.
     pub fn perform(&mut self, action: Action) {
+        if let Action::Gateway { request, call } = action {
+            if let Some(gateway) = &mut self.gateway {
+                gateway.ask(request, call);
+            }
+            return;
+        }
         match (&mut self.api, &mut self.members, action) {
             (Some(api), _, Action::Ask { request, call }) => api.ask(request, call),
             (Some(api), _, Action::Follow { what, from }) => api.follow(what, from),

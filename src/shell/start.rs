@@ -40,6 +40,41 @@ pub(super) fn start_kernel(
         .map_err(|it| format!("cannot reach the kernel: {it}"))
 }
 
+#[cfg(feature = "upnp")]
+pub(super) use crate::io::gateway::Gateway;
+
+/// Who speaks with the site's gateway, where Services are to be reached through it.
+#[cfg(feature = "upnp")]
+pub(super) fn start_gateway(config: &Config, answers: &Sender<Input>) -> Option<Gateway> {
+    config.services.as_ref().filter(|it| it.gateway)?;
+    let answers = answers.clone();
+    Some(Gateway::start(Arc::new(move |request, reply| {
+        let _ = answers.try_send(Input::Gateway { request, reply });
+    })))
+}
+
+#[cfg(not(feature = "upnp"))]
+pub(super) use none::{Gateway, start_gateway};
+
+/// A build without it: the setting is refused, so nothing is ever asked.
+#[cfg(not(feature = "upnp"))]
+mod none {
+    use super::{Config, Input, Sender};
+    use crate::model::{GatewayCall, RequestId};
+
+    pub enum Gateway {}
+
+    impl Gateway {
+        pub fn ask(&mut self, _: RequestId, _: GatewayCall) {
+            match *self {}
+        }
+    }
+
+    pub fn start_gateway(_: &Config, _: &Sender<Input>) -> Option<Gateway> {
+        None
+    }
+}
+
 pub(super) fn engine_config(
     config: &Config,
     author: Author,
@@ -111,6 +146,7 @@ fn services(config: &Config, it: &ServiceSettings) -> ServicesConfig {
         },
         writes: it.writes,
         election,
+        gateway: it.gateway,
         pools: it.writes.then(|| PoolsConfig {
             config_map: ObjectName { namespace: it.pools.0.clone(), name: it.pools.1.clone() },
             lease: LeaseConfig {

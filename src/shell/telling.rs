@@ -20,6 +20,12 @@ pub(super) fn log(notice: &Notice) {
             log::error!(vip:%, mac:%; "another host, with MAC {mac}, uses {vip}");
         }
         Notice::FenceRebuilt => log::warn!("somebody removed the nftables fence; it stands again"),
+        Notice::Gateway { service, code: None, message } => {
+            log::info!(service:%; "on the gateway for {service}: {message}");
+        }
+        Notice::Gateway { service, code: Some(code), message } => {
+            log::warn!(service:%, code = code.as_str(); "on the gateway for {service}: {message}");
+        }
         Notice::Holder(Some(holder)) => log::info!(holder:%; "{holder} holds the Lease"),
         Notice::Holder(None) => log::info!("nobody holds the Lease"),
         Notice::Readded(vip) => log::warn!(vip:%; "somebody removed {vip}; it is back"),
@@ -91,6 +97,7 @@ pub(super) fn notify(notice: &Notice, notifier: &mut Notifier) {
         Notice::ApiBack
         | Notice::ApiFault(_)
         | Notice::FenceRebuilt
+        | Notice::Gateway { .. }
         | Notice::Holder(_)
         | Notice::Readded(_)
         | Notice::Rival(_) => {}

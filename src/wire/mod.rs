@@ -2,6 +2,7 @@
 
 pub mod arp;
 pub mod frame;
+pub mod gateway;
 pub mod kube;
 pub mod metrics;
 pub mod ndp;

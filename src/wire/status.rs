@@ -7,7 +7,9 @@ use std::time::Duration;
 
 pub use quorum::{members, members_json};
 
-use crate::model::{LinkStatus, Role, ServiceStatus, ServicesStatus, Status, VipState, VipStatus};
+use crate::model::{
+    LinkStatus, MappingStatus, Role, ServiceStatus, ServicesStatus, Status, VipState, VipStatus,
+};
 
 /// The status for people.
 pub fn text(status: &Status) -> String {
@@ -126,6 +128,29 @@ fn services(out: &mut String, it: &ServicesStatus) {
     if !it.services.is_empty() {
         let head = head.iter().map(|it| (*it).to_owned()).collect();
         table(out, head, it.services.iter().map(row).collect());
+    }
+    mappings(out, it);
+}
+
+fn mappings(out: &mut String, it: &ServicesStatus) {
+    let head = ["ON THE GATEWAY", "PORT", "OF", "OUTSIDE", "BY", "FOR", "WHY"].map(str::to_owned);
+    let row = |of: &ServiceStatus, it: &MappingStatus| {
+        let left = match (it.mapped, it.left_ms) {
+            (false, _) => "-".to_owned(),
+            (true, None) => "good".to_owned(),
+            (true, Some(left)) => span(left),
+        };
+        let or_none = |it: Option<String>| it.unwrap_or_else(|| "-".to_owned());
+        let outside = or_none(it.external.map(|it| it.to_string()));
+        let port = format!("{}/{}", it.port, it.protocol);
+        let why = it.code.iter().chain(&it.why).cloned().collect::<Vec<_>>().join(": ");
+        vec![of.name.clone(), port, it.vip.to_string(), outside, or_none(it.way.clone()), left, why]
+    };
+    let of = |of| move |it| row(of, it);
+    let rows: Vec<_> = it.services.iter().flat_map(|it| it.mappings.iter().map(of(it))).collect();
+    if !rows.is_empty() {
+        out.push('\n');
+        table(out, head.into(), rows);
     }
 }
 
@@ -250,6 +275,45 @@ candidates  3
 noticed     2 claims of our VIPs by strangers
 ";
         assert_eq!(text(&example()), expected);
+    }
+
+    #[test]
+    fn ports_on_the_gateway_stand_below_their_services() {
+        let services = ServicesStatus {
+            services: vec![with_mappings()],
+            known: true,
+            watching: true,
+            ..ServicesStatus::default()
+        };
+        let mut out = String::new();
+        mappings(&mut out, &services);
+        let expected = "
+ON THE GATEWAY  PORT     OF        OUTSIDE       BY   FOR         WHY
+a/web           80/TCP   10.0.0.5  198.51.100.7  PCP  59 min 1 s
+a/web           443/TCP  10.0.0.5  -             -    -           port-taken: somebody has it
+";
+        assert_eq!(out, expected);
+    }
+
+    pub(crate) fn with_mappings() -> ServiceStatus {
+        let mapping = |port, mapped: bool| MappingStatus {
+            vip: Vip("10.0.0.5".parse().unwrap()),
+            port,
+            protocol: "TCP".into(),
+            mapped,
+            way: mapped.then(|| "PCP".into()),
+            external: mapped.then(|| "198.51.100.7".parse().unwrap()),
+            left_ms: mapped.then_some(3_541_000),
+            code: (!mapped).then(|| "port-taken".into()),
+            why: (!mapped).then(|| "somebody has it".into()),
+        };
+        ServiceStatus {
+            name: "a/web".into(),
+            addresses: Vec::new(),
+            code: None,
+            why: None,
+            mappings: vec![mapping(80, true), mapping(443, false)],
+        }
     }
 
     #[test]

@@ -168,6 +168,7 @@ impl Bench {
                 | Action::Exit
                 | Action::Farewell(_)
                 | Action::Follow { .. }
+                | Action::Gateway { .. }
                 | Action::Probe(_)
                 | Action::Send { .. }
                 | Action::Side { .. }
@@ -272,6 +273,7 @@ impl Turn {
             | Action::Exit
             | Action::Farewell(_)
             | Action::Follow { .. }
+            | Action::Gateway { .. }
             | Action::Lease { .. }
             | Action::Probe(_)
             | Action::Send { .. }
@@ -293,6 +295,7 @@ impl Turn {
             | Action::Exit
             | Action::Farewell(_)
             | Action::Follow { .. }
+            | Action::Gateway { .. }
             | Action::Kernel { .. }
             | Action::Probe(_)
             | Action::Send { .. }

@@ -21,6 +21,7 @@ pub mod liar;
 pub mod net;
 pub mod quorum;
 pub mod relay;
+pub mod router;
 pub mod sandbox;
 pub mod supervisor;
 pub mod watch;

@@ -10,6 +10,8 @@ mod lab;
 mod api;
 mod elections;
 mod failover;
+#[cfg(feature = "upnp")]
+mod gateway;
 mod kernel;
 mod links;
 mod outcome;
@@ -56,6 +58,8 @@ fn main() -> ExitCode {
         failover::SCENARIOS,
         api::SCENARIOS,
         elections::SCENARIOS,
+        #[cfg(feature = "upnp")]
+        gateway::SCENARIOS,
         kernel::SCENARIOS,
         links::SCENARIOS,
         preserve::SCENARIOS,

@@ -71,6 +71,7 @@ impl Truth {
             Input::Watch { event: WatchEvent::Lease(lease), .. } => self.see(me, author, lease),
             Input::Watch { event: WatchEvent::Deleted, .. } => self.entitled = None,
             Input::Asked { .. }
+            | Input::Gateway { .. }
             | Input::Heard(_)
             | Input::Kernel(_)
             | Input::Lease { .. }
@@ -137,6 +138,7 @@ impl Truth {
             | Action::Exit
             | Action::Farewell(_)
             | Action::Follow { .. }
+            | Action::Gateway { .. }
             | Action::Kernel { .. }
             | Action::Lease { .. }
             | Action::Probe(_)

@@ -49,8 +49,19 @@ pub(super) fn services(
         class_name: settings.text("lb_class_name").to_owned(),
         class_legacy: settings.is_on("lb_class_legacy_handling"),
         writes: !settings.is_on("disable_service_updates"),
+        gateway: gateway(settings, notes),
         pools: pools(settings, notes),
     })
+}
+
+/// Whether Services may ask for ports on the site's gateway.
+fn gateway(settings: &Settings, notes: &mut Notes) -> bool {
+    let asked = settings.is_on("enable_upnp");
+    if asked && !cfg!(feature = "upnp") {
+        let right = "this build leaves the gateway out; take one with the feature upnp";
+        notes.fault("enable_upnp", settings.text("enable_upnp"), right);
+    }
+    asked
 }
 
 fn pools(settings: &Settings, notes: &mut Notes) -> (String, String) {

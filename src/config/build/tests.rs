@@ -450,6 +450,7 @@ fn services_are_understood() {
         class_name: "example.com/x".into(),
         class_legacy: true,
         writes: false,
+        gateway: false,
         pools: ("kube-system".into(), "pools".into()),
     };
     assert_eq!(services, expected);
@@ -461,4 +462,16 @@ fn services_are_understood() {
     let config = resolve_all(both, "", &[]).unwrap().config;
     assert_eq!((config.vips.len(), config.instance), (1, None));
     assert!(config.services.is_some());
+}
+
+#[test]
+fn a_build_without_the_gateway_says_so_where_it_is_asked_for() {
+    for name in ["enable_upnp", "enableUPNP"] {
+        let env = format!("vip_arp=true;svc_enable=true;{name}=true");
+        let found = match resolve_all(&env, "", &[]) {
+            Ok(it) => it.config.services.is_some_and(|it| it.gateway),
+            Err(faults) => !faults.to_string().contains("feature upnp"),
+        };
+        assert_eq!(found, cfg!(feature = "upnp"), "{name}");
+    }
 }

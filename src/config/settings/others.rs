@@ -36,11 +36,6 @@ pub static NOT_BUILT: &[Setting] = &[
         "false",
         "Get the VIP by DHCP under its DNS name.",
     ),
-    asks("UPnP", "enable_upnp enableUPNP", "").is(
-        Bool,
-        "false",
-        "Forward ports of an Internet gateway to Services.",
-    ),
     asks(EGRESS, "egress_clean EGRESS_CLEAN", "").key("egressClean").is(
         Bool,
         "false",

@@ -55,6 +55,11 @@ pub static SERVICES: &[Setting] = &[
         "false",
         "Write nothing to Services.",
     ),
+    service("enable_upnp enableUPNP", "", "").is(
+        Bool,
+        "false",
+        "Open the ports of Services that ask for it on the site's gateway: PCP, NAT-PMP, UPnP.",
+    ),
     service("KUBEVIP_NAMESPACE", "", "").is(
         Text,
         "kube-system",

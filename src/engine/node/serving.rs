@@ -88,6 +88,7 @@ impl Serving {
     pub fn learn(&mut self, cx: &mut Cx<'_>, input: &Input) {
         match input {
             Input::Asked { request, reply } => self.services.on_reply(cx, *request, reply),
+            Input::Gateway { request, reply } => self.services.on_gateway(cx, *request, reply),
             Input::Objects { what, events } => match &mut self.elects {
                 Elects::Each(it) if matches!(what, Followed::Leases(_)) => {
                     it.on_objects(cx, what, events);
@@ -342,6 +343,11 @@ impl Node {
         }
         serving.allocate(cx, unfit);
         let speaks = serving.speaks(&self.control.elector);
+        let (network, control) = (&self.network, &self.config.link);
+        let link = |choice: Option<&LinkChoice>, vip| {
+            network.choose(choice.unwrap_or(control), vip).map(|it| it.name.clone())
+        };
+        serving.services.expose(cx, &link);
         serving.services.tell(cx, speaks);
     }
 }

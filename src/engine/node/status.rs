@@ -80,7 +80,7 @@ impl Node {
             }
             (None, Elector::Quorum(quorum)) => (String::new(), quorum.is_leader()),
         };
-        let mut services = it.services.status();
+        let mut services = it.services.status(now);
         for one in &mut services {
             let leadership = one.addresses.iter().find_map(|vip| it.each()?.leadership(*vip));
             one.holder = leadership.and_then(|it| it.elector.holder().cloned());

@@ -2,6 +2,7 @@
 
 use std::net::IpAddr;
 
+use crate::engine::mapping;
 use crate::model::{FamilyPolicy, Instant, IpFamily, ObjectName, Service, ServicePort};
 
 /// The annotation with the addresses of a Service: `a` or `a,b`.
@@ -53,7 +54,9 @@ impl Request {
 pub(super) fn addresses(service: &Service) -> Vec<IpAddr> {
     let annotation = service.annotations.get(ADDRESSES).map_or("", String::as_str);
     let field = service.load_balancer_ip.as_deref().unwrap_or("");
-    let status = service.ingress.iter().filter_map(|it| it.ip).map(|it| it.to_canonical());
+    let outside: Vec<_> = mapping::outside(service).collect();
+    let status = service.ingress.iter().filter_map(|it| it.ip);
+    let status = status.filter(|it| !outside.contains(it)).map(|it| it.to_canonical());
     let mut known = Vec::new();
     for ip in list(annotation).chain(list(field)).chain(status) {
         // Of DHCP, the leased address is in the status.

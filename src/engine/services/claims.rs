@@ -40,7 +40,8 @@ impl Services {
                 self.telling.look_at(&name);
             }
         }
-        let place = self.place_of(now, ip, &have);
+        self.exposing.look_at(ip);
+        let place = self.place_of(now, ip, &have).or_else(|| self.lingering(vip));
         let before = match place.clone() {
             Some(place) => self.places.insert(vip, place),
             None => self.places.remove(&vip),

@@ -108,6 +108,7 @@ impl Services {
             self.settle(now, *ip);
         }
         self.telling.forget(name);
+        self.exposing.forget(name);
         self.allocating.forget(now, name);
     }
 

@@ -13,6 +13,7 @@
 mod allocating;
 mod backing;
 mod claims;
+mod exposing;
 mod learning;
 mod probing;
 mod telling;
@@ -56,6 +57,9 @@ pub struct ServicesConfig {
     pub election: ServicesElection,
     /// Where pools are, if they are given out here.
     pub pools: Option<PoolsConfig>,
+    /// Whether those that ask for it are to be reached through the site's gateway.
+    #[serde(default)]
+    pub gateway: bool,
 }
 
 /// Who carries Services.
@@ -111,6 +115,7 @@ pub(crate) struct Services {
     telling: telling::Telling,
     allocating: Allocating,
     probing: Probing,
+    exposing: exposing::Exposing,
 }
 
 /// One kind of object, and what a list that has begun has not named yet.
@@ -172,6 +177,7 @@ impl Services {
             telling: telling::Telling::new(me),
             allocating: Allocating::new(),
             probing: Probing::default(),
+            exposing: exposing::Exposing::new(config.gateway),
             config,
         };
         it.follow(Followed::Services(it.config.namespace.clone()), now);
@@ -223,6 +229,7 @@ impl Services {
         for service in self.endpoints.expire(cx.now) {
             self.settle_all_of(cx.now, &service);
         }
+        self.end_lingering(cx.now);
         let needs_slices = self.services.values().any(Known::needs_endpoints);
         let slices = Followed::EndpointSlices(self.config.namespace.clone());
         match (needs_slices, self.followers.contains_key(&slices)) {
@@ -314,7 +321,7 @@ impl Services {
     }
 
     /// What an operator is told of each of them.
-    pub fn status(&self) -> Vec<ServiceStatus> {
+    pub fn status(&self, now: Instant) -> Vec<ServiceStatus> {
         let one = |(name, it): (&ObjectName, &Known)| {
             let refusal = self.refusal(it);
             ServiceStatus {
@@ -323,6 +330,7 @@ impl Services {
                 holder: None,
                 code: refusal.as_ref().map(|it| it.code().to_owned()),
                 why: refusal.map(|it| it.to_string()),
+                mappings: self.mapping_status(now, it),
             }
         };
         self.services.iter().filter(|it| it.1.verdict != Verdict::Others).map(one).collect()
@@ -381,6 +389,7 @@ impl Services {
             .chain(probing)
             .chain(self.telling.deadline())
             .chain(allocating)
+            .chain(self.exposing.deadline(now))
             .min()
     }
 

@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use super::{Known, Services};
 use crate::engine::backoff::Backoff;
+use crate::engine::mapping::{self, OUTSIDE};
 use crate::engine::{Cx, Deadline};
 use crate::model::{
     ApiFault, Ingress, Instant, NodeName, ObjectCall, ObjectName, ObjectReply, RequestId,
@@ -37,7 +38,7 @@ pub(super) struct Telling {
     affairs: BTreeMap<ObjectName, Affair>,
     /// When to look at one again.
     again: BTreeSet<(Instant, ObjectName)>,
-    answering: BTreeSet<IpAddr>,
+    pub answering: BTreeSet<IpAddr>,
     /// Why the last write was not done.
     pub fault: Option<ApiFault>,
     /// This node tells of what nobody answers for.
@@ -179,7 +180,7 @@ impl Telling {
         }
     }
 
-    fn may_tell(&mut self, now: Instant) -> bool {
+    pub fn may_tell(&mut self, now: Instant) -> bool {
         let nanos = now.saturating_since(self.events_at).as_nanos();
         let more = u32::try_from(nanos / EVENT_EVERY.as_nanos()).unwrap_or(EVENTS);
         if more > 0 {
@@ -198,6 +199,7 @@ impl Services {
         let set = &mut self.telling.answering;
         let news = if answers { set.insert(vip.0) } else { set.remove(&vip.0) };
         if news {
+            self.exposing.look_at(vip.0);
             for name in self.claims.get(&vip.0).into_iter().flatten() {
                 self.telling.open.insert(name.clone());
             }
@@ -240,10 +242,24 @@ impl Services {
             return true;
         }
         let writes = writes && self.config.writes;
-        if writes && telling.write(cx, known, &answered) {
+        if writes && self.write(cx, name, &answered) {
             return true;
         }
-        telling.tell_event(cx, known, truth, reason)
+        let Some(known) = self.services.get(name) else {
+            return true;
+        };
+        self.telling.tell_event(cx, known, truth, reason) && self.tell_exposed(cx, name)
+    }
+}
+
+impl Services {
+    /// Writes what differs. Returns whether the rest has to wait for that.
+    fn write(&mut self, cx: &mut Cx<'_>, name: &ObjectName, answered: &[IpAddr]) -> bool {
+        let Some(known) = self.services.get(name) else {
+            return true;
+        };
+        let outside = self.outside(known);
+        self.telling.write(cx, known, answered, &outside)
     }
 }
 
@@ -265,9 +281,16 @@ impl Telling {
     }
 
     /// Writes what differs. Returns whether the rest has to wait for that.
-    fn write(&mut self, cx: &mut Cx<'_>, known: &Known, answered: &[IpAddr]) -> bool {
+    fn write(
+        &mut self,
+        cx: &mut Cx<'_>,
+        known: &Known,
+        answered: &[IpAddr],
+        outside: &[IpAddr],
+    ) -> bool {
         let (name, version) = (known.service.name.clone(), known.service.version.clone());
-        let (patch, ingress) = (self.patch(known), ingress(known, answered));
+        let all = [answered, outside].concat();
+        let (patch, ingress) = (self.patch(known, outside), ingress(known, &all));
         let it = self.affair(cx.now, known);
         if it.awaits.take_if(|it| it.is_met(&version)).is_some() {
             self.look_again(&name, None);
@@ -307,10 +330,13 @@ impl Telling {
         true
     }
 
-    fn patch(&self, known: &Known) -> ServicePatch {
+    fn patch(&self, known: &Known, outside: &[IpAddr]) -> ServicePatch {
         let mut patch = ServicePatch::default();
         if known.service.annotations.get(HOST) != Some(&self.me.0) {
             patch.annotations.insert(HOST.to_owned(), Some(self.me.0.clone()));
+        }
+        if let Some(text) = outside_annotation(known, outside) {
+            patch.annotations.insert(OUTSIDE.to_owned(), text);
         }
         patch
     }
@@ -352,6 +378,17 @@ impl Telling {
         self.affair(cx.now, known).told = truth;
         true
     }
+}
+
+/// What the annotation should say, where it does not: which addresses of the status are the
+/// gateway's, as long as they are there.
+fn outside_annotation(known: &Known, outside: &[IpAddr]) -> Option<Option<String>> {
+    let stands = |ip: &IpAddr| known.service.ingress.iter().any(|it| it.ip == Some(*ip));
+    let stay = mapping::outside(&known.service).filter(stands);
+    let all: BTreeSet<_> = stay.chain(outside.iter().copied()).collect();
+    let text = all.iter().map(IpAddr::to_string).collect::<Vec<_>>().join(",");
+    let before = known.service.annotations.get(OUTSIDE).map_or("", String::as_str);
+    (before != text).then(|| Some(text).filter(|it| !it.is_empty()))
 }
 
 /// In any order.

@@ -1,3 +1,5 @@
+mod exposing;
+
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 
@@ -5,8 +7,8 @@ use super::*;
 use crate::engine::pools::ADDRESSES;
 use crate::engine::{Action, NextIds, Rng};
 use crate::model::{
-    ApiFaultKind, Endpoint, EndpointSlice, FamilyPolicy, Ingress, IpFamily, Object, ObjectCall,
-    ObjectReply, Protocol, ResourceVersion, ServicePort,
+    ApiFaultKind, Endpoint, EndpointSlice, FamilyPolicy, GatewayCall, Ingress, IpFamily, LinkName,
+    Object, ObjectCall, ObjectReply, Protocol, ResourceVersion, ServicePort,
 };
 
 /// A Service of type LoadBalancer with one port.
@@ -40,6 +42,7 @@ struct Bench {
     rng: Rng,
     next: NextIds,
     asked: Vec<(RequestId, ObjectCall)>,
+    gateway: Vec<(RequestId, GatewayCall)>,
 }
 
 impl Bench {
@@ -51,11 +54,13 @@ impl Bench {
             writes: true,
             election: ServicesElection::Quorum,
             pools: None,
+            gateway: true,
         };
         let now = Instant::from_nanos(1_000_000_000);
         let services = Services::new(config, NodeName(ME.into()), now);
         let (rng, next) = (Rng::from_seed(1), NextIds::default());
-        let mut it = Self { services, now, rng, next, asked: Vec::new() };
+        let (asked, gateway) = (Vec::new(), Vec::new());
+        let mut it = Self { services, now, rng, next, asked, gateway };
         it.turn(|_, _| {});
         it
     }
@@ -67,11 +72,15 @@ impl Bench {
         let cx = &mut Cx { now: self.now, rng, out: &mut out, next };
         turn(&mut self.services, cx);
         self.services.tick(cx);
+        self.services.expose(cx, &|_, _| Some(LinkName("eth0".into())));
         self.services.tell(cx, true);
-        self.asked.extend(out.into_iter().filter_map(|it| match it {
-            Action::Ask { request, call } => Some((request, call)),
-            _ => None,
-        }));
+        for action in out {
+            match action {
+                Action::Ask { request, call } => self.asked.push((request, call)),
+                Action::Gateway { request, call } => self.gateway.push((request, call)),
+                _ => {}
+            }
+        }
         self
     }
 

@@ -8,6 +8,7 @@ use std::net::IpAddr;
 
 use serde::{Deserialize, Serialize};
 
+use crate::engine::mapping;
 use crate::engine::network::LinkChoice;
 use crate::model::{LeaseOwner, LinkName, ObjectName, Service, ServicePort, ServiceRefusal};
 
@@ -128,7 +129,9 @@ fn addresses(service: &Service) -> Result<Vec<IpAddr>, ServiceRefusal> {
     if let Some(text) = written {
         return parse("loadbalancerIPs", text);
     }
-    let has: Vec<IpAddr> = service.ingress.iter().filter_map(|it| it.ip).collect();
+    let outside: Vec<_> = mapping::outside(service).collect();
+    let has = service.ingress.iter().filter_map(|it| it.ip);
+    let has: Vec<IpAddr> = has.filter(|it| !outside.contains(it)).collect();
     match asked.map(|it| parse("spec.loadBalancerIP", it)).transpose()? {
         // What is asked for wins over a status that is not up to date.
         Some(asked) if asked.iter().any(|ip| stale(*ip, &has)) => Ok(asked),
