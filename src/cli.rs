@@ -12,10 +12,10 @@ use argh::{EarlyExit, FromArgs};
 
 use crate::config::sources::{Given, dashed, take_flags};
 use crate::config::{Fault, Faults, explain, nearest};
-pub use foreign::FromUci;
-use foreign::{ConfigFiles, Foreign};
 use crate::lab;
 use crate::manifest::Wish;
+pub use foreign::FromUci;
+use foreign::{ConfigFiles, Foreign};
 use laboratory::Lab;
 use manifest::{Kubeadm, Manifest, Sample};
 use orders::{Drain, Move, Undrain, Unmove};

@@ -30,6 +30,8 @@ const CORE: &str = "";
 const WRITE: &[&str] = &["patch", "update"];
 /// To hold a Lease and to see who does.
 const ELECT: &[&[&str]] = &[&["get"], &["create"], &["update"], &["watch"]];
+/// To hold one for each Service.
+const ELECT_EACH: &[&[&str]] = &[&["get"], &["create"], &["update"], &["watch"], &["list"]];
 /// To write one.
 const TELL: &[&[&str]] = &[&["get"], &["create"], &["update"]];
 const NO_SERVICES: &str = "Services are not served";
@@ -71,11 +73,12 @@ pub fn of_control_plane(config: &Config) -> Vec<Right> {
 /// What Services need.
 pub fn of_services(config: &Config, it: &ServiceSettings) -> Vec<Right> {
     let lease = (it.lease.0.as_str(), it.lease.1.as_str());
+    let namespace = it.namespace.as_deref().unwrap_or_default();
     let mut rights = match config.raft {
+        None if it.elects_each => leases(ELECT_EACH, (namespace, ""), true, NO_SERVICES),
         None => leases(ELECT, lease, true, NO_SERVICES),
         Some(_) => Vec::new(),
     };
-    let namespace = it.namespace.as_deref().unwrap_or_default();
     let needed = |it: Right| Right { needed: true, ..it };
     for verbs in [&["list"], &["watch"]] {
         rights.push(needed(right(verbs, "services", namespace, NO_SERVICES)));
@@ -156,6 +159,13 @@ mod tests {
             ),
             ("svc_enable", format!("{of_services} {services} {writes}")),
             ("svc_enable disable_service_updates", format!("{of_services} {services}")),
+            (
+                "svc_enable svc_election disable_service_updates",
+                format!(
+                    "get leases! create leases! update leases! watch leases! list leases! \
+                     {services}"
+                ),
+            ),
             (
                 "cp_enable svc_enable leaderElectionType=raft vip_singlenode",
                 format!("{record} list nodes create events {services} {writes}"),
