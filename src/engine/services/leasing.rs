@@ -7,6 +7,8 @@
 
 mod identity;
 mod seeing;
+#[cfg(test)]
+mod tests;
 mod writing;
 
 use std::collections::{BTreeMap, BTreeSet};
