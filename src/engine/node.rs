@@ -19,7 +19,7 @@ use super::elector::{Election, Elector};
 use super::leadership::Leadership;
 use super::network::{LinkChoice, Network};
 use super::placement::Placement;
-use super::reporter::{Reporter, Truth, VipTruth};
+use super::reporter::Reporter;
 use super::resolver::{Family, Resolver, WantedVip};
 use super::sabotage::{Sabotage, sabotaged};
 use super::services::ServicesConfig;
@@ -175,6 +175,11 @@ impl Node {
 
     fn learn(&mut self, cx: &mut Cx<'_>, input: Input) {
         match input {
+            Input::Dhcp { link, from, message } => {
+                if let Some(serving) = &mut self.serving {
+                    serving.services.on_dhcp(link, from, *message);
+                }
+            }
             Input::Heard(heard) => {
                 if let Some(serving) = &mut self.serving {
                     serving.services.on_heard(cx.now, &heard);
@@ -341,37 +346,6 @@ impl Node {
         self.cleaning = Cleaning::Ordered(cx.order(KernelJob::Clean { vips }));
     }
 
-    fn report(&mut self, cx: &mut Cx<'_>) {
-        let (mut vips, mut gone) = (Vec::new(), Vec::new());
-        for vip in self.attention.looked_at.iter().copied() {
-            match self.placement.get(vip) {
-                None => gone.push(vip),
-                Some((_, refusal)) => vips.push(VipTruth {
-                    vip,
-                    answering: self.announcer.is_answering(vip),
-                    refusal: refusal.clone().or_else(|| self.announcer.refusal(vip)),
-                    stranger: self.announcer.stranger(vip),
-                    readded: self.announcer.readded(vip),
-                }),
-            }
-        }
-        let truth = Truth {
-            vips,
-            gone,
-            control_plane: self.resolver.vips(),
-            holder: self.control.elector.holder(),
-            leads: self.control.elector.leads(cx.now),
-            carries: &|vip| self.control.elector.may_answer(self.now, vip),
-            api_fault: self
-                .control
-                .elector
-                .api_fault()
-                .or_else(|| self.serving.as_ref()?.services.fault()),
-            rebuilds: self.announcer.fence_rebuilds,
-        };
-        self.reporter.reconcile(cx, &truth);
-    }
-
     fn may_exit(&self, now: Instant) -> bool {
         let Some(at) = self.stopping_at else {
             return false;
@@ -425,6 +399,7 @@ fn concerns_elector(input: &Input) -> bool {
     match input {
         Input::Asked { .. }
         | Input::Gateway { .. }
+        | Input::Dhcp { .. }
         | Input::Heard(_)
         | Input::Kernel(_)
         | Input::Network(_)

@@ -6,8 +6,8 @@ use std::net::SocketAddr;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    Ailment, EntryId, Fences, LinkName, Mac, MappingStatus, MemberRole, NodeName, PoolUse, Refusal,
-    Vip,
+    Ailment, EntryId, Fences, LeaseStatus, LinkName, Mac, MappingStatus, MemberRole, NodeName,
+    PoolUse, Refusal, Vip,
 };
 
 /// Everything `edgevip status` shows.
@@ -90,6 +90,9 @@ pub struct ServiceStatus {
     /// Its ports on the gateway, as this node knows them.
     #[serde(default)]
     pub mappings: Vec<MappingStatus>,
+    /// The lease of its address, where this node sees to it.
+    #[serde(default)]
+    pub lease: Option<LeaseStatus>,
 }
 
 /// What a node is in an election.

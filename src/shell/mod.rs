@@ -67,7 +67,7 @@ pub fn run(config: Config, reload: impl Fn() -> Result<Config, String>) -> Resul
     let author = Author { host: host_id(), life: entropy() };
     let (news, from_followed) = smol::channel::unbounded();
     let gateway = start::start_gateway(&config, &answers);
-    let mut others = Others { gateway, ..Others::default() };
+    let mut others = Others::with(gateway);
     let mut quorum = None;
     match &config.raft {
         None => others.api = Some(Box::new(Api::start(&config, answers.clone(), watched, news))),
@@ -82,6 +82,9 @@ pub fn run(config: Config, reload: impl Fn() -> Result<Config, String>) -> Resul
             others.members = Some(Box::new(members));
             quorum = Some(elects);
         }
+    }
+    if config.services.is_some() {
+        others.open_dhcp()?;
     }
     let engine_config = start::engine_config(&config, author, fences, quorum);
     let recorder = start::start_recorder(&config, &engine_config, seed)?;
@@ -162,6 +165,9 @@ impl Shell {
             (Some(raft), _) => (RAFT_LOCKS.to_owned(), raft.me.0.clone()),
         };
         spawn(executor, edges.monitors.run());
+        if let Some(ear) = self.others.hear_dhcp(edges.answers.clone())? {
+            spawn(executor, ear);
+        }
         spawn(executor, start::hold_lock(namespace, name, edges.answers));
         spawn(executor, logger::tell_repeats());
         self.serve(executor, edges.orders);
@@ -310,6 +316,7 @@ impl Shell {
             Action::Exit => return true,
             Action::Kernel { order, job } => self.kernel.order(vec![(order, job)]),
             Action::Ask { .. }
+            | Action::Dhcp(_)
             | Action::Farewell(_)
             | Action::Follow { .. }
             | Action::Gateway { .. }

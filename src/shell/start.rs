@@ -10,7 +10,7 @@ use super::LOCK_EVERY;
 use crate::config::rights::ALLOCATOR;
 use crate::config::{Config, DnsMode, FenceSetting, LinkSetting, ServiceSettings, VipSetting};
 use crate::engine::{
-    self, AnnouncerConfig, ClassRule, Election, Family, Input, LeaseConfig, LinkChoice,
+    self, AnnouncerConfig, ClassRule, DhcpConfig, Election, Family, Input, LeaseConfig, LinkChoice,
     PoolsConfig, QuorumConfig, ServicesConfig, ServicesElection, WantedVip,
 };
 use crate::io::kernel::{FromKernel, KernelOptions, KernelThread, Monitors};
@@ -147,6 +147,7 @@ fn services(config: &Config, it: &ServiceSettings) -> ServicesConfig {
         writes: it.writes,
         election,
         gateway: it.gateway,
+        dhcp: Some(DhcpConfig { own_mac: it.dhcp_own_mac, attempts: it.dhcp_attempts }),
         pools: it.writes.then(|| PoolsConfig {
             config_map: ObjectName { namespace: it.pools.0.clone(), name: it.pools.1.clone() },
             lease: LeaseConfig {

@@ -8,7 +8,8 @@ use std::time::Duration;
 pub use quorum::{members, members_json};
 
 use crate::model::{
-    LinkStatus, MappingStatus, Role, ServiceStatus, ServicesStatus, Status, VipState, VipStatus,
+    LeaseStatus, LinkStatus, MappingStatus, Role, ServiceStatus, ServicesStatus, Status, VipState,
+    VipStatus,
 };
 
 /// The status for people.
@@ -121,9 +122,11 @@ fn services(out: &mut String, it: &ServicesStatus) {
     let row = |it: &ServiceStatus| {
         let addresses: Vec<_> = it.addresses.iter().map(ToString::to_string).collect();
         let why = it.code.iter().chain(&it.why).cloned().collect::<Vec<_>>().join(": ");
+        let why = [why].into_iter().chain(it.lease.as_ref().map(lease));
+        let why: Vec<_> = why.filter(|it| !it.is_empty()).collect();
         let holder = it.holder.as_ref().map_or("-".to_owned(), ToString::to_string);
         let row = [Some(it.name.clone()), Some(addresses.join(", ")), each.then_some(holder)];
-        row.into_iter().flatten().chain([why]).collect()
+        row.into_iter().flatten().chain([why.join("; ")]).collect()
     };
     if !it.services.is_empty() {
         let head = head.iter().map(|it| (*it).to_owned()).collect();
@@ -152,6 +155,14 @@ fn mappings(out: &mut String, it: &ServicesStatus) {
         out.push('\n');
         table(out, head.into(), rows);
     }
+}
+
+fn lease(it: &LeaseStatus) -> String {
+    let server = it.server.map(|it| format!(" by {it}"));
+    let next = it.next_ms.map(|it| format!(", asks in {}", span(it)));
+    let ends = it.ends_ms.map(|it| format!(", ends in {}", span(it)));
+    let parts = [server, next, ends].into_iter().flatten().collect::<String>();
+    format!("DHCP {}{parts}", it.phase)
 }
 
 fn begin(it: &VipStatus) -> [String; 3] {
@@ -313,6 +324,8 @@ a/web           443/TCP  10.0.0.5  -             -    -           port-taken: so
             code: None,
             why: None,
             mappings: vec![mapping(80, true), mapping(443, false)],
+            holder: None,
+            lease: None,
         }
     }
 

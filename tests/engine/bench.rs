@@ -165,6 +165,7 @@ impl Bench {
                 }
                 Action::Answer { .. }
                 | Action::Ask { .. }
+                | Action::Dhcp(_)
                 | Action::Exit
                 | Action::Farewell(_)
                 | Action::Follow { .. }
@@ -270,6 +271,7 @@ impl Turn {
             Action::Kernel { job, .. } => Some(job.clone()),
             Action::Answer { .. }
             | Action::Ask { .. }
+            | Action::Dhcp(_)
             | Action::Exit
             | Action::Farewell(_)
             | Action::Follow { .. }
@@ -292,6 +294,7 @@ impl Turn {
             Action::Lease { call, .. } => Some(call.clone()),
             Action::Answer { .. }
             | Action::Ask { .. }
+            | Action::Dhcp(_)
             | Action::Exit
             | Action::Farewell(_)
             | Action::Follow { .. }

@@ -13,6 +13,7 @@ mod failover;
 #[cfg(feature = "upnp")]
 mod gateway;
 mod kernel;
+mod leases;
 mod links;
 mod outcome;
 mod preserve;
@@ -61,6 +62,7 @@ fn main() -> ExitCode {
         #[cfg(feature = "upnp")]
         gateway::SCENARIOS,
         kernel::SCENARIOS,
+        leases::SCENARIOS,
         links::SCENARIOS,
         preserve::SCENARIOS,
         recording::SCENARIOS,

@@ -72,6 +72,7 @@ impl Truth {
             Input::Watch { event: WatchEvent::Deleted, .. } => self.entitled = None,
             Input::Asked { .. }
             | Input::Gateway { .. }
+            | Input::Dhcp { .. }
             | Input::Heard(_)
             | Input::Kernel(_)
             | Input::Lease { .. }
@@ -135,6 +136,7 @@ impl Truth {
             }
             Action::Answer { .. }
             | Action::Ask { .. }
+            | Action::Dhcp(_)
             | Action::Exit
             | Action::Farewell(_)
             | Action::Follow { .. }

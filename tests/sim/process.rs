@@ -430,6 +430,7 @@ impl World {
                 }
             }
             Action::Ask { .. }
+            | Action::Dhcp(_)
             | Action::Follow { .. }
             | Action::Gateway { .. }
             | Action::Unfollow(_) => {

@@ -10,7 +10,7 @@ use crate::engine::elector::{Election, Elector, LeaseConfig};
 use crate::engine::leadership::Leadership;
 use crate::engine::network::LinkChoice;
 use crate::engine::placement::{Case, Standing};
-use crate::engine::services::{Services, ServicesElection};
+use crate::engine::services::{Ground, Services, ServicesElection};
 use crate::engine::{Cx, Deadline, Input, Rng};
 use crate::model::{Followed, Instant, Refusal, Vip};
 
@@ -34,6 +34,47 @@ pub(super) enum Elects {
     Each(Box<Candidacies>),
     /// One Lease for all of them.
     One(Leadership),
+}
+
+impl Elects {
+    /// Whether this node tells of what nobody answers for, and keeps addresses probed.
+    fn speaks(&self, control: &Elector, allocator: Option<&Leadership>) -> bool {
+        let elector = match self {
+            Self::Control => control,
+            // Who gives addresses out: there is no other that only one node has.
+            Self::Each(_) => match allocator {
+                Some(it) => &it.elector,
+                None => return false,
+            },
+            Self::One(it) => &it.elector,
+        };
+        match elector {
+            Elector::Lease { lease, .. } => lease.leads_until().is_some(),
+            Elector::Quorum(quorum) => quorum.is_leader(),
+        }
+    }
+
+    /// Whether this node may hold the lease of a VIP's address: it carries the VIP, or nobody
+    /// does and it says who will.
+    fn may_hold(&self, now: Instant, vip: Vip, control: &Elector, speaks: bool) -> bool {
+        let elector = match self {
+            Self::Control => control,
+            Self::Each(it) => match it.leadership(vip) {
+                None => return speaks,
+                Some(it) if it.elector.holder().is_none() && speaks => return true,
+                Some(it) => &it.elector,
+            },
+            Self::One(it) => &it.elector,
+        };
+        match elector {
+            Elector::Lease { lease, .. } => lease.leads_until().is_some(),
+            Elector::Quorum(quorum) => match quorum.standing(now, vip) {
+                Standing::Entitled { .. } | Standing::Doubted { .. } => true,
+                Standing::Refused(Refusal::NotAssigned { holder: None }) => speaks,
+                Standing::Preparing { .. } | Standing::Refused(_) => false,
+            },
+        }
+    }
 }
 
 impl Serving {
@@ -117,7 +158,8 @@ impl Serving {
                     }
                 }
             }
-            Input::Heard(_)
+            Input::Dhcp { .. }
+            | Input::Heard(_)
             | Input::Kernel(_)
             | Input::Lock { .. }
             | Input::Network(_)
@@ -164,23 +206,6 @@ impl Serving {
         self.one().into_iter().chain(&self.allocator).chain(each)
     }
 
-    /// Whether this node tells of what nobody answers for, and keeps addresses probed.
-    fn speaks(&self, control: &Elector) -> bool {
-        let elector = match &self.elects {
-            Elects::Control => control,
-            // Who gives addresses out: there is no other that only one node has.
-            Elects::Each(_) => match &self.allocator {
-                Some(it) => &it.elector,
-                None => return false,
-            },
-            Elects::One(it) => &it.elector,
-        };
-        match elector {
-            Elector::Lease { lease, .. } => lease.leads_until().is_some(),
-            Elector::Quorum(quorum) => quorum.is_leader(),
-        }
-    }
-
     /// Gives addresses out, if nobody else does. `unfit`: this node takes no part in anything.
     fn allocate(&mut self, cx: &mut Cx<'_>, unfit: bool) {
         let Some(allocator) = &mut self.allocator else {
@@ -219,13 +244,16 @@ impl Node {
         serving.ineligible = serving.services.eligibility(carries).err();
         let leads = match &serving.elects {
             Elects::Control => self.control.elector.leads(cx.now),
-            Elects::Each(_) => serving.speaks(&self.control.elector),
+            Elects::Each(_) => {
+                serving.elects.speaks(&self.control.elector, serving.allocator.as_ref())
+            }
             Elects::One(it) => it.elector.leads(cx.now),
         };
         let choice = serving.services.link().unwrap_or(&self.config.link).clone();
         let (network, now) = (&self.network, cx.now);
         let on = |ip| network.usable(&choice, Vip(ip), now, false).ok();
-        if serving.services.probe(cx, leads, &on) {
+        let news = self.see_to_leases(cx, &mut serving);
+        if serving.services.probe(cx, leads, &on) || news {
             let vips: Vec<_> = serving.services.probed().collect();
             let links = vips.iter().filter_map(|it| Some(on(it.0)?.index)).collect();
             self.announcer.listen_also(links, vips);
@@ -234,7 +262,7 @@ impl Node {
         if let Elects::Each(each) = &mut serving.elects {
             let services = &serving.services;
             for vip in marks.of(services.vips().chain(self.wanted.iter().copied())) {
-                let lease = services.place(vip).and_then(|it| it.lease.as_ref());
+                let lease = services.place(vip).and_then(|it| it.elected_by.as_ref());
                 let control = self.resolver.vips().contains(&vip);
                 let lease = lease.filter(|_| !control);
                 let rank = lease.map_or(0, |it| services.rank(&it.name));
@@ -243,6 +271,30 @@ impl Node {
         }
         self.serving = Some(serving);
         marks
+    }
+
+    /// Returns whether other addresses are to be listened for than before.
+    fn see_to_leases(&self, cx: &mut Cx<'_>, serving: &mut Serving) -> bool {
+        let now = cx.now;
+        let unfit = self.unfit().is_some();
+        let (elector, elects) = (&self.control.elector, &serving.elects);
+        let leads = !unfit && elects.speaks(elector, serving.allocator.as_ref());
+        let may_hold = |vip| !unfit && elects.may_hold(now, vip, elector, leads);
+        let link = serving.services.link().unwrap_or(&self.config.link).clone();
+        let control = self.resolver.vips();
+        let ground = Ground {
+            leads,
+            may_hold: &may_hold,
+            on: &|choice, ip| {
+                let choice = choice.unwrap_or(&link);
+                self.network.usable(choice, Vip(ip), now, self.is_alone()).ok()
+            },
+            own: &|ip| match control.contains(&Vip(ip)) {
+                true => Some("the control plane".to_owned()),
+                false => self.network.is_own(ip).then(|| format!("the node {}", self.config.me)),
+            },
+        };
+        serving.services.lease(cx, &ground)
     }
 
     /// Brings the set of what is wanted up to date.
@@ -304,6 +356,9 @@ impl Node {
         if let Some((serving, place)) = serving.and_then(|it| Some((it, it.services.place(vip)?))) {
             let moved = serving.each().is_some_and(|it| it.has_moved(vip));
             case.first_claim(place.first_claim || moved);
+            if let Some(until) = place.until {
+                case.ends(until);
+            }
         }
         case
     }
@@ -334,15 +389,20 @@ impl Node {
         let Some(serving) = &mut self.serving else {
             return;
         };
+        let elector = &self.control.elector;
+        let speaks = serving.elects.speaks(elector, serving.allocator.as_ref());
         for vip in self.attention.looked_at.iter().copied() {
             let answers = self.announcer.is_answering(vip);
             serving.services.note_answering(vip, answers);
             if let (true, Elects::Each(each)) = (answers, &mut serving.elects) {
                 each.settled(vip);
             }
+            let elects = &serving.elects;
+            let may_hold = |vip| !unfit && elects.may_hold(cx.now, vip, elector, speaks);
+            serving.services.note_placed(vip, &may_hold);
         }
         serving.allocate(cx, unfit);
-        let speaks = serving.speaks(&self.control.elector);
+        let speaks = serving.elects.speaks(elector, serving.allocator.as_ref());
         let (network, control) = (&self.network, &self.config.link);
         let link = |choice: Option<&LinkChoice>, vip| {
             network.choose(choice.unwrap_or(control), vip).map(|it| it.name.clone())

@@ -4,8 +4,10 @@ use std::time::Duration;
 
 use super::Node;
 use super::serving::Serving;
+use crate::engine::Cx;
 use crate::engine::elector::Elector;
 use crate::engine::leadership::Leadership;
+use crate::engine::reporter::{Truth, VipTruth};
 use crate::model::{
     ApiStatus, Instant, LinkStatus, Refusal, Role, ServicesStatus, Status, Vip, VipStatus,
 };
@@ -63,6 +65,38 @@ impl Node {
             },
             services: self.serving.as_ref().map(|it| self.services_status(now, it)),
         }
+    }
+
+    /// Tells others what differs from what they were told.
+    pub(super) fn report(&mut self, cx: &mut Cx<'_>) {
+        let (mut vips, mut gone) = (Vec::new(), Vec::new());
+        for vip in self.attention.looked_at.iter().copied() {
+            match self.placement.get(vip) {
+                None => gone.push(vip),
+                Some((_, refusal)) => vips.push(VipTruth {
+                    vip,
+                    answering: self.announcer.is_answering(vip),
+                    refusal: refusal.clone().or_else(|| self.announcer.refusal(vip)),
+                    stranger: self.announcer.stranger(vip),
+                    readded: self.announcer.readded(vip),
+                }),
+            }
+        }
+        let truth = Truth {
+            vips,
+            gone,
+            control_plane: self.resolver.vips(),
+            holder: self.control.elector.holder(),
+            leads: self.control.elector.leads(cx.now),
+            carries: &|vip| self.control.elector.may_answer(self.now, vip),
+            api_fault: self
+                .control
+                .elector
+                .api_fault()
+                .or_else(|| self.serving.as_ref()?.services.fault()),
+            rebuilds: self.announcer.fence_rebuilds,
+        };
+        self.reporter.reconcile(cx, &truth);
     }
 
     /// That of the control plane, or of Services where there is nothing else.

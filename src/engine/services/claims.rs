@@ -89,7 +89,7 @@ impl Services {
                     "with externalTrafficPolicy Local an address cannot be shared".to_owned()
                 }
                 None if wants.link != others.link => "they name different links".to_owned(),
-                None if self.elects_each() && wants.lease.name != others.lease.name => {
+                None if self.elects_each() && wants.elected_by.name != others.elected_by.name => {
                     format!("each has a Lease of its own; name one in {PEER}leaseName of both")
                 }
                 None => return None,
@@ -111,7 +111,8 @@ impl Services {
             backed: backed(name, first),
             local: first.backing == Backing::Here,
             first_claim: first.first_claim && !self.probing.is_free(now, ip),
-            lease: self.elects_each().then(|| first.lease.clone()),
+            elected_by: self.elects_each().then(|| first.elected_by.clone()),
+            until: None,
         };
         for (name, it) in all {
             place.backed = match (place.backed, backed(name, it)) {
@@ -120,6 +121,12 @@ impl Services {
                 (Backed::No, Backed::No) => Backed::No,
             };
             place.first_claim &= it.first_claim;
+        }
+        for name in have.iter().filter(|it| self.wants(it).is_some_and(|it| it.1.lease.is_some())) {
+            // Nobody else may have what is leased, and whoever leased it has asked.
+            place.first_claim = false;
+            let until = self.leasing.until(name, ip);
+            place.until = place.until.into_iter().chain(until).min();
         }
         Some(place)
     }

@@ -15,6 +15,7 @@ mod backing;
 mod claims;
 mod exposing;
 mod learning;
+mod leasing;
 mod probing;
 mod telling;
 mod wants;
@@ -31,12 +32,16 @@ use super::network::{LinkChoice, Usable};
 use super::watch::Follower;
 use super::{Cx, Deadline};
 use crate::model::{
-    ApiFault, ClusterNode, Followed, Heard, Instant, NodeName, ObjectEvent, ObjectName,
-    ObjectReply, PoolRefusal, Refusal, RequestId, Service, ServiceRefusal, ServiceStatus, Vip,
+    ApiFault, ClusterNode, Dhcp4Message, DhcpRefusal, Followed, Heard, Instant, LinkIndex, Mac,
+    NodeName, ObjectEvent, ObjectName, ObjectReply, PoolRefusal, Refusal, RequestId, Service,
+    ServiceRefusal, ServiceStatus, Vip,
 };
 use allocating::Allocating;
 pub use allocating::PoolsConfig;
 use backing::{Backed, Endpoints};
+pub use leasing::DhcpConfig;
+pub(super) use leasing::Ground;
+use leasing::Leasing;
 use probing::Probing;
 pub use wants::ClassRule;
 pub(super) use wants::LeaseOf;
@@ -57,6 +62,9 @@ pub struct ServicesConfig {
     pub election: ServicesElection,
     /// Where pools are, if they are given out here.
     pub pools: Option<PoolsConfig>,
+    /// How addresses are leased, if they are.
+    #[serde(default)]
+    pub dhcp: Option<DhcpConfig>,
     /// Whether those that ask for it are to be reached through the site's gateway.
     #[serde(default)]
     pub gateway: bool,
@@ -83,7 +91,9 @@ pub(crate) struct Place {
     /// Nobody is known to have answered for it yet.
     pub first_claim: bool,
     /// Who elects, where each Service has a Lease.
-    pub lease: Option<LeaseOf>,
+    pub elected_by: Option<LeaseOf>,
+    /// The lease of the address ends then.
+    pub until: Option<Instant>,
 }
 
 impl Place {
@@ -116,6 +126,7 @@ pub(crate) struct Services {
     allocating: Allocating,
     probing: Probing,
     exposing: exposing::Exposing,
+    leasing: Leasing,
 }
 
 /// One kind of object, and what a list that has begun has not named yet.
@@ -147,8 +158,13 @@ impl Known {
         self.addresses().iter().copied().filter(|it| !self.refused.contains_key(it))
     }
 
-    fn refusal(&self, of_pools: Option<&PoolRefusal>) -> Option<ServiceRefusal> {
+    fn refusal(
+        &self,
+        of_pools: Option<&PoolRefusal>,
+        of_lease: Option<&DhcpRefusal>,
+    ) -> Option<ServiceRefusal> {
         match &self.verdict {
+            Verdict::Wanted(_) if of_lease.is_some() => of_lease.cloned().map(ServiceRefusal::Dhcp),
             Verdict::Refused(refusal) => Some(refusal.clone()),
             Verdict::Addressless if of_pools.is_some() => {
                 of_pools.cloned().map(ServiceRefusal::Pool)
@@ -178,6 +194,7 @@ impl Services {
             allocating: Allocating::new(),
             probing: Probing::default(),
             exposing: exposing::Exposing::new(config.gateway),
+            leasing: Leasing::new(config.dhcp.clone()),
             config,
         };
         it.follow(Followed::Services(it.config.namespace.clone()), now);
@@ -222,6 +239,12 @@ impl Services {
     pub fn on_reply(&mut self, cx: &mut Cx<'_>, request: RequestId, reply: &ObjectReply) {
         self.telling.on_reply(cx, request, reply);
         self.allocating.on_reply(cx, request, reply);
+        self.leasing.on_reply(cx, request, reply);
+    }
+
+    /// A DHCP server speaks.
+    pub fn on_dhcp(&mut self, link: LinkIndex, from: Mac, message: Dhcp4Message) {
+        self.leasing.on_message(link, from, message);
     }
 
     /// Time passed: what is due is asked for, and losses begin to count.
@@ -299,7 +322,7 @@ impl Services {
 
     /// The addresses that are listened for beside those of Services.
     pub fn probed(&self) -> impl Iterator<Item = Vip> + '_ {
-        self.probing.addresses().map(Vip)
+        self.probing.addresses().chain(self.leasing.probed()).map(Vip)
     }
 
     /// Somebody speaks of an address.
@@ -307,6 +330,7 @@ impl Services {
         if self.probing.on_heard(heard.ip) {
             self.allocating.answered(now, heard);
         }
+        self.leasing.on_heard(heard.ip, heard.mac);
     }
 
     /// How many nodes are to carry a VIP rather than this one, by a draw that comes out the
@@ -331,6 +355,7 @@ impl Services {
                 code: refusal.as_ref().map(|it| it.code().to_owned()),
                 why: refusal.map(|it| it.to_string()),
                 mappings: self.mapping_status(now, it),
+                lease: self.leasing.status(now, name),
             }
         };
         self.services.iter().filter(|it| it.1.verdict != Verdict::Others).map(one).collect()
@@ -338,7 +363,8 @@ impl Services {
 
     /// Why a Service has not what it asks for.
     fn refusal(&self, it: &Known) -> Option<ServiceRefusal> {
-        it.refusal(self.allocating.refused.get(&it.service.name))
+        let name = &it.service.name;
+        it.refusal(self.allocating.refused.get(name), self.leasing.refusal(name))
     }
 
     /// Why nothing new comes from the API server.
@@ -387,6 +413,7 @@ impl Services {
         followers
             .chain(losses)
             .chain(probing)
+            .chain(self.leasing.deadline())
             .chain(self.telling.deadline())
             .chain(allocating)
             .chain(self.exposing.deadline(now))

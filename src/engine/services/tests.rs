@@ -55,6 +55,7 @@ impl Bench {
             election: ServicesElection::Quorum,
             pools: None,
             gateway: true,
+            dhcp: Some(DhcpConfig { own_mac: true, attempts: 3 }),
         };
         let now = Instant::from_nanos(1_000_000_000);
         let services = Services::new(config, NodeName(ME.into()), now);
