@@ -321,6 +321,7 @@ a/web           443/TCP  10.0.0.5  -             -    -           port-taken: so
         ServiceStatus {
             name: "a/web".into(),
             addresses: Vec::new(),
+            holder: None,
             code: None,
             why: None,
             mappings: vec![mapping(80, true), mapping(443, false)],

@@ -27,6 +27,7 @@ pub const SCENARIOS: &[Scenario] = &[
     ("gateway_pcp", |it| exposed(it, Speaks::All, "PCP")),
     ("gateway_ipv6_pcp", |it| exposed_v6(it, Speaks::All, "PCP")),
     ("gateway_ipv6_upnp", |it| exposed_v6(it, Speaks::Upnp, "UPnP pinholes")),
+    ("gateway_lease_each", lease_each),
     ("gateway_edge", edge),
 ];
 
@@ -169,6 +170,25 @@ fn exposed_v6(cluster: &mut Cluster<'_>, speaks: Speaks, way: &str) -> String {
     let rules = router.rules();
     assert!(!rules.contains(&format!("dport {PORT}")), "{rules}\n{}", cluster.daemon("n1").log());
     format!("by {way}: let through, again {again} ms after the gateway forgot, closed on delete")
+}
+
+/// With a Lease for each Service, too, the address stays until its port is closed.
+fn lease_each(cluster: &mut Cluster<'_>) -> String {
+    serving(cluster);
+    cluster.set("enable_upnp", "true").set("svc_election", "true");
+    let router = Router::start(Speaks::All);
+    router.serve("n1");
+    let _backend = Backend::start("n1", 80);
+    cluster.start("n1");
+    cluster.lab.api.apply(&asking(cluster, "web", 80));
+    mapped(cluster, "n1", "web", "PCP");
+    assert_eq!(router.fetch(OUTSIDE, 80), "n1");
+    let vip = cluster.vip.to_string();
+    forget(cluster, &["web"]);
+    assert!(wait_for(SOON, || !has_address("n1", &vip)), "the address stays");
+    let rules = router.rules();
+    assert!(!rules.contains(&vip), "{rules}\n{}", cluster.daemon("n1").log());
+    "mapped, and closed on delete".into()
 }
 
 /// Each call of the edge, each way, against the same gateway.

@@ -1,0 +1,282 @@
+//! What becomes of a port by what the gateway answers.
+
+use super::{Entry, Held, Step};
+use crate::engine::Cx;
+use crate::engine::mapping::gateway::Gateway;
+use crate::engine::mapping::{AGAIN, Mappings, Site};
+use crate::model::{
+    Exposed, GatewayFault, GatewayNo, GatewayRefusal, GatewayReply, Granted, Instant, MappingEntry,
+    Way, WayKind,
+};
+
+impl Mappings {
+    pub(in crate::engine::mapping) fn on_port(
+        &mut self,
+        cx: &mut Cx<'_>,
+        exposed: Exposed,
+        step: &Step,
+        reply: &GatewayReply,
+    ) {
+        let Some(site) = self.sites.get(&exposed.vip).cloned() else {
+            return;
+        };
+        let Some(entry) = self.entries.get_mut(&exposed) else {
+            return;
+        };
+        entry.busy = false;
+        if let GatewayReply::Failed(why) = reply {
+            entry.anew = false;
+            self.lose(cx, &site, why);
+            return;
+        }
+        let anew = std::mem::take(&mut entry.anew);
+        match (step, reply) {
+            (Step::Map, GatewayReply::Mapped(granted)) => {
+                self.note(cx.now, &site, granted.external, granted.epoch);
+                self.on_mapped(cx, exposed, &site, granted);
+            }
+            (Step::Map, GatewayReply::Refused(fault)) => self.on_no(cx, exposed, &site, fault),
+            (Step::Verify(granted), GatewayReply::Read(found)) => {
+                self.on_verified(cx, exposed, granted, found.as_ref());
+            }
+            // It cannot be asked: its word has to do.
+            (Step::Verify(granted), GatewayReply::Refused(_)) => self.hold(cx, exposed, granted),
+            (Step::Check, GatewayReply::Read(Some(found))) if leads_here(found, exposed) => {
+                self.look_later(cx, exposed);
+            }
+            (Step::Check, GatewayReply::Read(_)) => {
+                self.set(exposed, |it| it.held = None);
+                // What it forgot of one it may have forgotten of all.
+                self.ask_all(cx.now, &site);
+            }
+            (Step::Check, GatewayReply::Refused(_)) => self.look_later(cx, exposed),
+            (Step::Who, GatewayReply::Read(Some(found))) if leads_here(found, exposed) => {
+                self.reopen(cx, exposed, GatewayRefusal::Taken { by: None, offered: None });
+            }
+            (Step::Who, GatewayReply::Read(found)) => {
+                let by = found.as_ref().map(|it| it.client.clone());
+                self.refuse(cx, exposed, GatewayRefusal::Taken { by, offered: None });
+            }
+            (Step::Who, GatewayReply::Refused(_)) => {
+                self.refuse(cx, exposed, GatewayRefusal::Taken { by: None, offered: None });
+            }
+            (Step::Whose, GatewayReply::Read(Some(found))) if leads_here(found, exposed) => {
+                self.close(cx, exposed);
+            }
+            // It cannot be asked, or it is nobody's, or another's.
+            (Step::Whose, GatewayReply::Refused(_)) => self.close(cx, exposed),
+            (Step::Whose, GatewayReply::Read(_)) => self.closed(cx, exposed),
+            (Step::Unmap, GatewayReply::Unmapped | GatewayReply::Refused(_)) => {
+                self.closed(cx, exposed);
+            }
+            (Step::Reopen, GatewayReply::Unmapped | GatewayReply::Refused(_)) => {
+                self.then(cx.now, exposed, Step::Map);
+            }
+            (Step::Undo(port), GatewayReply::Unmapped | GatewayReply::Refused(_)) => {
+                let offered = Some(*port);
+                self.refuse(cx, exposed, GatewayRefusal::Taken { by: None, offered });
+            }
+            // None of these answers that.
+            (
+                Step::Check
+                | Step::Map
+                | Step::Reopen
+                | Step::Undo(_)
+                | Step::Unmap
+                | Step::Verify(_)
+                | Step::Who
+                | Step::Whose,
+                GatewayReply::Failed(_)
+                | GatewayReply::Found(_)
+                | GatewayReply::Looked { .. }
+                | GatewayReply::Mapped(_)
+                | GatewayReply::Read(_)
+                | GatewayReply::Unmapped,
+            ) => self.refuse(cx, exposed, GatewayRefusal::NotKept),
+        }
+        // What was wished meanwhile goes before what the answer leads to.
+        let Some(entry) = self.entries.get_mut(&exposed) else {
+            return;
+        };
+        let changed = entry.asked.is_some() && entry.wish != entry.asked && !entry.ours;
+        if changed && entry.wish.is_none() {
+            self.then(cx.now, exposed, Step::Unmap);
+        } else if changed || anew {
+            self.then(cx.now, exposed, Step::Map);
+        }
+    }
+
+    fn on_mapped(&mut self, cx: &mut Cx<'_>, exposed: Exposed, site: &Site, granted: &Granted) {
+        if granted.port != exposed.port.port {
+            return self.then(cx.now, exposed, Step::Undo(granted.port));
+        }
+        match self.kind(site) {
+            Some(WayKind::Igd) => self.then(cx.now, exposed, Step::Verify(granted.clone())),
+            Some(WayKind::NatPmp | WayKind::Pcp | WayKind::Pinholes) | None => {
+                self.hold(cx, exposed, granted);
+            }
+        }
+    }
+
+    fn on_verified(
+        &mut self,
+        cx: &mut Cx<'_>,
+        exposed: Exposed,
+        granted: &Granted,
+        found: Option<&MappingEntry>,
+    ) {
+        let Some(found) = found else {
+            return self.reopen(cx, exposed, GatewayRefusal::NotKept);
+        };
+        if !leads_here(found, exposed) {
+            let by = Some(found.client.clone());
+            return self.refuse(cx, exposed, GatewayRefusal::Taken { by, offered: None });
+        }
+        let extended = granted.lease == 0 || found.left == 0 || found.left > granted.lease / 2;
+        if !found.enabled || !extended {
+            // Some keep the end that the first request set.
+            let left = Granted { lease: found.left.max(1), ..granted.clone() };
+            let reopened = self.entries.get(&exposed).is_some_and(|it| it.reopened);
+            return match (found.enabled, reopened) {
+                (_, false) => self.reopen(cx, exposed, GatewayRefusal::NotKept),
+                (true, true) => self.hold(cx, exposed, &left),
+                (false, true) => self.refuse(cx, exposed, GatewayRefusal::NotKept),
+            };
+        }
+        // What it gave may be shorter, or for good.
+        let lease = if found.left == 0 { 0 } else { granted.lease };
+        self.hold(cx, exposed, &Granted { lease, ..granted.clone() });
+    }
+
+    fn on_no(&mut self, cx: &mut Cx<'_>, exposed: Exposed, site: &Site, fault: &GatewayFault) {
+        let Some(way) = self.kind(site) else {
+            return self.then_when_found(exposed);
+        };
+        match fault.no {
+            GatewayNo::OnlyPermanent => {
+                self.make_permanent(site);
+                self.then(cx.now, exposed, Step::Map);
+            }
+            GatewayNo::Taken if way == WayKind::Igd => self.then(cx.now, exposed, Step::Who),
+            GatewayNo::Taken => {
+                self.refuse(cx, exposed, GatewayRefusal::Taken { by: None, offered: None });
+            }
+            GatewayNo::NotAllowed | GatewayNo::Unsupported if self.has_others(site, way) => {
+                self.then_when_found(exposed);
+                self.try_otherwise(cx, site, way, &fault.words);
+            }
+            GatewayNo::NotAllowed
+            | GatewayNo::NotThere
+            | GatewayNo::Other
+            | GatewayNo::Unsupported => {
+                let (code, words) = (fault.code, fault.words.clone());
+                self.refuse(cx, exposed, GatewayRefusal::Unwilling { way, code, words });
+            }
+        }
+    }
+
+    fn kind(&self, site: &Site) -> Option<WayKind> {
+        self.gateways.get(site).and_then(Gateway::way).map(Way::kind)
+    }
+
+    /// It is open.
+    fn hold(&mut self, cx: &mut Cx<'_>, exposed: Exposed, granted: &Granted) {
+        let site = self.sites.get(&exposed.vip).cloned();
+        let Some(way) = site.and_then(|it| self.kind(&it)) else {
+            return;
+        };
+        let held = Held { way, granted: granted.clone(), since: cx.now };
+        self.set(exposed, |it| {
+            (it.held, it.refusal, it.reopened) = (Some(held), None, false);
+            it.tries.reset();
+        });
+        self.look_later(cx, exposed);
+    }
+
+    /// Asked for again at half its lease; until then, where only reading it tells whether it is
+    /// still there, it is read.
+    fn look_later(&mut self, cx: &mut Cx<'_>, exposed: Exposed) {
+        let every = self.sites.get(&exposed.vip).map(|it| self.look_every(it));
+        let Some(Entry { held: Some(held), .. }) = self.entries.get(&exposed) else {
+            return self.then(cx.now, exposed, Step::Map);
+        };
+        let refresh_at = held.refresh_at();
+        let look_at = cx.now + every.unwrap_or(AGAIN);
+        let (at, step) = match held.way {
+            WayKind::Igd if refresh_at.is_none_or(|it| look_at < it) => {
+                (Some(look_at), Step::Check)
+            }
+            // It cannot be read, and to ask for it again says the same.
+            WayKind::Pinholes => {
+                (Some(refresh_at.map_or(look_at, |it| it.min(look_at))), Step::Map)
+            }
+            WayKind::Igd | WayKind::NatPmp | WayKind::Pcp => (refresh_at, Step::Map),
+        };
+        if let Some(entry) = self.entries.get_mut(&exposed) {
+            entry.next = step;
+        }
+        self.schedule(exposed, at);
+    }
+
+    /// It is not open; it is asked for again later.
+    fn refuse(&mut self, cx: &mut Cx<'_>, exposed: Exposed, refusal: GatewayRefusal) {
+        let mut at = cx.now;
+        self.set(exposed, |it| {
+            at = cx.now + it.tries.wait(cx.rng);
+            if it.held.is_none() || matches!(refusal, GatewayRefusal::Taken { .. }) {
+                // There is nothing of ours to be closed.
+                it.asked = None;
+            }
+            (it.held, it.refusal, it.reopened) = (None, Some(refusal), false);
+            it.next = Step::Map;
+        });
+        self.schedule(exposed, Some(at));
+    }
+
+    /// Closes and opens it, once.
+    fn reopen(&mut self, cx: &mut Cx<'_>, exposed: Exposed, else_it_is: GatewayRefusal) {
+        let Some(entry) = self.entries.get_mut(&exposed) else {
+            return;
+        };
+        if entry.reopened {
+            return self.refuse(cx, exposed, else_it_is);
+        }
+        entry.reopened = true;
+        self.then(cx.now, exposed, Step::Reopen);
+    }
+
+    /// What is ours is closed.
+    fn close(&mut self, cx: &mut Cx<'_>, exposed: Exposed) {
+        if let Some(entry) = self.entries.get_mut(&exposed) {
+            entry.ours = true;
+        }
+        self.then(cx.now, exposed, Step::Unmap);
+    }
+
+    /// The gateway has it no more.
+    fn closed(&mut self, cx: &mut Cx<'_>, exposed: Exposed) {
+        let wanted = self.entries.get(&exposed).is_some_and(|it| it.wish.is_some());
+        if !wanted {
+            return self.forget(exposed);
+        }
+        self.set(exposed, |it| it.held = None);
+        self.then(cx.now, exposed, Step::Map);
+    }
+
+    fn then(&mut self, at: Instant, exposed: Exposed, step: Step) {
+        if let Some(entry) = self.entries.get_mut(&exposed) {
+            entry.next = step;
+        }
+        self.schedule(exposed, Some(at));
+    }
+
+    /// When the gateway is found again, all is asked for.
+    fn then_when_found(&mut self, exposed: Exposed) {
+        self.schedule(exposed, None);
+    }
+}
+
+/// Whether what is written down is what was asked for.
+fn leads_here(found: &MappingEntry, exposed: Exposed) -> bool {
+    found.client.parse() == Ok(exposed.vip.0) && found.port == exposed.port.port
+}
