@@ -21,6 +21,7 @@ use crate::lab::{wait_for, with_path};
 pub const SCENARIOS: &[Scenario] = &[
     ("rights_of_a_control_plane", rights_of_a_control_plane),
     ("rights_of_services", rights_of_services),
+    ("rights_of_services_that_elect", rights_of_services_that_elect),
     ("rights_of_services_beside", rights_of_services_beside),
     ("rights_of_a_quorum", rights_of_a_quorum),
 ];
@@ -37,6 +38,11 @@ fn rights_of_a_control_plane(cluster: &mut Cluster<'_>) -> String {
 fn rights_of_services(cluster: &mut Cluster<'_>) -> String {
     let lease = format!("{}-svcs", cluster.lease);
     let settings = [("cp_enable", "false"), ("svc_enable", "true"), ("svc_leasename", &lease)];
+    seen(cluster, &settings)
+}
+
+fn rights_of_services_that_elect(cluster: &mut Cluster<'_>) -> String {
+    let settings = [("cp_enable", "false"), ("svc_enable", "true"), ("svc_election", "true")];
     seen(cluster, &settings)
 }
 
@@ -169,12 +175,13 @@ fn forget(cluster: &Cluster<'_>) {
     let api = &cluster.lab.api;
     let role = format!("system:{AUDITED}-role");
     let binding = format!("system:{AUDITED}-binding");
-    let all: [&[&str]; 5] = [
+    let all: [&[&str]; 6] = [
         &["clusterrole", &role],
         &["clusterrolebinding", &binding],
         &["-n", "kube-system", "role,rolebinding,serviceaccount", AUDITED],
         &["-n", "kube-system", "lease,configmap", "--all"],
         &["service,endpointslice", "rights", "rights-1"],
+        &["lease", "kubevip-rights"],
     ];
     for words in all {
         let words: Vec<_> = ["delete", "--ignore-not-found"].iter().chain(words).copied().collect();
