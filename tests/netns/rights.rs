@@ -125,7 +125,7 @@ fn live(cluster: &mut Cluster<'_>, env: &BTreeMap<String, String>) {
     }
     fs::remove_dir_all("/run/rights-of-a-quorum").ok();
     cluster.start("n1");
-    cluster.status_within("n1", "leads", SOON, |it| it["role"] == "leader");
+    cluster.status_within("n1", "leads", SOON, |it| holds(it, "n1"));
     if writes {
         let told = || {
             let it = cluster.lab.api.kubectl(&["get", "service", "rights", "-o", "json"]);
@@ -147,12 +147,21 @@ fn live(cluster: &mut Cluster<'_>, env: &BTreeMap<String, String>) {
     }
     cluster.start("n2");
     cluster.status_within("n2", "follows", SOON, |it| it["role"] == "follower");
+    cluster.status_within("n2", "knows", SOON, |it| {
+        !is_on("svc_enable") || it["services"]["known"] == true
+    });
     std::thread::sleep(Duration::from_secs(1));
     cluster.signal("n1", Signal::SIGTERM);
-    cluster.status_within("n2", "leads", SOON, |it| it["role"] == "leader");
+    cluster.status_within("n2", "leads", SOON, |it| holds(it, "n2"));
     std::thread::sleep(Duration::from_secs(1));
     cluster.kill("n1");
     cluster.kill("n2");
+}
+
+/// Whether a node leads, or holds the Service that has a Lease of its own.
+fn holds(status: &Value, node: &str) -> bool {
+    let of_service = &status["services"]["services"][0]["holder"];
+    status["role"] == "leader" || *of_service == node
 }
 
 const SERVICE: &str = "apiVersion: v1
