@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::io;
 use std::path::Path;
+use std::process::Command;
 use std::time::Duration;
 
 use edgevip::config::sources::take_flags;
@@ -13,16 +14,20 @@ use nix::sys::signal::Signal;
 use serde_json::Value;
 
 use crate::Scenario;
-use crate::lab::api::AUDITED;
+use crate::lab::api::{ADDRESS, AUDITED, PORT};
 use crate::lab::cluster::Cluster;
+use crate::lab::daemon::Daemon;
 use crate::lab::net::{command_in, run};
-use crate::lab::{wait_for, with_path};
+use crate::lab::watch::Watch;
+use crate::lab::{sandbox, wait_for, with_path};
 
 pub const SCENARIOS: &[Scenario] = &[
     ("rights_of_a_control_plane", rights_of_a_control_plane),
     ("rights_of_services", rights_of_services),
+    ("rights_of_services_that_elect", rights_of_services_that_elect),
     ("rights_of_services_beside", rights_of_services_beside),
     ("rights_of_a_quorum", rights_of_a_quorum),
+    ("rights_of_a_pod", rights_of_a_pod),
 ];
 
 const SOON: Duration = Duration::from_secs(20);
@@ -37,6 +42,11 @@ fn rights_of_a_control_plane(cluster: &mut Cluster<'_>) -> String {
 fn rights_of_services(cluster: &mut Cluster<'_>) -> String {
     let lease = format!("{}-svcs", cluster.lease);
     let settings = [("cp_enable", "false"), ("svc_enable", "true"), ("svc_leasename", &lease)];
+    seen(cluster, &settings)
+}
+
+fn rights_of_services_that_elect(cluster: &mut Cluster<'_>) -> String {
+    let settings = [("cp_enable", "false"), ("svc_enable", "true"), ("svc_election", "true")];
     seen(cluster, &settings)
 }
 
@@ -58,6 +68,79 @@ fn rights_of_a_quorum(cluster: &mut Cluster<'_>) -> String {
     ];
     seen(cluster, &more)
 }
+
+/// A process as a kubelet would start it: the variables, user and capabilities that the manifest
+/// has, the account's token where a Pod has it, and the program's file with its capabilities.
+fn rights_of_a_pod(cluster: &mut Cluster<'_>) -> String {
+    let api = &cluster.lab.api;
+    let line = format!("--arp --controlplane --address {} --interface eth0", cluster.vip);
+    let wish = Wish {
+        kind: Kind::DaemonSet,
+        in_cluster: true,
+        name: Some(AUDITED.into()),
+        with_rbac: true,
+        ..Wish::default()
+    };
+    let words: Vec<_> = line.split(' ').map(str::to_owned).collect();
+    let no_file = |_: &Path| Err(io::ErrorKind::NotFound.into());
+    let flags = take_flags(&words, &[]).flags;
+    let written = write(&wish, &flags, &BTreeMap::new(), &no_file).expect("it is right");
+    forget(cluster);
+    api.apply(&written.yaml);
+    let set = api.kubectl(&["-n", "kube-system", "get", "daemonset", "edge-ds", "-o", "json"]);
+    let set: Value = serde_json::from_str(&set).expect("JSON");
+    let container = &set["spec"]["template"]["spec"]["containers"][0];
+    let security = &container["securityContext"];
+
+    let config = fs::read_to_string(api.kubeconfig_of_audited("pod")).expect("it is written");
+    let token = config.split("token: ").nth(1).and_then(|it| it.split('}').next());
+    let account = Path::new("/run/secrets/kubernetes.io/serviceaccount");
+    fs::create_dir_all(account).expect("/run is ours");
+    fs::create_dir_all("/run/edgevip").expect("/run is ours");
+    fs::write(account.join("token"), token.expect("there is one")).expect("/run is ours");
+    fs::write(account.join("namespace"), "kube-system").expect("/run is ours");
+    fs::copy("/run/kube/ca.crt", account.join("ca.crt")).expect("/run is ours");
+    fs::copy(&cluster.lab.program, PROGRAM).expect("/run is ours");
+    run(Command::new("setcap").args(["cap_net_admin,cap_net_raw=ep", PROGRAM]));
+
+    let mut command = command_in("n1", "setpriv");
+    let added = security["capabilities"]["add"].as_array().expect("a list");
+    let added = added.iter().map(|it| format!(",+{}", it.as_str().expect("text").to_lowercase()));
+    command.args(["--inh-caps=-all", &format!("--bounding-set=-all{}", added.collect::<String>())]);
+    let user = match sandbox::is_privileged() {
+        true => security["runAsUser"].to_string(),
+        // Of a user's own namespace there is no second user.
+        false => "0".to_owned(),
+    };
+    command.args(["--reuid", &user, "--regid", &user, "--clear-groups"]);
+    run(Command::new("chown").args(["-R", &user, "/run/edgevip", "/run/secrets"]));
+    command.args([PROGRAM, "manager"]);
+    with_path(&mut command).env("KUBERNETES_SERVICE_HOST", ADDRESS);
+    command.env("KUBERNETES_SERVICE_PORT", PORT.to_string());
+    for it in container["env"].as_array().expect("a list") {
+        let name = it["name"].as_str().expect("text");
+        command.env(name, it["value"].as_str().unwrap_or("n1"));
+    }
+    api.audited();
+    let watch = Watch::begin(cluster.vip);
+    let mut daemon = Daemon::start("pod", &mut command);
+    watch.only("n1", SOON);
+    let fine = wait_for(SOON, || {
+        let events = |it: &Value| it["objectRef"]["resource"] == "events";
+        api.audited().iter().any(events)
+    });
+    assert!(fine, "no Event: {}", daemon.log());
+    daemon.signal(Signal::SIGTERM);
+    assert!(daemon.ended(SOON).success(), "{}", daemon.log());
+    let log = daemon.log();
+    assert!(!log.contains("WARN") && !log.contains("ERROR"), "{log}");
+    fs::remove_dir_all("/run/secrets").expect("it was made");
+    api.kubectl(&["-n", "kube-system", "delete", "daemonset", "edge-ds"]);
+    forget(cluster);
+    format!("answers as user {user} with two capabilities and nothing to complain of")
+}
+
+const PROGRAM: &str = "/run/edgevip-of-a-pod";
 
 /// Lets daemons live through what needs rights, as an account with what is granted for these
 /// settings.
@@ -119,7 +202,7 @@ fn live(cluster: &mut Cluster<'_>, env: &BTreeMap<String, String>) {
     }
     fs::remove_dir_all("/run/rights-of-a-quorum").ok();
     cluster.start("n1");
-    cluster.status_within("n1", "leads", SOON, |it| it["role"] == "leader");
+    cluster.status_within("n1", "leads", SOON, |it| holds(it, "n1"));
     if writes {
         let told = || {
             let it = cluster.lab.api.kubectl(&["get", "service", "rights", "-o", "json"]);
@@ -141,12 +224,21 @@ fn live(cluster: &mut Cluster<'_>, env: &BTreeMap<String, String>) {
     }
     cluster.start("n2");
     cluster.status_within("n2", "follows", SOON, |it| it["role"] == "follower");
+    cluster.status_within("n2", "knows", SOON, |it| {
+        !is_on("svc_enable") || it["services"]["known"] == true
+    });
     std::thread::sleep(Duration::from_secs(1));
     cluster.signal("n1", Signal::SIGTERM);
-    cluster.status_within("n2", "leads", SOON, |it| it["role"] == "leader");
+    cluster.status_within("n2", "leads", SOON, |it| holds(it, "n2"));
     std::thread::sleep(Duration::from_secs(1));
     cluster.kill("n1");
     cluster.kill("n2");
+}
+
+/// Whether a node leads, or holds the Service that has a Lease of its own.
+fn holds(status: &Value, node: &str) -> bool {
+    let of_service = &status["services"]["services"][0]["holder"];
+    status["role"] == "leader" || *of_service == node
 }
 
 const SERVICE: &str = "apiVersion: v1
@@ -169,12 +261,13 @@ fn forget(cluster: &Cluster<'_>) {
     let api = &cluster.lab.api;
     let role = format!("system:{AUDITED}-role");
     let binding = format!("system:{AUDITED}-binding");
-    let all: [&[&str]; 5] = [
+    let all: [&[&str]; 6] = [
         &["clusterrole", &role],
         &["clusterrolebinding", &binding],
         &["-n", "kube-system", "role,rolebinding,serviceaccount", AUDITED],
         &["-n", "kube-system", "lease,configmap", "--all"],
         &["service,endpointslice", "rights", "rights-1"],
+        &["lease", "kubevip-rights"],
     ];
     for words in all {
         let words: Vec<_> = ["delete", "--ignore-not-found"].iter().chain(words).copied().collect();

@@ -122,7 +122,7 @@ fn beside_another_daemon(cluster: &mut Cluster<'_>) -> String {
         symlink("/bin/sleep", &program).expect("/run is ours");
     }
     let mut other =
-        command_in("n1", program.to_str().expect("text")).arg("60").spawn().expect("it is there");
+        command_in("n1", program.to_str().expect("text")).arg("60").spawn().expect("it runs");
     let named = |it: &str| it.contains("another VIP daemon runs here: kube-vip");
     let fine = wait_for(Duration::from_secs(10), || named(&checked(cluster, "n1")));
     let status = told(cluster, "n1");
