@@ -72,7 +72,9 @@ pub fn from_uci(
         return Err(Faults(said.faults));
     }
     let (path, toml) = match &said.file {
-        Some(file) => (Path::new(file).to_owned(), String::new()),
+        Some(file) => {
+            (Path::new(file).to_owned(), format!("{RESTART}\n# All settings are in {file:?}.\n"))
+        }
         None => (Path::new("/edgevip.toml").to_owned(), said.toml()),
     };
     let read = |it: &Path| -> io::Result<String> {

@@ -172,7 +172,9 @@ impl Findings {
         for (family, it) in [("IPv4", &fences.v4), ("IPv6", &fences.v6)] {
             match it {
                 Ok(()) => self.good.push(format!("nftables fence for {family}: holds")),
-                Err(why) => self.warnings.push(format!("no nftables fence for {family}: {why}")),
+                Err(why) => self
+                    .warnings
+                    .push(format!("no nftables fence for {family}: {why}{}", package(family))),
             }
         }
         if let Err(why) = refuse_without_fence(config, &fences) {
@@ -304,6 +306,15 @@ pub(super) fn refuse_without_fence(config: &Config, fences: &Fences) -> Result<(
          may linger for 1.25 s"
     );
     Ok(())
+}
+
+/// Where the kernel comes in packages, the one to install.
+fn package(family: &str) -> &'static str {
+    match (std::path::Path::new("/etc/openwrt_release").exists(), family) {
+        (true, "IPv4") => "; the package kmod-nft-arp has it",
+        (true, _) => "; the package kmod-nft-core has it",
+        (false, _) => "",
+    }
 }
 
 /// None of a name that is not found: whoever connects to it will say so.

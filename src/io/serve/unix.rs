@@ -19,7 +19,8 @@ pub fn socket_paths(instance: &str) -> Vec<PathBuf> {
 }
 
 fn paths(instance: &str, runtime_dir: Option<PathBuf>) -> Vec<PathBuf> {
-    [Some(PathBuf::from("/run")), runtime_dir]
+    // OpenWrt has no /run.
+    [Some(PathBuf::from("/run")), runtime_dir, Some(PathBuf::from("/var/run"))]
         .into_iter()
         .flatten()
         .map(|it| it.join("edgevip").join(format!("{instance}.sock")))
@@ -208,9 +209,10 @@ mod tests {
     #[test]
     fn the_path_is_in_run_or_in_the_users_own_place() {
         let all = paths("edgevip", Some("/run/user/1000".into()));
-        let expected = ["/run/edgevip/edgevip.sock", "/run/user/1000/edgevip/edgevip.sock"];
-        assert_eq!(all, expected.map(PathBuf::from));
-        assert_eq!(paths("b", None), [PathBuf::from("/run/edgevip/b.sock")]);
+        let expected = ["/run", "/run/user/1000", "/var/run"];
+        assert_eq!(all, expected.map(|it| PathBuf::from(it).join("edgevip/edgevip.sock")));
+        let expected = ["/run/edgevip/b.sock", "/var/run/edgevip/b.sock"];
+        assert_eq!(paths("b", None), expected.map(PathBuf::from));
     }
 
     #[test]
