@@ -312,6 +312,7 @@ a/web           443/TCP  10.0.0.5  -             -    -           port-taken: so
             addresses: Vec::new(),
             code: None,
             why: None,
+            holder: None,
             mappings: vec![mapping(80, true), mapping(443, false)],
         }
     }
