@@ -215,11 +215,12 @@ pub(in crate::io) fn replace(file: &Path, bytes: &[u8]) -> io::Result<()> {
     let draft = beside(file, "new");
     // What an earlier process left there may be anybody's to write.
     remove(&draft)?;
-    let written = draw_up(&draft, bytes).and_then(|()| fs::rename(&draft, file));
+    let written = draw_up(&draft, bytes).and_then(|it| fs::rename(&draft, file).map(|()| it));
     if written.is_err() {
         let _ = remove(&draft);
     }
-    written.and_then(|()| settle(file))
+    // Under its new name a file of a FAT is empty until it is written once more.
+    written.and_then(|it| it.sync_all()).and_then(|()| settle(file))
 }
 
 /// The file's name with something behind it.
@@ -244,10 +245,11 @@ fn make_folder(file: &Path) -> io::Result<()> {
     }
 }
 
-fn draw_up(draft: &Path, bytes: &[u8]) -> io::Result<()> {
+fn draw_up(draft: &Path, bytes: &[u8]) -> io::Result<File> {
     let mut open = OpenOptions::new().write(true).create_new(true).mode(0o600).open(draft)?;
     open.write_all(bytes)?;
-    open.sync_all()
+    open.sync_all()?;
+    Ok(open)
 }
 
 fn remove(file: &Path) -> io::Result<()> {

@@ -35,15 +35,17 @@ START = time.monotonic()
 class Machine:
     """One qemu: its console, and its plug in the switch."""
 
-    def __init__(self, segment, name, number, arch, initramfs, words="", memory=192):
+    def __init__(self, segment, name, number, arch, initramfs, words="", kernel=None, card=None):
         self.name, self.segment, self.log = name, segment, ""
         self.mac = bytes((0x52, 0x54, 0, 0, 0, number))
         program, machine, cpu, console = MACHINES[arch]
-        kit = CROSS / "kit" / arch
         self.qemu = subprocess.Popen(
-            [program, "-M", machine, "-cpu", cpu, "-m", str(memory), "-smp", "1"]
+            [program, "-M", machine, "-cpu", cpu, "-m", "256", "-smp", "1"]
             + ["-accel", "tcg,tb-size=64", "-nodefaults", "-display", "none", "-no-reboot"]
-            + ["-serial", "stdio", "-kernel", kit / "kernel", "-initrd", initramfs]
+            + ["-serial", "stdio", "-initrd", initramfs]
+            + ["-kernel", kernel or CROSS / "kit" / arch / "kernel"]
+            + (["-drive", f"if=none,id=card,format=raw,file={card}"] if card else [])
+            + (["-device", "virtio-blk-device,drive=card"] if card else [])
             + ["-netdev", f"socket,id=net,connect=127.0.0.1:{segment.port}"]
             + ["-device", f"virtio-net-device,netdev=net,mac={self.mac.hex(':')}"]
             + ["-append", f"console={console} quiet panic=-1 edgevip.name={name} {words}"],
