@@ -3,6 +3,7 @@
 use std::net::IpAddr;
 use std::time::Duration;
 
+use edgevip::io::clock;
 use nix::sys::signal::Signal;
 use serde_json::Value;
 
@@ -11,7 +12,7 @@ use crate::lab::cluster::Cluster;
 use crate::lab::dhcp::{Server, dhcpd, dnsmasq, kea};
 use crate::lab::net::has_address;
 use crate::lab::watch::Watch;
-use crate::lab::{gap, wait_for};
+use crate::lab::{gap, millis, wait_for};
 use crate::outcome::{LEASE, LIFETIME, SLACK, never_two};
 use crate::services::{
     ADDRESSES, SOON, forget, full, no_pools, object, pools, service, serving, told_of, unasked,
@@ -28,6 +29,8 @@ pub const SCENARIOS: &[Scenario] = &[
     ("dhcp_unanswered", dhcp_unanswered),
     ("dhcp_kea", dhcp_kea),
     ("dhcp_pool", dhcp_pool),
+    ("dhcp_many", dhcp_many),
+    ("dhcp_mac_of_the_link", dhcp_mac_of_the_link),
 ];
 
 const LEASE_ANNOTATION: &str = "edgevip.io/dhcp-lease";
@@ -259,7 +262,8 @@ fn dhcp_unanswered(cluster: &mut Cluster<'_>) -> String {
     watch.only("n1", SOON);
     told_of(cluster, "web", "n1", cluster.vip);
     cluster.status_within("n1", "says why", SOON + SOON, |it| {
-        it["services"]["services"].to_string().contains("dhcp-unanswered")
+        let all = it["services"]["services"].as_array().cloned().unwrap_or_default();
+        all.iter().any(|it| it["code"] == "dhcp-unanswered")
     });
     forget(cluster, &["waits", "web"]);
     "says so; the other Service answers meanwhile".into()
@@ -300,4 +304,57 @@ fn dhcp_pool(cluster: &mut Cluster<'_>) -> String {
     no_pools(cluster);
     server.forget();
     "each Service of the pool has a lease of its own".into()
+}
+
+/// Many at once: a lease for each, and none is left when all are deleted at once.
+fn dhcp_many(cluster: &mut Cluster<'_>) -> String {
+    const MANY: usize = 40;
+    let server = dnsmasq("dnsmasq-many", 20, 60);
+    serving(cluster);
+    cluster.start("n1");
+    cluster.status_is("n1", "leads", |it| it["role"] == "leader");
+    let name = |number: usize| format!("many{number}");
+    let all: Vec<_> = (0..MANY).map(|it| leased(cluster, &name(it), "")).collect();
+    cluster.lab.api.apply(&all.join("---\n"));
+    let since = clock::now();
+    cluster.status_within("n1", "answers for all", SOON * 2, |it| {
+        let all = it["vips"].as_array().cloned().unwrap_or_default();
+        all.len() == MANY && all.iter().all(|it| it["state"] == "answering")
+    });
+    let took = millis(clock::now().saturating_since(since));
+    assert_eq!(server.leases().lines().count(), MANY, "{}", server.leases());
+    let names: Vec<_> = (0..MANY).map(name).collect();
+    forget(cluster, &names.iter().map(String::as_str).collect::<Vec<_>>());
+    assert!(wait_for(SOON, || server.leases().is_empty()), "{}", server.leases());
+    cluster.status_is("n1", "has none", |it| it["vips"] == Value::Array(Vec::new()));
+    assert!((20..=60).all(|it| !has_address("n1", &format!("10.77.0.{it}"))));
+    server.forget();
+    format!("{MANY} leased and answered for {took} ms after the last was made; none left")
+}
+
+/// As Wi-Fi needs it: all leases have the link's hardware address, each a client of its own.
+fn dhcp_mac_of_the_link(cluster: &mut Cluster<'_>) -> String {
+    let server = dhcpd("dhcpd-link", 20, 29, 8);
+    cluster.set("edgevip_dhcp_mac", "link");
+    let (ip, watch) = settle(cluster);
+    cluster.lab.api.apply(&leased(cluster, "two", ""));
+    let two = address(cluster, "two");
+    assert_ne!(ip, two);
+    told_of(cluster, "two", "n1", two);
+    assert!(object(cluster, "web")["metadata"]["annotations"]["kube-vip.io/hwaddr"].is_null());
+    assert!(server.log().contains("from 02:00:00:77:00:0b"), "{}", server.log());
+    // The next node has another; the server goes by the identifier.
+    cluster.kill("n1");
+    watch.only("n2", LEASE + LIFETIME + SLACK);
+    told_of(cluster, "web", "n2", ip);
+    lease_is(cluster, "n2", "bound");
+    assert!(server.log().contains("from 02:00:00:77:00:0c"), "{}", server.log());
+    let renewed = |it: &Server| it.said(&format!("DHCPACK on {ip}"));
+    let before = renewed(&server);
+    assert!(wait_for(SOON + SOON, || renewed(&server) > before), "{}", server.log());
+    watch.only("n2", SOON);
+    forget(cluster, &["web", "two"]);
+    assert!(wait_for(SOON, || server.said("DHCPRELEASE of") == 2), "{}", server.log());
+    server.forget();
+    "two leases on one hardware address, and on another node's after that".into()
 }

@@ -273,6 +273,12 @@ fn what_another_node_had_is_carried_at_once_and_confirmed() {
     it.hear("ack 50 80");
     assert_eq!((it.phase().as_str(), it.machine.unchecked()), ("bound", None));
 
+    // The identifier is the lease's, the hardware address this node's.
+    let other = Dhcp4Lease { mac: SERVER_MAC, client_id: vec![9], ..lease(80) };
+    let it = Bench::with(|now| Dhcp4::take_over(config(), other, now));
+    let asked = it.last.unwrap().message;
+    assert_eq!((asked.mac, asked.client_id), (config().mac, vec![9]));
+
     let mut it = Bench::with(|now| Dhcp4::take_over(config(), lease(80), now));
     it.hear("nak");
     assert_eq!((it.phase().as_str(), it.address()), ("selecting", None));
@@ -316,6 +322,22 @@ fn an_address_in_use_is_declined_and_another_one_asked_for_later() {
     assert_eq!(it.said(), Vec::<String>::new());
     it.pass(1);
     assert_eq!(it.said(), ["Discover - - all"]);
+}
+
+#[test]
+fn an_offer_that_is_refused_is_asked_for_anew_soon_and_not_for_ever() {
+    let mut it = Bench::new();
+    let mut waits = Vec::new();
+    for _ in 0..5 {
+        it.hear("offer 50 60").hear("nak");
+        assert_eq!(it.phase(), "init");
+        let at = it.machine.deadline().unwrap();
+        waits.push(at.saturating_since(it.now).as_millis());
+        it.now = at;
+        it.turn(|_, _| {});
+    }
+    assert!(waits[..3].iter().all(|it| *it <= 360), "{waits:?}");
+    assert!(waits[3..].iter().all(|it| *it >= 10_000), "{waits:?}");
 }
 
 #[test]

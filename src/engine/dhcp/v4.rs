@@ -58,6 +58,8 @@ pub(crate) struct Dhcp4 {
     refusal: Option<DhcpRefusal>,
     /// Attempts in vain.
     vain: u32,
+    /// Offers that were refused when they were taken.
+    refused: u32,
     backoff: Backoff,
     /// When asking began, for `secs`.
     since: Instant,
@@ -87,14 +89,15 @@ impl Dhcp4 {
         let drop_at = (lease.seconds != Dhcp4Lease::FOR_EVER).then_some(now + kept);
         let asking = Asking { xid: 0, since: now, sent: 0, again_at: now, answered: false };
         let mut config = config;
-        // The server knows the lease by these.
-        (config.mac, config.client_id) = (lease.mac, lease.client_id.clone());
+        // The server knows the lease by this. The hardware address may be the other node's own.
+        config.client_id.clone_from(&lease.client_id);
+        let lease = Dhcp4Lease { mac: config.mac, ..lease };
         Self::with(config, State::Rebooting { lease, asking, drop_at }, now)
     }
 
     fn with(config: Dhcp4Config, state: State, now: Instant) -> Self {
         let backoff = Backoff::new(PAUSES.0, PAUSES.1);
-        Self { config, state, refusal: None, vain: 0, backoff, since: now }
+        Self { config, state, refusal: None, vain: 0, refused: 0, backoff, since: now }
     }
 
     /// Time passed.

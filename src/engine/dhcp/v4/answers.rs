@@ -1,5 +1,7 @@
 //! What servers answer, and what follows.
 
+use std::time::Duration;
+
 use super::times::{Asking, Held, Terms};
 use super::{Dhcp4, State};
 use crate::engine::dhcp::Turn;
@@ -7,6 +9,9 @@ use crate::model::{Dhcp4Lease, Dhcp4Message, DhcpRefusal, Mac};
 
 /// The peer takes this for a lease whose server does not say.
 const UNSAID: u32 = 3_600;
+/// So often an offer that is refused when it is taken is no reason to wait long.
+const AGAIN_AT_ONCE: u32 = 3;
+const SHORTLY: Duration = Duration::from_millis(100);
 
 impl Dhcp4 {
     pub(super) fn on_offer(&mut self, turn: &mut Turn<'_>, from: Mac, message: &Dhcp4Message) {
@@ -59,7 +64,7 @@ impl Dhcp4 {
         let terms = Terms::new(asking.since, seconds, message);
         let lease = Dhcp4Lease { server, seconds, ..lease };
         let held = Held { lease, server_mac: from, terms };
-        self.vain = 0;
+        (self.vain, self.refused) = (0, 0);
         self.backoff.reset();
         self.config.requested = Some(held.lease.address);
         let new = matches!(self.state, State::Requesting { .. });
@@ -79,14 +84,22 @@ impl Dhcp4 {
         if server.is_some() && message.server.is_some() && server != message.server {
             return;
         }
+        // It may have offered the same address to another in between; but a server that refuses
+        // whatever it offers is not asked in a loop.
+        if server.is_some() && self.refused < AGAIN_AT_ONCE {
+            self.refused += 1;
+            self.config.requested = None;
+            let ask_at = turn.now + turn.rng.jittered(SHORTLY * self.refused);
+            self.state = State::Init { ask_at };
+            return;
+        }
         let words = message.words.clone().unwrap_or_default();
         let words = words.chars().filter(|it| !it.is_control()).take(100).collect();
         self.refusal = Some(DhcpRefusal::Refused { server: message.server, words });
-        // A server that refuses what it has just offered is not asked in a loop.
-        if matches!(self.state, State::Requesting { .. }) {
-            self.pause(turn, true);
-        } else {
-            self.begin_anew(turn, None);
+        self.config.requested = None;
+        match server {
+            Some(_) => self.pause(turn, true),
+            None => self.begin_anew(turn, None),
         }
     }
 }
