@@ -3,6 +3,9 @@
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
+#[cfg(feature = "dhcp")]
+#[path = "wire/dhcp.rs"]
+mod dhcp;
 #[path = "wire/kube.rs"]
 mod kube;
 #[path = "wire/quorum.rs"]

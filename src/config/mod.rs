@@ -218,6 +218,10 @@ pub struct ServiceSettings {
     pub writes: bool,
     /// Namespace and name of the ConfigMap with the pools.
     pub pools: (String, String),
+    /// After so many attempts in vain, DHCP servers are asked more seldom; 0: never.
+    pub dhcp_attempts: u32,
+    /// Each lease has a hardware address of its own, instead of the link's.
+    pub dhcp_own_mac: bool,
 }
 
 /// Which link is to carry a VIP.

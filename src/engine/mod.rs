@@ -3,6 +3,7 @@
 mod agenda;
 mod announcer;
 mod backoff;
+mod dhcp;
 mod elector;
 mod leadership;
 mod network;
@@ -33,13 +34,13 @@ pub use rng::Rng;
 pub use sabotage::Sabotage;
 #[cfg(feature = "sabotage")]
 pub use sabotage::sabotage;
-pub use services::{ClassRule, PoolsConfig, ServicesConfig};
+pub use services::{ClassRule, DhcpConfig, PoolsConfig, ServicesConfig};
 
 use crate::model::{
-    ApiFault, ClusterCall, Ear, Envelope, Farewell, Followed, Heard, Instant, KernelAnswer,
-    KernelJob, LeaseCall, LeaseReply, Mac, NetworkChange, NodeName, ObjectCall, ObjectEvent,
-    ObjectName, ObjectReply, OrderId, Probe, Refusal, RequestId, ResourceVersion, SideCall,
-    SideReply, StoreRecord, Vip, WatchEvent,
+    ApiFault, ClusterCall, Dhcp4Message, DhcpJob, Ear, Envelope, Farewell, Followed, Heard,
+    Instant, KernelAnswer, KernelJob, LeaseCall, LeaseReply, LinkIndex, Mac, NetworkChange,
+    NodeName, ObjectCall, ObjectEvent, ObjectName, ObjectReply, OrderId, Probe, Refusal, RequestId,
+    ResourceVersion, SideCall, SideReply, StoreRecord, Vip, WatchEvent,
 };
 
 /// Something that happened. The only way in.
@@ -51,6 +52,15 @@ pub enum Input {
         request: RequestId,
         /// What became of it.
         reply: ObjectReply,
+    },
+    /// A DHCP server speaks.
+    Dhcp {
+        /// The link it came in on.
+        link: LinkIndex,
+        /// Who sent the frame.
+        from: Mac,
+        /// What it says.
+        message: Box<Dhcp4Message>,
     },
     /// A frame of somebody else's about a VIP arrived.
     Heard(Heard),
@@ -158,6 +168,8 @@ pub enum Action {
         /// What to ask.
         call: ObjectCall,
     },
+    /// Speak to DHCP servers, or listen to them.
+    Dhcp(DhcpJob),
     /// The process may end: nothing is left to do.
     Exit,
     /// Leave this for the next start. It comes before [`Action::Exit`], if at all.

@@ -126,6 +126,11 @@ impl Network {
         self.addresses.range(least..).next().is_some_and(|it| it.link == link && it.ip == vip.0)
     }
 
+    /// Whether this node has the address, and not by us.
+    pub fn is_own(&self, ip: IpAddr) -> bool {
+        self.addresses.iter().any(|it| it.ip == ip && !it.ours)
+    }
+
     /// Whether the address is in a subnet of this node's own: nobody forwards in between.
     pub fn is_on_link(&self, ip: IpAddr) -> bool {
         self.subnets.iter().any(|it| is_subnet(it) && it.covers(ip))

@@ -174,6 +174,11 @@ impl Node {
 
     fn learn(&mut self, cx: &mut Cx<'_>, input: Input) {
         match input {
+            Input::Dhcp { link, from, message } => {
+                if let Some(serving) = &mut self.serving {
+                    serving.services.on_dhcp(link, from, *message);
+                }
+            }
             Input::Heard(heard) => {
                 if let Some(serving) = &mut self.serving {
                     serving.services.on_heard(cx.now, &heard);
@@ -421,6 +426,7 @@ impl Node {
 fn concerns_elector(input: &Input) -> bool {
     match input {
         Input::Asked { .. }
+        | Input::Dhcp { .. }
         | Input::Heard(_)
         | Input::Kernel(_)
         | Input::Network(_)

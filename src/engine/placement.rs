@@ -128,6 +128,21 @@ impl Case {
             *first_claim = first;
         }
     }
+
+    /// The address itself is ours until then only.
+    pub fn ends(&mut self, at: Instant) {
+        match &mut self.standing {
+            Standing::Entitled { until, outlives, .. } => {
+                let left = (*until + *outlives).min(at);
+                *until = (*until).min(at);
+                *outlives = left.saturating_since(*until);
+            }
+            Standing::Doubted { until } | Standing::Preparing { until } => {
+                *until = (*until).min(at)
+            }
+            Standing::Refused(_) => {}
+        }
+    }
 }
 
 impl View<'_> {

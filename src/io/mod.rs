@@ -3,6 +3,8 @@
 
 pub mod clock;
 mod command;
+#[cfg(feature = "dhcp")]
+pub mod dhcp;
 pub mod farewell;
 pub mod fence;
 pub mod host;

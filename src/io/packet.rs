@@ -5,7 +5,7 @@ pub mod filter;
 use std::collections::BTreeSet;
 use std::io;
 use std::net::IpAddr;
-use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -37,24 +37,31 @@ impl Sender {
 
     /// Sends one frame.
     pub fn send(&self, link: LinkIndex, frame: &Frame) -> Result<(), String> {
-        let bytes = frame::encode(frame);
-        let to = address(ether_type(frame), link);
-        // SAFETY: both pointers and lengths describe values that outlive the call.
-        let sent = unsafe {
-            libc::sendto(
-                self.0.as_raw_fd(),
-                bytes.as_ptr().cast(),
-                bytes.len(),
-                libc::MSG_DONTWAIT,
-                std::ptr::from_ref(&to).cast(),
-                size_of_val(&to) as u32,
-            )
-        };
-        match Errno::result(sent) {
-            Ok(_) => Ok(()),
-            Err(errno) => Err(format!("sending a frame on {}: {}", name(link), errno.desc())),
-        }
+        let sent = send_bytes(self.0.as_fd(), ether_type(frame), link, &frame::encode(frame));
+        sent.map_err(|errno| format!("sending a frame on {}: {}", name(link), errno.desc()))
     }
+}
+
+/// Sends a whole frame.
+pub(super) fn send_bytes(
+    fd: BorrowedFd<'_>,
+    ether_type: u16,
+    link: LinkIndex,
+    bytes: &[u8],
+) -> Result<(), Errno> {
+    let to = address(ether_type, link);
+    // SAFETY: both pointers and lengths describe values that outlive the call.
+    let sent = unsafe {
+        libc::sendto(
+            fd.as_raw_fd(),
+            bytes.as_ptr().cast(),
+            bytes.len(),
+            libc::MSG_DONTWAIT,
+            std::ptr::from_ref(&to).cast(),
+            size_of_val(&to) as u32,
+        )
+    };
+    Errno::result(sent).map(drop)
 }
 
 fn ether_type(frame: &Frame) -> u16 {
@@ -102,7 +109,7 @@ impl Listener {
 }
 
 /// Filter first, so that nothing else is ever queued.
-fn tune(
+pub(super) fn tune(
     fd: &OwnedFd,
     ether_type: u16,
     links: &[LinkIndex],
@@ -155,6 +162,15 @@ impl Ear {
 
 fn receive(fd: &OwnedFd) -> Result<Option<Heard>, Errno> {
     let mut bytes = [0; LONGEST];
+    let (link, bytes) = receive_bytes(fd, &mut bytes)?;
+    Ok(frame::decode(link, bytes))
+}
+
+/// One frame, as much of it as there is room for, and the link that it came in on.
+pub(super) fn receive_bytes<'a>(
+    fd: &OwnedFd,
+    bytes: &'a mut [u8],
+) -> Result<(LinkIndex, &'a [u8]), Errno> {
     let mut from = address(0, LinkIndex(0));
     let mut from_length = size_of_val(&from) as u32;
     // SAFETY: the pointers and lengths describe `bytes` and `from`, which outlive the call;
@@ -170,11 +186,10 @@ fn receive(fd: &OwnedFd) -> Result<Option<Heard>, Errno> {
         )
     };
     let length = Errno::result(length)? as usize;
-    let link = LinkIndex(from.sll_ifindex as u32);
-    Ok(bytes.get(..length).and_then(|it| frame::decode(link, it)))
+    Ok((LinkIndex(from.sll_ifindex as u32), bytes.get(..length).unwrap_or_default()))
 }
 
-fn open() -> io::Result<OwnedFd> {
+pub(super) fn open() -> io::Result<OwnedFd> {
     let flags = SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK;
     let fd = socket::socket(AddressFamily::Packet, SockType::Raw, flags, None)
         .map_err(|errno| io::Error::other(format!("opening a packet socket: {}", errno.desc())))?;

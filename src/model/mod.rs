@@ -1,6 +1,7 @@
 //! The nouns of edgevip: plain values, no behaviour beyond their own invariants.
 
 mod access;
+mod dhcp;
 mod envelope;
 mod kernel;
 mod lease;
@@ -13,6 +14,9 @@ mod status;
 mod time;
 
 pub use access::{ApiAccess, Bytes, ClientCertificate, Token};
+pub use dhcp::{
+    Dhcp4Kind, Dhcp4Lease, Dhcp4Message, Dhcp4Packet, DhcpJob, DhcpRefusal, LeaseStatus,
+};
 pub use envelope::{Company, Ear, Envelope, Hello};
 pub use kernel::{Fences, Frame, Heard, KernelAnswer, KernelJob, OrderId};
 pub use lease::{

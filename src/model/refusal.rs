@@ -2,7 +2,7 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-use super::{Hardware, LinkName, Mac, NodeName, ObjectName, PoolRefusal};
+use super::{DhcpRefusal, Hardware, LinkName, Mac, NodeName, ObjectName, PoolRefusal};
 
 /// Why a VIP may not be answered for here.
 #[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
@@ -175,6 +175,8 @@ pub enum ServiceRefusal {
         /// Why not.
         why: String,
     },
+    /// No DHCP server leases one.
+    Dhcp(DhcpRefusal),
     /// No pool has one for it.
     Pool(PoolRefusal),
     /// What is written on it cannot be understood.
@@ -195,6 +197,7 @@ impl ServiceRefusal {
             Self::AddressInUse { .. } => "address-in-use",
             Self::AddressShared { .. } => "address-shared",
             Self::Addressless { .. } => "no-address",
+            Self::Dhcp(it) => it.code(),
             Self::Pool(it) => it.code(),
             Self::Unreadable { .. } => "unreadable",
         }
@@ -206,6 +209,7 @@ impl ServiceRefusal {
             Self::AddressInUse { .. } => "AddressInUse",
             Self::AddressShared { .. } => "AddressShared",
             Self::Addressless { .. } => "NoAddress",
+            Self::Dhcp(_) => "NoLease",
             Self::Pool(_) => "PoolRefused",
             Self::Unreadable { .. } => "Unreadable",
         }
@@ -218,6 +222,7 @@ impl fmt::Display for ServiceRefusal {
             Self::AddressInUse { ip, by } => write!(f, "{ip} is an address of {by}"),
             Self::AddressShared { ip, with, why } => write!(f, "{with} has {ip}: {why}"),
             Self::Addressless { why } => write!(f, "{why}"),
+            Self::Dhcp(it) => write!(f, "{it}"),
             Self::Pool(it) => write!(f, "{it}"),
             Self::Unreadable { setting, value, right } => write!(f, "{setting}={value}: {right}"),
         }

@@ -5,7 +5,10 @@ use std::net::SocketAddr;
 
 use serde::{Deserialize, Serialize};
 
-use super::{Ailment, EntryId, Fences, LinkName, Mac, MemberRole, NodeName, PoolUse, Refusal, Vip};
+use super::{
+    Ailment, EntryId, Fences, LeaseStatus, LinkName, Mac, MemberRole, NodeName, PoolUse, Refusal,
+    Vip,
+};
 
 /// Everything `edgevip status` shows.
 #[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
@@ -78,6 +81,9 @@ pub struct ServiceStatus {
     pub code: Option<String>,
     /// The same in words.
     pub why: Option<String>,
+    /// The lease of its address, where this node sees to it.
+    #[serde(default)]
+    pub lease: Option<LeaseStatus>,
 }
 
 /// What a node is in an election.

@@ -80,6 +80,9 @@ pub fn run(config: Config, reload: impl Fn() -> Result<Config, String>) -> Resul
             quorum = Some(elects);
         }
     }
+    if config.services.is_some() {
+        others.open_dhcp()?;
+    }
     let engine_config = start::engine_config(&config, author, fences, quorum);
     let recorder = start::start_recorder(&config, &engine_config, seed)?;
     let node = Node::new(engine_config, Rng::from_seed(seed), clock::now());
@@ -159,6 +162,9 @@ impl Shell {
             (Some(raft), _) => (RAFT_LOCKS.to_owned(), raft.me.0.clone()),
         };
         spawn(executor, edges.monitors.run());
+        if let Some(ear) = self.others.hear_dhcp(edges.answers.clone())? {
+            spawn(executor, ear);
+        }
         spawn(executor, start::hold_lock(namespace, name, edges.answers));
         spawn(executor, logger::tell_repeats());
         self.serve(executor, edges.orders);
@@ -307,6 +313,7 @@ impl Shell {
             Action::Exit => return true,
             Action::Kernel { order, job } => self.kernel.order(vec![(order, job)]),
             Action::Ask { .. }
+            | Action::Dhcp(_)
             | Action::Farewell(_)
             | Action::Follow { .. }
             | Action::Lease { .. }

@@ -2,9 +2,13 @@
 
 use std::io;
 
+use smol::channel::Sender;
+
 use super::api::Api;
 use super::members::Members;
 use crate::engine::{Action, Input};
+#[cfg(feature = "dhcp")]
+use crate::io::dhcp::Dhcp;
 use crate::model::{Followed, ObjectEvent};
 
 /// Those that this node hears and asks, beside its own kernel.
@@ -12,12 +16,47 @@ use crate::model::{Followed, ObjectEvent};
 pub(super) struct Others {
     pub api: Option<Box<Api>>,
     pub members: Option<Box<Members>>,
+    /// DHCP servers.
+    #[cfg(feature = "dhcp")]
+    dhcp: Option<Dhcp>,
 }
 
 impl Others {
     /// What a member says, if one does.
     pub fn hear(&self) -> io::Result<Option<Input>> {
         self.members.as_ref().map_or(Ok(None), |it| it.hear())
+    }
+
+    /// Opens the way to DHCP servers, if this build has one.
+    pub fn open_dhcp(&mut self) -> Result<(), String> {
+        #[cfg(feature = "dhcp")]
+        {
+            self.dhcp = Some(Dhcp::open().map_err(|it| format!("cannot hear DHCP: {it}"))?);
+        }
+        Ok(())
+    }
+
+    /// What hands on what DHCP servers say, for ever.
+    #[cfg(feature = "dhcp")]
+    pub fn hear_dhcp(
+        &self,
+        to: Sender<Input>,
+    ) -> io::Result<Option<impl Future<Output = ()> + use<>>> {
+        let Some(dhcp) = &self.dhcp else {
+            return Ok(None);
+        };
+        let ear = dhcp.ear()?;
+        Ok(Some(ear.run(move |link, from, message| {
+            let message = Box::new(message);
+            let _ = to.try_send(Input::Dhcp { link, from, message });
+        })))
+    }
+
+    /// There are none in this build.
+    #[cfg(not(feature = "dhcp"))]
+    #[allow(clippy::unused_self, reason = "as where there are")]
+    pub fn hear_dhcp(&self, _: Sender<Input>) -> io::Result<Option<std::future::Ready<()>>> {
+        Ok(None)
     }
 
     /// What there is to tell of what is followed.
@@ -27,6 +66,11 @@ impl Others {
 
     /// What is for others. The engine asks nothing of those that there are not.
     pub fn perform(&mut self, action: Action) {
+        #[cfg(feature = "dhcp")]
+        if let (Some(dhcp), Action::Dhcp(job)) = (&self.dhcp, &action) {
+            // It is asked again, like what is lost on the way.
+            return dhcp.perform(job).unwrap_or_else(|why| log::warn!("{why}"));
+        }
         match (&mut self.api, &mut self.members, action) {
             (Some(api), _, Action::Ask { request, call }) => api.ask(request, call),
             (Some(api), _, Action::Follow { what, from }) => api.follow(what, from),

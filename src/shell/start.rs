@@ -9,7 +9,7 @@ use smol::channel::Sender;
 use super::LOCK_EVERY;
 use crate::config::{Config, DnsMode, FenceSetting, LinkSetting, ServiceSettings, VipSetting};
 use crate::engine::{
-    self, AnnouncerConfig, ClassRule, Election, Family, Input, LeaseConfig, LinkChoice,
+    self, AnnouncerConfig, ClassRule, DhcpConfig, Election, Family, Input, LeaseConfig, LinkChoice,
     PoolsConfig, QuorumConfig, ServicesConfig, WantedVip,
 };
 use crate::io::kernel::{FromKernel, KernelOptions, KernelThread, Monitors};
@@ -106,6 +106,7 @@ fn services(config: &Config, it: &ServiceSettings) -> ServicesConfig {
         },
         writes: it.writes,
         lease,
+        dhcp: Some(DhcpConfig { own_mac: it.dhcp_own_mac, attempts: it.dhcp_attempts }),
         pools: it.writes.then(|| PoolsConfig {
             config_map: ObjectName { namespace: it.pools.0.clone(), name: it.pools.1.clone() },
             lease: LeaseConfig {

@@ -7,7 +7,9 @@ use std::time::Duration;
 
 pub use quorum::{members, members_json};
 
-use crate::model::{LinkStatus, Role, ServiceStatus, ServicesStatus, Status, VipState, VipStatus};
+use crate::model::{
+    LeaseStatus, LinkStatus, Role, ServiceStatus, ServicesStatus, Status, VipState, VipStatus,
+};
 
 /// The status for people.
 pub fn text(status: &Status) -> String {
@@ -103,11 +105,21 @@ fn services(out: &mut String, it: &ServicesStatus) {
     let row = |it: &ServiceStatus| {
         let addresses: Vec<_> = it.addresses.iter().map(ToString::to_string).collect();
         let why = it.code.iter().chain(&it.why).cloned().collect::<Vec<_>>().join(": ");
-        vec![it.name.clone(), addresses.join(", "), why]
+        let why = [why].into_iter().chain(it.lease.as_ref().map(lease));
+        let why: Vec<_> = why.filter(|it| !it.is_empty()).collect();
+        vec![it.name.clone(), addresses.join(", "), why.join("; ")]
     };
     if !it.services.is_empty() {
         table(out, head.into(), it.services.iter().map(row).collect());
     }
+}
+
+fn lease(it: &LeaseStatus) -> String {
+    let server = it.server.map(|it| format!(" by {it}"));
+    let next = it.next_ms.map(|it| format!(", asks in {}", span(it)));
+    let ends = it.ends_ms.map(|it| format!(", ends in {}", span(it)));
+    let parts = [server, next, ends].into_iter().flatten().collect::<String>();
+    format!("DHCP {}{parts}", it.phase)
 }
 
 fn begin(it: &VipStatus) -> [String; 3] {

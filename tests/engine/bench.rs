@@ -165,6 +165,7 @@ impl Bench {
                 }
                 Action::Answer { .. }
                 | Action::Ask { .. }
+                | Action::Dhcp(_)
                 | Action::Exit
                 | Action::Farewell(_)
                 | Action::Follow { .. }
@@ -269,6 +270,7 @@ impl Turn {
             Action::Kernel { job, .. } => Some(job.clone()),
             Action::Answer { .. }
             | Action::Ask { .. }
+            | Action::Dhcp(_)
             | Action::Exit
             | Action::Farewell(_)
             | Action::Follow { .. }
@@ -290,6 +292,7 @@ impl Turn {
             Action::Lease { call, .. } => Some(call.clone()),
             Action::Answer { .. }
             | Action::Ask { .. }
+            | Action::Dhcp(_)
             | Action::Exit
             | Action::Farewell(_)
             | Action::Follow { .. }

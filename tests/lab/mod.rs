@@ -15,6 +15,7 @@ pub mod api;
 pub mod cluster;
 pub mod daemon;
 pub mod daemons;
+pub mod dhcp;
 pub mod gap;
 pub mod keepalived;
 pub mod liar;

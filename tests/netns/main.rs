@@ -11,6 +11,7 @@ mod api;
 mod elections;
 mod failover;
 mod kernel;
+mod leases;
 mod links;
 mod outcome;
 mod preserve;
@@ -55,6 +56,7 @@ fn main() -> ExitCode {
         api::SCENARIOS,
         elections::SCENARIOS,
         kernel::SCENARIOS,
+        leases::SCENARIOS,
         links::SCENARIOS,
         preserve::SCENARIOS,
         recording::SCENARIOS,

@@ -46,9 +46,9 @@ roleRef: { apiGroup: rbac.authorization.k8s.io, kind: ClusterRole, name: edgevip
 subjects: [{ kind: ServiceAccount, name: kube-vip, namespace: kube-system }]
 ";
 
-const SOON: Duration = Duration::from_secs(10);
+pub const SOON: Duration = Duration::from_secs(10);
 const HOST: &str = "kube-vip.io/vipHost";
-const ADDRESSES: &str = "kube-vip.io/loadbalancerIPs";
+pub const ADDRESSES: &str = "kube-vip.io/loadbalancerIPs";
 
 fn svc_begins_and_ends(cluster: &mut Cluster<'_>) -> String {
     serving(cluster);
@@ -318,7 +318,7 @@ fn svc_api_restarted(cluster: &mut Cluster<'_>) -> String {
 }
 
 /// Daemons that serve Services and nothing else.
-fn serving(cluster: &mut Cluster<'_>) {
+pub fn serving(cluster: &mut Cluster<'_>) {
     let lease = format!("{}-svcs", cluster.lease);
     cluster.set("cp_enable", "false").set("svc_enable", "true").set("svc_leasename", &lease);
     let names =
@@ -328,12 +328,12 @@ fn serving(cluster: &mut Cluster<'_>) {
     }
 }
 
-fn full(name: &str, cluster: &Cluster<'_>) -> String {
+pub fn full(name: &str, cluster: &Cluster<'_>) -> String {
     format!("{}-{name}", cluster.lease.replace('_', "-"))
 }
 
 /// A Service that asks for the VIP, and who serves it.
-fn service(cluster: &Cluster<'_>, name: &str, more: &str, nodes: &[&str]) -> String {
+pub fn service(cluster: &Cluster<'_>, name: &str, more: &str, nodes: &[&str]) -> String {
     let (full, vip) = (full(name, cluster), cluster.vip);
     let families = "ipFamilies: [IPv4]";
     let service = format!(
@@ -347,12 +347,12 @@ fn service(cluster: &Cluster<'_>, name: &str, more: &str, nodes: &[&str]) -> Str
 }
 
 /// A Service that asks for no address.
-fn unasked(cluster: &Cluster<'_>, name: &str) -> String {
+pub fn unasked(cluster: &Cluster<'_>, name: &str) -> String {
     let asks = format!("annotations: {{ kube-vip.io/loadbalancerIPs: \"{}\" }}", cluster.vip);
     service(cluster, name, "", &["n2"]).replace(&asks, "annotations: {}")
 }
 
-fn pools(cluster: &Cluster<'_>, data: &str) {
+pub fn pools(cluster: &Cluster<'_>, data: &str) {
     cluster.lab.api.apply(MAY_READ_POOLS);
     cluster.lab.api.apply(&format!(
         "apiVersion: v1\nkind: ConfigMap\nmetadata: {{ name: kubevip, namespace: kube-system }}\n\
@@ -360,7 +360,7 @@ fn pools(cluster: &Cluster<'_>, data: &str) {
     ));
 }
 
-fn no_pools(cluster: &Cluster<'_>) {
+pub fn no_pools(cluster: &Cluster<'_>) {
     cluster.lab.api.kubectl(&["-n", "kube-system", "delete", "configmap", "kubevip"]);
 }
 
@@ -378,7 +378,7 @@ fn allocated(cluster: &Cluster<'_>, name: &str) -> String {
 }
 
 /// Who serves it; all ready, or all about to end.
-fn endpoints(cluster: &Cluster<'_>, name: &str, nodes: &[&str], ready: bool) -> String {
+pub fn endpoints(cluster: &Cluster<'_>, name: &str, nodes: &[&str], ready: bool) -> String {
     let full = full(name, cluster);
     let one = |(number, node): (usize, &&str)| {
         format!(
@@ -403,7 +403,7 @@ fn at(yaml: &str, ip: &str, instead_of: IpAddr) -> String {
     yaml.replace(&instead_of.to_string(), ip)
 }
 
-fn object(cluster: &Cluster<'_>, name: &str) -> Value {
+pub fn object(cluster: &Cluster<'_>, name: &str) -> Value {
     let name = full(name, cluster);
     let text = cluster.lab.api.kubectl(&["get", "service", &name, "-o", "json"]);
     serde_json::from_str(&text).expect("JSON")
@@ -414,7 +414,7 @@ fn told(cluster: &Cluster<'_>, name: &str, by: &str) {
     told_of(cluster, name, by, cluster.vip);
 }
 
-fn told_of(cluster: &Cluster<'_>, name: &str, by: &str, ip: IpAddr) {
+pub fn told_of(cluster: &Cluster<'_>, name: &str, by: &str, ip: IpAddr) {
     let fine = wait_for(SOON, || {
         let it = object(cluster, name);
         let ingress = &it["status"]["loadBalancer"]["ingress"][0]["ip"];
@@ -424,7 +424,7 @@ fn told_of(cluster: &Cluster<'_>, name: &str, by: &str, ip: IpAddr) {
     assert!(fine, "not told by {by}: {it}\n{}", cluster.daemon(by).log());
 }
 
-fn forget(cluster: &Cluster<'_>, names: &[&str]) {
+pub fn forget(cluster: &Cluster<'_>, names: &[&str]) {
     let names: Vec<_> = names.iter().map(|it| full(it, cluster)).collect();
     let mut words = vec!["delete", "service", "--ignore-not-found"];
     words.extend(names.iter().map(String::as_str));

@@ -71,6 +71,7 @@ impl Truth {
             Input::Watch { event: WatchEvent::Lease(lease), .. } => self.see(me, author, lease),
             Input::Watch { event: WatchEvent::Deleted, .. } => self.entitled = None,
             Input::Asked { .. }
+            | Input::Dhcp { .. }
             | Input::Heard(_)
             | Input::Kernel(_)
             | Input::Lease { .. }
@@ -134,6 +135,7 @@ impl Truth {
             }
             Action::Answer { .. }
             | Action::Ask { .. }
+            | Action::Dhcp(_)
             | Action::Exit
             | Action::Farewell(_)
             | Action::Follow { .. }

@@ -429,7 +429,7 @@ impl World {
                     self.submit(proc);
                 }
             }
-            Action::Ask { .. } | Action::Follow { .. } | Action::Unfollow(_) => {
+            Action::Ask { .. } | Action::Dhcp(_) | Action::Follow { .. } | Action::Unfollow(_) => {
                 self.fail(format!("node-{proc}: no Services here, but {action:?}"));
             }
             Action::Lease { request, lease, call, give_up_at } => {

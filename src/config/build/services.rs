@@ -47,6 +47,20 @@ pub(super) fn services(
         class_legacy: settings.is_on("lb_class_legacy_handling"),
         writes: !settings.is_on("disable_service_updates"),
         pools: pools(settings, notes),
+        // The peer takes what is negative for nothing said.
+        dhcp_attempts: match settings.text("dhcp_backoff_attempts").parse::<i64>() {
+            Ok(it) if it >= 0 => u32::try_from(it).unwrap_or(u32::MAX),
+            Ok(_) | Err(_) => 3,
+        },
+        dhcp_own_mac: match settings.text("edgevip_dhcp_mac") {
+            "own" => true,
+            "link" => false,
+            other => {
+                let right = "own (each lease has one) or link (as Wi-Fi needs it)";
+                notes.fault("edgevip_dhcp_mac", other, right);
+                true
+            }
+        },
     })
 }
 

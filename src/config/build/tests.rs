@@ -436,14 +436,15 @@ fn services_are_understood() {
         class_legacy: true,
         writes: false,
         pools: ("kube-system".into(), "pools".into()),
+        dhcp_attempts: 3,
+        dhcp_own_mac: true,
     };
-    assert_eq!(services, expected);
-    // It may stand beside the process of the control plane.
+    assert_eq!(services, expected); // It may stand beside the process of the control plane.
     assert_eq!((config.vips.len(), config.instance.as_deref()), (0, Some("services")));
     assert_eq!(warnings, Vec::<String>::new());
     assert!(infos[0].contains("enable_endpoints (EndpointSlices say the same)"), "{infos:?}");
     let both = "vip_arp=true;svc_enable=true;cp_enable=true;address=10.0.0.1";
     let config = resolve_all(both, "", &[]).unwrap().config;
-    assert_eq!((config.vips.len(), config.instance), (1, None));
-    assert!(config.services.is_some());
+    let found = (config.vips.len(), config.instance, config.services.is_some());
+    assert_eq!(found, (1, None, true));
 }

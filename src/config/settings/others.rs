@@ -8,7 +8,7 @@ const BGP: &str = "BGP";
 const ROUTES: &str = "routing-table mode";
 const BALANCER: &str = "load balancing";
 const ETCD: &str = "election by etcd";
-const DHCP: &str = "addresses by DHCP";
+const DDNS: &str = "addresses by DHCP and dynamic DNS";
 const EGRESS: &str = "egress";
 const METAL: &str = "the provider's API is gone; write the BGP peers themselves";
 const OLD_BALANCER: &str = "the balancer in user space is gone";
@@ -31,11 +31,7 @@ pub static NOT_BUILT: &[Setting] = &[
         "false",
         "Spread connections over the control-plane nodes.",
     ),
-    asks("addresses by DHCP and dynamic DNS", "vip_ddns", "ddns").is(
-        Bool,
-        "false",
-        "Get the VIP by DHCP under its DNS name.",
-    ),
+    asks(DDNS, "vip_ddns", "ddns").is(Bool, "false", "Get the VIP by DHCP under its DNS name."),
     asks("UPnP", "enable_upnp enableUPNP", "").is(
         Bool,
         "false",
@@ -47,15 +43,10 @@ pub static NOT_BUILT: &[Setting] = &[
         "Clean egress rules at start.",
     ),
     part(BALANCER, "vip_addpeerstolb", "addPeersToLB").is(Bool, "false", "Members as backends."),
-    part(DHCP, "dhcp_mode", "dhcpMode").key("dhcpDualStackMode").is(
+    part(DDNS, "dhcp_mode", "dhcpMode").key("dhcpDualStackMode").is(
         Text,
         "ipv4",
         "Families to ask for.",
-    ),
-    part(DHCP, "dhcp_backoff_attempts", "dhcpBackoffAttempts").is(
-        Whole(i64::MIN, i64::MAX),
-        "3",
-        "Attempts; 0: without end.",
     ),
     part(ETCD, "etcdEndpoints", "etcdEndpoints").key("etcd.endpoints").is(Text, "", "Servers."),
     part(ETCD, "etcdCACert", "etcdCACert").key("etcd.caFile").is(Text, "", "Whom to trust."),

@@ -1,6 +1,6 @@
 //! The settings of Services.
 
-use super::super::values::Kind::{Bool, Text};
+use super::super::values::Kind::{Bool, Text, Whole};
 use super::{Setting, built, service};
 
 /// What works where Services are served.
@@ -59,5 +59,15 @@ pub static SERVICES: &[Setting] = &[
         Text,
         "kubevip",
         "Name of the ConfigMap with the pools.",
+    ),
+    service("dhcp_backoff_attempts", "dhcpBackoffAttempts", "").is(
+        Whole(i64::MIN, i64::MAX),
+        "3",
+        "Attempts at DHCP, before it is tried every 5 minutes only; 0: always every minute.",
+    ),
+    service("edgevip_dhcp_mac", "dhcpMac", "").is(
+        Text,
+        "own",
+        "Hardware address of leases: own (each has one), or link (as Wi-Fi needs it).",
     ),
 ];

@@ -9,7 +9,8 @@ use crate::engine::elector::{Election, Elector, LeaseConfig};
 use crate::engine::leadership::Leadership;
 use crate::engine::network::LinkChoice;
 use crate::engine::placement::Case;
-use crate::engine::services::Services;
+use crate::engine::placement::Standing;
+use crate::engine::services::{Ground, Services};
 use crate::engine::{Cx, Deadline, Input, Rng};
 use crate::model::{Instant, Refusal, Vip};
 
@@ -73,7 +74,8 @@ impl Serving {
                     }
                 }
             }
-            Input::Heard(_)
+            Input::Dhcp { .. }
+            | Input::Heard(_)
             | Input::Kernel(_)
             | Input::Lock { .. }
             | Input::Network(_)
@@ -138,7 +140,8 @@ impl Node {
         let choice = serving.services.link().unwrap_or(&self.config.link).clone();
         let (network, now) = (&self.network, cx.now);
         let on = |ip| network.usable(&choice, Vip(ip), now, false).ok();
-        if serving.services.probe(cx, leads, &on) {
+        let news = self.see_to_leases(cx, &mut serving);
+        if serving.services.probe(cx, leads, &on) || news {
             let vips: Vec<_> = serving.services.probed().collect();
             let links = vips.iter().filter_map(|it| Some(on(it.0)?.index)).collect();
             self.announcer.listen_also(links, vips);
@@ -146,6 +149,34 @@ impl Node {
         let marks = serving.services.take_changed();
         self.serving = Some(serving);
         marks
+    }
+
+    /// Returns whether other addresses are to be listened for than before.
+    fn see_to_leases(&self, cx: &mut Cx<'_>, serving: &mut Serving) -> bool {
+        let now = cx.now;
+        let unfit = self.unfit().is_some();
+        let elector = &serving.leadership.as_ref().unwrap_or(&self.control).elector;
+        let leads = !unfit
+            && match elector {
+                Elector::Lease { lease, .. } => lease.leads_until().is_some(),
+                Elector::Quorum(quorum) => quorum.is_leader(),
+            };
+        let may_hold = |vip| !unfit && may_hold(elector, now, vip);
+        let link = serving.services.link().unwrap_or(&self.config.link).clone();
+        let control = self.resolver.vips();
+        let ground = Ground {
+            leads,
+            may_hold: &may_hold,
+            on: &|choice, ip| {
+                let choice = choice.unwrap_or(&link);
+                self.network.usable(choice, Vip(ip), now, self.is_alone()).ok()
+            },
+            own: &|ip| match control.contains(&Vip(ip)) {
+                true => Some("the control plane".to_owned()),
+                false => self.network.is_own(ip).then(|| format!("the node {}", self.config.me)),
+            },
+        };
+        serving.services.lease(cx, &ground)
     }
 
     /// Brings the set of what is wanted up to date.
@@ -194,6 +225,9 @@ impl Node {
         case.refusal = self.unserved(vip);
         if let Some(place) = serving.and_then(|it| it.services.place(vip)) {
             case.first_claim(place.first_claim);
+            if let Some(until) = place.until {
+                case.ends(until);
+            }
         }
         case
     }
@@ -218,8 +252,11 @@ impl Node {
         let Some(serving) = &mut self.serving else {
             return;
         };
+        let elector = &serving.leadership.as_ref().unwrap_or(&self.control).elector;
+        let may_hold = |vip| !unfit && may_hold(elector, cx.now, vip);
         for vip in self.attention.looked_at.iter().copied() {
             serving.services.note_answering(vip, self.announcer.is_answering(vip));
+            serving.services.note_placed(vip, &may_hold);
         }
         serving.allocate(cx, unfit);
         let elects = serving.leadership.as_ref().unwrap_or(&self.control);
@@ -228,5 +265,18 @@ impl Node {
             Elector::Quorum(quorum) => quorum.is_leader(),
         };
         serving.services.tell(cx, speaks);
+    }
+}
+
+/// Whether this node may hold the lease of a VIP: it carries it, or nobody does and it says who
+/// will.
+fn may_hold(elector: &Elector, now: Instant, vip: Vip) -> bool {
+    match elector {
+        Elector::Lease { lease, .. } => lease.leads_until().is_some(),
+        Elector::Quorum(quorum) => match quorum.standing(now, vip) {
+            Standing::Entitled { .. } | Standing::Doubted { .. } => true,
+            Standing::Refused(Refusal::NotAssigned { holder: None }) => quorum.is_leader(),
+            Standing::Preparing { .. } | Standing::Refused(_) => false,
+        },
     }
 }

@@ -82,7 +82,7 @@ impl Node {
             known: it.services.is_known(),
             watching: it.services.is_watching(),
             fault: it.services.fault().map(|it| it.why.clone()),
-            services: it.services.status(),
+            services: it.services.status(now),
             pools: it.services.pools(now),
         }
     }

@@ -103,6 +103,7 @@ impl Services {
             backed: backed(name, first),
             local: first.backing == Backing::Here,
             first_claim: first.first_claim && !self.probing.is_free(now, ip),
+            until: None,
         };
         for (name, it) in all {
             place.backed = match (place.backed, backed(name, it)) {
@@ -111,6 +112,12 @@ impl Services {
                 (Backed::No, Backed::No) => Backed::No,
             };
             place.first_claim &= it.first_claim;
+        }
+        for name in have.iter().filter(|it| self.wants(it).is_some_and(|it| it.1.lease.is_some())) {
+            // Nobody else may have what is leased, and whoever leased it has asked.
+            place.first_claim = false;
+            let until = self.leasing.until(name, ip);
+            place.until = place.until.into_iter().chain(until).min();
         }
         Some(place)
     }

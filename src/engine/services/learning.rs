@@ -3,9 +3,11 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
-use super::wants::verdict;
+use super::wants::{Verdict, verdict};
 use super::{Known, Services, of_cluster};
-use crate::model::{ClusterNode, Followed, Instant, NodeName, Object, ObjectName, Service};
+use crate::model::{
+    ClusterNode, Followed, Instant, NodeName, Object, ObjectName, Service, ServiceRefusal,
+};
 
 impl Services {
     pub(super) fn names(&self, what: &Followed) -> BTreeSet<ObjectName> {
@@ -57,7 +59,34 @@ impl Services {
             return self.forget_service(now, &name);
         }
         self.allocating.learn(now, &service);
-        let verdict = verdict(&service, &self.config.class);
+        self.take(now, service);
+        let asks = |it: &Known| matches!(&it.verdict, Verdict::Wanted(it) if it.lease.is_some());
+        let asks = self.services.get(&name).is_some_and(asks);
+        self.leasing.look_at(&name, asks);
+    }
+
+    /// Who has what follows from a Service as it is, and from what is leased for it.
+    pub(super) fn take(&mut self, now: Instant, service: Service) {
+        let name = service.name.clone();
+        let mut verdict = verdict(&service, &self.config.class);
+        // Where the quorum places VIPs, the node that gets one knows it by the Service only.
+        let mute = !self.config.writes && self.config.lease.is_none();
+        if mute && matches!(&verdict, Verdict::Wanted(it) if it.lease.is_some()) {
+            verdict = Verdict::Refused(ServiceRefusal::Unreadable {
+                setting: "loadbalancerIPs".to_owned(),
+                value: "0.0.0.0".to_owned(),
+                right: "a lease needs disable_service_updates=false where members elect among \
+                        themselves; give an address"
+                    .to_owned(),
+            });
+        }
+        if let Verdict::Wanted(wants) = &mut verdict
+            && wants.lease.is_some()
+            && let Some(ip) = self.leasing.address(&service)
+            && !wants.addresses.contains(&ip)
+        {
+            wants.addresses.push(ip);
+        }
         let refused = BTreeMap::new();
         let before = self.services.insert(name.clone(), Known { service, verdict, refused });
         let before: BTreeSet<_> =
@@ -105,6 +134,7 @@ impl Services {
         }
         self.telling.forget(name);
         self.allocating.forget(now, name);
+        self.leasing.look_at(name, false);
     }
 
     fn unclaim(&mut self, ip: IpAddr, name: &ObjectName) {

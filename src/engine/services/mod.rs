@@ -14,6 +14,7 @@ mod allocating;
 mod backing;
 mod claims;
 mod learning;
+mod leasing;
 mod probing;
 mod telling;
 mod wants;
@@ -29,12 +30,16 @@ use super::network::{LinkChoice, Usable};
 use super::watch::Follower;
 use super::{Cx, Deadline};
 use crate::model::{
-    ApiFault, ClusterNode, Followed, Heard, Instant, NodeName, ObjectEvent, ObjectName,
-    ObjectReply, PoolRefusal, Refusal, RequestId, Service, ServiceRefusal, ServiceStatus, Vip,
+    ApiFault, ClusterNode, Dhcp4Message, DhcpRefusal, Followed, Heard, Instant, LinkIndex, Mac,
+    NodeName, ObjectEvent, ObjectName, ObjectReply, PoolRefusal, Refusal, RequestId, Service,
+    ServiceRefusal, ServiceStatus, Vip,
 };
 use allocating::Allocating;
 pub use allocating::PoolsConfig;
 use backing::{Backed, Endpoints};
+pub use leasing::DhcpConfig;
+pub(super) use leasing::Ground;
+use leasing::Leasing;
 use probing::Probing;
 pub use wants::ClassRule;
 use wants::{Backing, Verdict};
@@ -54,6 +59,9 @@ pub struct ServicesConfig {
     pub lease: Option<LeaseConfig>,
     /// Where pools are, if they are given out here.
     pub pools: Option<PoolsConfig>,
+    /// How addresses are leased, if they are.
+    #[serde(default)]
+    pub dhcp: Option<DhcpConfig>,
 }
 
 /// What follows from all that ask for one address.
@@ -65,6 +73,8 @@ pub(crate) struct Place {
     pub local: bool,
     /// Nobody is known to have answered for it yet.
     pub first_claim: bool,
+    /// The lease of the address ends then.
+    pub until: Option<Instant>,
 }
 
 impl Place {
@@ -96,6 +106,7 @@ pub(crate) struct Services {
     telling: telling::Telling,
     allocating: Allocating,
     probing: Probing,
+    leasing: Leasing,
 }
 
 /// One kind of object, and what a list that has begun has not named yet.
@@ -127,8 +138,13 @@ impl Known {
         self.addresses().iter().copied().filter(|it| !self.refused.contains_key(it))
     }
 
-    fn refusal(&self, of_pools: Option<&PoolRefusal>) -> Option<ServiceRefusal> {
+    fn refusal(
+        &self,
+        of_pools: Option<&PoolRefusal>,
+        of_lease: Option<&DhcpRefusal>,
+    ) -> Option<ServiceRefusal> {
         match &self.verdict {
+            Verdict::Wanted(_) if of_lease.is_some() => of_lease.cloned().map(ServiceRefusal::Dhcp),
             Verdict::Refused(refusal) => Some(refusal.clone()),
             Verdict::Addressless if of_pools.is_some() => {
                 of_pools.cloned().map(ServiceRefusal::Pool)
@@ -157,6 +173,7 @@ impl Services {
             telling: telling::Telling::new(me),
             allocating: Allocating::new(),
             probing: Probing::default(),
+            leasing: Leasing::new(config.dhcp.clone()),
             config,
         };
         it.follow(Followed::Services(it.config.namespace.clone()), now);
@@ -201,6 +218,12 @@ impl Services {
     pub fn on_reply(&mut self, cx: &mut Cx<'_>, request: RequestId, reply: &ObjectReply) {
         self.telling.on_reply(cx, request, reply);
         self.allocating.on_reply(cx, request, reply);
+        self.leasing.on_reply(cx, request, reply);
+    }
+
+    /// A DHCP server speaks.
+    pub fn on_dhcp(&mut self, link: LinkIndex, from: Mac, message: Dhcp4Message) {
+        self.leasing.on_message(link, from, message);
     }
 
     /// Time passed: what is due is asked for, and losses begin to count.
@@ -277,7 +300,7 @@ impl Services {
 
     /// The addresses that are listened for beside those of Services.
     pub fn probed(&self) -> impl Iterator<Item = Vip> + '_ {
-        self.probing.addresses().map(Vip)
+        self.probing.addresses().chain(self.leasing.probed()).map(Vip)
     }
 
     /// Somebody speaks of an address.
@@ -285,10 +308,11 @@ impl Services {
         if self.probing.on_heard(heard.ip) {
             self.allocating.answered(now, heard);
         }
+        self.leasing.on_heard(heard.ip, heard.mac);
     }
 
     /// What an operator is told of each of them.
-    pub fn status(&self) -> Vec<ServiceStatus> {
+    pub fn status(&self, now: Instant) -> Vec<ServiceStatus> {
         let one = |(name, it): (&ObjectName, &Known)| {
             let refusal = self.refusal(it);
             ServiceStatus {
@@ -296,6 +320,7 @@ impl Services {
                 addresses: it.has().map(Vip).collect(),
                 code: refusal.as_ref().map(|it| it.code().to_owned()),
                 why: refusal.map(|it| it.to_string()),
+                lease: self.leasing.status(now, name),
             }
         };
         self.services.iter().filter(|it| it.1.verdict != Verdict::Others).map(one).collect()
@@ -303,7 +328,8 @@ impl Services {
 
     /// Why a Service has not what it asks for.
     fn refusal(&self, it: &Known) -> Option<ServiceRefusal> {
-        it.refusal(self.allocating.refused.get(&it.service.name))
+        let name = &it.service.name;
+        it.refusal(self.allocating.refused.get(name), self.leasing.refusal(name))
     }
 
     /// Why nothing new comes from the API server.
@@ -352,6 +378,7 @@ impl Services {
         followers
             .chain(losses)
             .chain(probing)
+            .chain(self.leasing.deadline())
             .chain(self.telling.deadline())
             .chain(allocating)
             .min()

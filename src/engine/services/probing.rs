@@ -51,6 +51,11 @@ impl Probing {
         self.candidates.remove(&ip).is_some()
     }
 
+    /// It is not to be found out any more.
+    pub fn forget(&mut self, ip: IpAddr) {
+        self.candidates.remove(&ip);
+    }
+
     /// Whether nobody is known to use it, by a probe of late.
     pub fn is_free(&self, now: Instant, ip: IpAddr) -> bool {
         self.candidates.get(&ip).is_some_and(|it| it.is_fresh(now))

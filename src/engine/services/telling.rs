@@ -37,7 +37,7 @@ pub(super) struct Telling {
     affairs: BTreeMap<ObjectName, Affair>,
     /// When to look at one again.
     again: BTreeSet<(Instant, ObjectName)>,
-    answering: BTreeSet<IpAddr>,
+    pub answering: BTreeSet<IpAddr>,
     /// Why the last write was not done.
     pub fault: Option<ApiFault>,
     /// This node tells of what nobody answers for.
@@ -67,14 +67,15 @@ struct Affair {
     told: Option<Told>,
 }
 
+/// The version of an object that must come by the watch.
 #[derive(Clone, Debug)]
-enum Awaits {
+pub(super) enum Awaits {
     AtLeast(ResourceVersion),
     After(ResourceVersion),
 }
 
 impl Awaits {
-    fn is_met(&self, version: &ResourceVersion) -> bool {
+    pub fn is_met(&self, version: &ResourceVersion) -> bool {
         match self {
             Self::AtLeast(it) => !version.is_before(it),
             Self::After(it) => it.is_before(version),
@@ -230,7 +231,7 @@ impl Services {
         let answered: Vec<IpAddr> =
             known.has().filter(|ip| telling.answering.contains(ip)).collect();
         let writes = known.has().next().is_some_and(|it| answered.first() == Some(&it));
-        let refusal = known.refusal(self.allocating.refused.get(name));
+        let refusal = known.refusal(self.allocating.refused.get(name), self.leasing.refusal(name));
         let reason = refusal.as_ref().map_or("Refused", |it| it.reason());
         let truth = match refusal.filter(|_| telling.speaks) {
             _ if writes => Some(Told::Answered(answered.clone())),

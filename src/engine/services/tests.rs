@@ -51,6 +51,7 @@ impl Bench {
             writes: true,
             lease: None,
             pools: None,
+            dhcp: Some(DhcpConfig { own_mac: true, attempts: 3 }),
         };
         let now = Instant::from_nanos(1_000_000_000);
         let services = Services::new(config, NodeName(ME.into()), now);

@@ -1,15 +1,16 @@
 //! What one Service asks for. Pure: a Service and the rules in, a verdict out.
 //!
 //! Supported: the peer's annotations `loadbalancerIPs`, `ignore`, `serviceInterface`,
-//! `allow-reconcile-without-endpoints`, both of its class rules, its order of address
-//! sources. Refused by name: what needs a capability that is not here.
+//! `allow-reconcile-without-endpoints`, `loadbalancerHostname`, `hwaddr`, `requestedIP`, both
+//! of its class rules, its order of address sources. Refused by name: what needs a capability that is not here.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr};
 
 use serde::{Deserialize, Serialize};
 
 use crate::engine::network::LinkChoice;
-use crate::model::{LinkName, Service, ServicePort, ServiceRefusal};
+use crate::model::{LinkName, Mac, Service, ServicePort, ServiceRefusal};
+use crate::wire::lease;
 
 /// What the peer's annotations begin with.
 pub(super) const PEER: &str = "kube-vip.io/";
@@ -52,13 +53,26 @@ pub(crate) enum Backing {
 /// What a Service asks for, understood.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub(crate) struct Wants {
-    /// Its addresses, in its order.
+    /// Its addresses, in its order; what is leased is the last.
     pub addresses: Vec<IpAddr>,
+    /// What it says of an address that is to be leased, if it asks for one.
+    pub lease: Option<AskedLease>,
     /// The link it names.
     pub link: Option<LinkChoice>,
     pub backing: Backing,
     /// Nobody is known to have answered for it yet.
     pub first_claim: bool,
+}
+
+/// What a Service says of its lease.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub(crate) struct AskedLease {
+    /// Name and client identifier.
+    pub host_name: String,
+    /// The hardware address to lease it to.
+    pub mac: Option<Mac>,
+    /// The address to ask for first.
+    pub requested: Option<Ipv4Addr>,
 }
 
 /// What is to become of a Service.
@@ -81,16 +95,51 @@ pub(crate) fn verdict(service: &Service, class: &ClassRule) -> Verdict {
     match addresses(service) {
         Err(refusal) => Verdict::Refused(refusal),
         Ok(addresses) if addresses.is_empty() => Verdict::Addressless,
-        Ok(addresses) => match link(service) {
-            Err(refusal) => Verdict::Refused(refusal),
-            Ok(link) => Verdict::Wanted(Wants {
-                first_claim: service.ingress.is_empty(),
-                addresses,
-                link,
-                backing: backing(service),
-            }),
-        },
+        Ok(addresses) => wanted(service, addresses).map_or_else(Verdict::Refused, Verdict::Wanted),
     }
+}
+
+fn wanted(service: &Service, mut addresses: Vec<IpAddr>) -> Result<Wants, ServiceRefusal> {
+    let all = addresses.len();
+    addresses.retain(|it| !it.is_unspecified());
+    let lease = (addresses.len() < all).then(|| asked_lease(service)).transpose()?;
+    Ok(Wants {
+        first_claim: service.ingress.is_empty(),
+        addresses,
+        lease,
+        link: link(service)?,
+        backing: backing(service),
+    })
+}
+
+fn asked_lease(service: &Service) -> Result<AskedLease, ServiceRefusal> {
+    let written = |key| annotation(service, key).filter(|it| !it.is_empty());
+    let host_name = written("loadbalancerHostname").unwrap_or_default();
+    let fits = |it: u8| it.is_ascii_alphanumeric() || b"-._".contains(&it);
+    if host_name.len() > 253 || !host_name.bytes().all(fits) {
+        return Err(unreadable("loadbalancerHostname", host_name, "the name of a host"));
+    }
+    let mac = written("hwaddr").map(|it| {
+        lease::mac(it).ok_or_else(|| {
+            unreadable("hwaddr", it, "the hardware address of one host, such as 02:00:00:00:00:01")
+        })
+    });
+    let words: Vec<_> = written("requestedIP").unwrap_or_default().split(',').collect();
+    let ips: Option<Vec<IpAddr>> =
+        words.iter().filter(|it| !it.is_empty()).map(|it| it.trim().parse().ok()).collect();
+    let Some(ips) = ips.filter(|it| it.len() <= 2) else {
+        return Err(unreadable("requestedIP", &words.join(","), "one address of a family"));
+    };
+    let requested = ips.iter().find_map(|it| match it {
+        IpAddr::V4(it) => Some(*it),
+        IpAddr::V6(_) => None,
+    });
+    Ok(AskedLease { host_name: host_name.to_owned(), mac: mac.transpose()?, requested })
+}
+
+fn unreadable(setting: &str, value: &str, right: &str) -> ServiceRefusal {
+    let [setting, value, right] = [setting, value, right].map(str::to_owned);
+    ServiceRefusal::Unreadable { setting, value, right }
 }
 
 /// The ports by which Services that share an address are told apart.
@@ -116,6 +165,8 @@ fn addresses(service: &Service) -> Result<Vec<IpAddr>, ServiceRefusal> {
     }
     let has: Vec<IpAddr> = service.ingress.iter().filter_map(|it| it.ip).collect();
     match asked.map(|it| parse("spec.loadBalancerIP", it)).transpose()? {
+        // Of what is leased, the status says what came of it.
+        Some(asked) if asked.iter().any(IpAddr::is_unspecified) => Ok(asked),
         // What is asked for wins over a status that is not up to date.
         Some(asked) if asked.iter().any(|ip| stale(*ip, &has)) => Ok(asked),
         Some(asked) if has.is_empty() => Ok(asked),
@@ -129,11 +180,7 @@ fn stale(asked: IpAddr, has: &[IpAddr]) -> bool {
 }
 
 fn parse(setting: &str, text: &str) -> Result<Vec<IpAddr>, ServiceRefusal> {
-    let bad = |value: &str, right: &str| ServiceRefusal::Unreadable {
-        setting: setting.to_owned(),
-        value: value.to_owned(),
-        right: right.to_owned(),
-    };
+    let bad = |value: &str, right: &str| unreadable(setting, value, right);
     let mut found = Vec::new();
     for word in text.split(',').map(str::trim).filter(|it| !it.is_empty()) {
         let Ok(ip) = word.parse::<IpAddr>() else {
@@ -142,8 +189,11 @@ fn parse(setting: &str, text: &str) -> Result<Vec<IpAddr>, ServiceRefusal> {
                 false => bad(word, "an IP address; DNS names of Services are not in this version"),
             });
         };
-        if ip.is_unspecified() {
-            return Err(bad(word, "addresses by DHCP are not in this version; give one"));
+        if ip.is_unspecified() && !cfg!(feature = "dhcp") {
+            return Err(bad(word, "this build has no DHCP; give an address"));
+        }
+        if ip.is_unspecified() && ip.is_ipv6() {
+            return Err(bad(word, "addresses by DHCPv6 are not in this version; give one"));
         }
         if ip.is_loopback() || ip.is_multicast() || is_broadcast(ip) {
             return Err(bad(word, "not an address that one node can carry for others"));
@@ -163,13 +213,7 @@ fn is_broadcast(ip: IpAddr) -> bool {
 }
 
 fn link(service: &Service) -> Result<Option<LinkChoice>, ServiceRefusal> {
-    let refuse = |key: &str, value: &str, right: &str| {
-        Err(ServiceRefusal::Unreadable {
-            setting: key.to_owned(),
-            value: value.to_owned(),
-            right: right.to_owned(),
-        })
-    };
+    let refuse = |key: &str, value: &str, right: &str| Err(unreadable(key, value, right));
     if let Some(vlan) = annotation(service, "serviceVLAN") {
         return refuse("serviceVLAN", vlan, "VLAN links of Services are not in this version");
     }

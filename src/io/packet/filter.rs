@@ -17,6 +17,8 @@ const MOST_LINKS: usize = 16;
 /// `PACKET_OTHERHOST` and what is above it: for other hosts, for a VLAN that is not here,
 /// or from this host.
 const FOR_OTHERS: u32 = 3;
+/// `PACKET_OUTGOING`: from this host.
+const FROM_HERE: u32 = 4;
 /// The ancillary data: `SKF_AD_OFF` and what stands there.
 const PACKET_TYPE: u32 = (libc::SKF_AD_OFF + libc::SKF_AD_PKTTYPE) as u32;
 const ARRIVED_ON: u32 = (libc::SKF_AD_OFF + libc::SKF_AD_IFINDEX) as u32;
@@ -34,6 +36,8 @@ const ND_TARGET: u32 = ETHERNET + 48;
 const ICMP6: u32 = 58;
 const SOLICITATION: u32 = 135;
 const ADVERTISEMENT: u32 = 136;
+/// More fragments, or an offset.
+const FRAGMENT: u32 = 0x3fff;
 
 /// A filter program.
 #[derive(Clone, Debug, Default)]
@@ -62,7 +66,7 @@ impl Program {
 
     /// Claims of, and probes for, these IPv4 addresses, in ARP that comes in on these links.
     pub fn arp(links: &[LinkIndex], ips: &[IpAddr]) -> Self {
-        let mut it = Self::incoming(links);
+        let mut it = Self::incoming(links, FOR_OTHERS);
         for (offset, form) in ARP_FORM {
             it.load(Field::Word(offset));
             it.reject_unless(form);
@@ -87,7 +91,7 @@ impl Program {
 
     /// Claims of, and probes for, these IPv6 addresses, that come in on these links.
     pub fn nd(links: &[LinkIndex], ips: &[IpAddr]) -> Self {
-        let mut it = Self::incoming(links);
+        let mut it = Self::incoming(links, FOR_OTHERS);
         it.load(Field::Byte(IP6_NEXT_HEADER));
         it.reject_unless(ICMP6);
         it.load(Field::Byte(ICMP6_TYPE));
@@ -117,11 +121,33 @@ impl Program {
         it
     }
 
-    /// Begins a program that looks at what comes in for this host on these links.
-    fn incoming(links: &[LinkIndex]) -> Self {
+    /// What DHCP servers and relays send to clients on these links, to whatever hardware
+    /// address: a lease may have one that is not the link's.
+    pub fn dhcp(links: &[LinkIndex]) -> Self {
+        let mut it = Self::incoming(links, FROM_HERE);
+        it.load(Field::Half(ETHERNET - 2));
+        it.reject_unless(libc::ETH_P_IP as u32);
+        it.load(Field::Byte(ETHERNET + 9));
+        it.reject_unless(libc::IPPROTO_UDP as u32);
+        it.load(Field::Half(ETHERNET + 6));
+        it.op(libc::BPF_JMP | libc::BPF_JSET | libc::BPF_K, 0, 1, FRAGMENT);
+        it.reject();
+        // What follows counts from the end of the header of IPv4.
+        it.op(libc::BPF_LDX | libc::BPF_B | libc::BPF_MSH, 0, 0, ETHERNET);
+        for (offset, port) in [(0, 67), (2, 68)] {
+            it.op(libc::BPF_LD | libc::BPF_H | libc::BPF_IND, 0, 0, ETHERNET + offset);
+            it.reject_unless(port);
+        }
+        it.accept();
+        it
+    }
+
+    /// Begins a program that looks at what comes in on these links, of a packet type below
+    /// this.
+    fn incoming(links: &[LinkIndex], below: u32) -> Self {
         let mut it = Self::default();
         it.load(Field::Word(PACKET_TYPE));
-        it.op(libc::BPF_JMP | libc::BPF_JGE | libc::BPF_K, 0, 1, FOR_OTHERS);
+        it.op(libc::BPF_JMP | libc::BPF_JGE | libc::BPF_K, 0, 1, below);
         it.reject();
         if links.len() > MOST_LINKS {
             return it;

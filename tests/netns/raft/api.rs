@@ -26,7 +26,7 @@ pub const SCENARIOS: &[RaftScenario] = &[
 const DURATION: Duration = Duration::from_secs(3);
 
 /// Members use the API server, and the Lease of this name.
-fn with_api(quorum: &mut Quorum<'_>, lease: &str) {
+pub fn with_api(quorum: &mut Quorum<'_>, lease: &str) {
     let config = quorum.lab.api.kubeconfig(lease, ADDRESS, PORT).display().to_string();
     quorum
         .patient()

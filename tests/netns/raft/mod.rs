@@ -3,6 +3,7 @@
 mod api;
 mod deaths;
 mod discovery;
+mod leases;
 mod network;
 mod orders;
 mod placement;
@@ -29,6 +30,7 @@ pub fn scenarios() -> Vec<RaftScenario> {
         stores::SCENARIOS,
         // Last: the API server runs from here on.
         api::SCENARIOS,
+        leases::SCENARIOS,
     ];
     all.concat()
 }

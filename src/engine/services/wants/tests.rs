@@ -72,7 +72,7 @@ fn what_cannot_be_understood_names_the_setting_the_value_and_what_would_be_right
     let table = [
         ("loadbalancerIPs", "10.0.0.1/24", "an address without a prefix length"),
         ("loadbalancerIPs", "a.example", "DNS names"),
-        ("loadbalancerIPs", "0.0.0.0", "DHCP"),
+        ("loadbalancerIPs", "::", "DHCPv6"),
         ("loadbalancerIPs", "127.0.0.1", "carry for others"),
         ("loadbalancerIPs", "255.255.255.255", "carry for others"),
         ("loadbalancerIPs", "ff02::1", "carry for others"),
@@ -88,6 +88,62 @@ fn what_cannot_be_understood_names_the_setting_the_value_and_what_would_be_right
         };
         let text = refusal.to_string();
         assert!([key, value, right].iter().all(|it| text.contains(it)), "{text}");
+    }
+}
+
+#[test]
+fn what_is_to_be_leased_is_asked_for_by_any_source() {
+    // Annotation; field; status; addresses beside the lease, or `-` for no lease.
+    let table = [
+        ("0.0.0.0", "", "", ""),
+        ("0.0.0.0", "10.0.0.2", "10.0.0.3", ""),
+        ("fd00::1,0.0.0.0", "", "", "fd00::1"),
+        ("", "0.0.0.0", "", ""),
+        ("", "0.0.0.0", "10.0.0.3", ""),
+        ("", "0.0.0.0", "fd00::3", ""),
+        ("", "", "10.0.0.3", "-"),
+    ];
+    for (annotation, field, status, beside) in table {
+        let mut it = service("a/b");
+        it.annotations.insert(ADDRESSES.into(), annotation.into());
+        it.load_balancer_ip = Some(field.to_owned()).filter(|it| !it.is_empty());
+        let ip = status.parse().ok();
+        it.ingress = vec![crate::model::Ingress { ip, ..Default::default() }];
+        let Verdict::Wanted(wants) = verdict(&it, &rule("vip")) else { panic!("{annotation}") };
+        let found: Vec<_> = wants.addresses.iter().map(IpAddr::to_string).collect();
+        let found = wants.lease.map_or("-".to_owned(), |_| found.join(","));
+        assert_eq!(found, beside, "{annotation:?} {field:?} {status:?}");
+    }
+}
+
+#[test]
+fn what_a_service_says_of_its_lease_is_understood_or_refused_by_name() {
+    let with = |key: &str, value: &str| {
+        let mut it = service("a/b");
+        it.annotations.insert(ADDRESSES.into(), "0.0.0.0".into());
+        it.annotations.insert(format!("{PEER}{key}"), value.into());
+        verdict(&it, &rule("vip"))
+    };
+    let good = |key: &str, value: &str| match with(key, value) {
+        Verdict::Wanted(Wants { lease: Some(it), .. }) => it,
+        other => panic!("{other:?}"),
+    };
+    assert_eq!(good("loadbalancerHostname", "web.example.org").host_name, "web.example.org");
+    assert_eq!(good("hwaddr", "02-00-00-00-00-0A").mac, Some(Mac([2, 0, 0, 0, 0, 10])));
+    let requested = Some(Ipv4Addr::new(10, 0, 0, 9));
+    assert_eq!(good("requestedIP", "10.0.0.9").requested, requested);
+    assert_eq!(good("requestedIP", "fd00::9, 10.0.0.9").requested, requested);
+    assert_eq!(good("requestedIP", "").requested, None);
+    let table = [
+        ("loadbalancerHostname", "we b"),
+        ("hwaddr", "02:00:00:00:00"),
+        ("hwaddr", "ff:ff:ff:ff:ff:ff"),
+        ("requestedIP", "10.0.0.999"),
+        ("requestedIP", "10.0.0.1,10.0.0.2,fd00::1"),
+    ];
+    for (key, value) in table {
+        let Verdict::Refused(refusal) = with(key, value) else { panic!("{key}={value} is taken") };
+        assert!(refusal.to_string().contains(&format!("{key}={value}")), "{refusal}");
     }
 }
 

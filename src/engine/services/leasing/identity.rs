@@ -1,0 +1,61 @@
+//! Who the client is, for servers: a Service, on whatever node.
+
+use std::net::Ipv4Addr;
+
+use crate::engine::dhcp::{Said, Whom};
+use crate::engine::network::Usable;
+use crate::engine::{Action, Cx};
+use crate::model::{Dhcp4Packet, DhcpJob, Mac};
+
+/// What was said, as packets: to all from the client's own hardware address, to a server from
+/// the link's, which is what the VIP is answered for with.
+pub(super) fn send(cx: &mut Cx<'_>, on: Usable, said: Vec<Said>) {
+    for Said { to, message } in said {
+        let client = message.client.unwrap_or(Ipv4Addr::UNSPECIFIED);
+        let packet = match to {
+            Whom::All => Dhcp4Packet {
+                from_mac: message.mac,
+                to_mac: EVERYBODY,
+                from: client,
+                to: Ipv4Addr::BROADCAST,
+                message,
+            },
+            Whom::Server(server, mac) => Dhcp4Packet {
+                from_mac: on.mac,
+                to_mac: mac.unwrap_or(EVERYBODY),
+                from: client,
+                to: server,
+                message,
+            },
+        };
+        cx.act(Action::Dhcp(DhcpJob::Send { link: on.index, packet: Box::new(packet) }));
+    }
+}
+
+const EVERYBODY: Mac = Mac([0xff; 6]);
+
+/// RFC 4361 §6.1, RFC 6355: the Service itself is the client, on whatever node.
+pub(super) fn client_id(uid: &str) -> Vec<u8> {
+    let digits: Vec<u8> = uid.bytes().filter(u8::is_ascii_hexdigit).collect();
+    let text = String::from_utf8_lossy(&digits);
+    let uuid = u128::from_str_radix(&text, 16).ok().filter(|_| digits.len() == 32);
+    let uuid = uuid.unwrap_or_else(|| (u128::from(hash(uid, 0)) << 64) | u128::from(hash(uid, 1)));
+    let mut id = vec![255];
+    id.extend((hash(uid, 0) as u32).to_be_bytes());
+    id.extend([0, 4]);
+    id.extend(uuid.to_be_bytes());
+    id
+}
+
+/// A hardware address that is administered locally, and the same for a Service on any node.
+pub(super) fn own_mac(uid: &str) -> Mac {
+    let [a, b, c, d, e, f, ..] = hash(uid, 0).to_be_bytes();
+    Mac([(a & 0xfc) | 2, b, c, d, e, f])
+}
+
+/// FNV-1a, stirred.
+fn hash(text: &str, seed: u8) -> u64 {
+    let step = |sum: u64, it: u8| (sum ^ u64::from(it)).wrapping_mul(0x0100_0000_01b3);
+    let sum = text.bytes().chain([seed]).fold(0xcbf2_9ce4_8422_2325, step);
+    (sum ^ (sum >> 32)).wrapping_mul(0xd6e8_feb8_6659_fd93)
+}
