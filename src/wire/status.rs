@@ -324,9 +324,7 @@ a/web           443/TCP  10.0.0.5  -             -    -           port-taken: so
             holder: None,
             code: None,
             why: None,
-            holder: None,
             mappings: vec![mapping(80, true), mapping(443, false)],
-            holder: None,
             lease: None,
         }
     }
