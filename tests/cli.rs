@@ -29,7 +29,6 @@ fn help_is_as_written_down() {
     assert_eq!(text("help drain"), text("drain --help"));
     assert_eq!(text("help config"), text("config --help"));
     assert_same("help-lab.txt", &text("help lab"));
-    assert_eq!(text("help config"), text("config --help"));
     for (group, words) in [
         ("manifest", "pod daemonset rbac"),
         ("kubeadm", "init join"),
