@@ -40,7 +40,15 @@ struct Basis {
     alone: bool,
     unfit: Option<Refusal>,
     stake: Stake,
-    of_services: Option<(Option<Stake>, Option<Refusal>)>,
+    of_services: Option<OfServices>,
+}
+
+/// And that of each VIP of Services.
+#[derive(Clone, Debug, Eq, PartialEq)]
+struct OfServices {
+    stake: Option<Stake>,
+    ineligible: Option<Refusal>,
+    known: bool,
 }
 
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -216,7 +224,8 @@ impl Node {
                 }
                 Elects::Control | Elects::Each(_) => None,
             };
-            (stake, it.ineligible.clone())
+            let (ineligible, known) = (it.ineligible.clone(), it.services.is_known());
+            OfServices { stake, ineligible, known }
         });
         let basis = Basis { network, alone, unfit, stake: self.control.stake(now), of_services };
         if self.attention.basis.as_ref() != Some(&basis) {
