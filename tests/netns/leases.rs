@@ -30,6 +30,7 @@ pub const SCENARIOS: &[Scenario] = &[
     ("dhcp_kea", dhcp_kea),
     ("dhcp_pool", dhcp_pool),
     ("dhcp_many", dhcp_many),
+    ("dhcp_elected_each", dhcp_elected_each),
     ("dhcp_mac_of_the_link", dhcp_mac_of_the_link),
 ];
 
@@ -357,4 +358,30 @@ fn dhcp_mac_of_the_link(cluster: &mut Cluster<'_>) -> String {
     assert!(wait_for(SOON, || server.said("DHCPRELEASE of") == 2), "{}", server.log());
     server.forget();
     "two leases on one hardware address, and on another node's after that".into()
+}
+
+/// With a Lease for each Service, whoever wins it has the address that was leased before.
+fn dhcp_elected_each(cluster: &mut Cluster<'_>) -> String {
+    let server = dnsmasq("dnsmasq-each", 20, 29);
+    serving(cluster);
+    cluster.set("svc_election", "true");
+    for node in ["n1", "n2"] {
+        cluster.start(node);
+    }
+    cluster.lab.api.apply(&leased(cluster, "web", ""));
+    let ip = address(cluster, "web");
+    let watch = Watch::begin(ip);
+    let holder = watch.someone(SOON + SOON);
+    told_of(cluster, "web", &holder, ip);
+    let heir = if holder == "n1" { "n2" } else { "n1" };
+    let since = cluster.kill(&holder);
+    watch.only(heir, SOON + SOON);
+    never_two(&watch, since);
+    told_of(cluster, "web", heir, ip);
+    lease_is(cluster, heir, "bound");
+    assert_eq!(server.said("DHCPDISCOVER("), 1, "{}", server.log());
+    forget(cluster, &["web"]);
+    assert!(wait_for(SOON, || server.leases().is_empty()), "{}", server.log());
+    server.forget();
+    "one lease, whoever carries it".into()
 }
