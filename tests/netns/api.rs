@@ -128,7 +128,7 @@ fn api_lies_2gb_line(cluster: &mut Cluster<'_>) -> String {
 }
 
 /// No daemon ever needs more, whatever it is told.
-const MEMORY: u64 = 16 << 20;
+const MEMORY: u64 = 32 << 20;
 /// So many lies at least are told to each.
 const LIES: usize = 4;
 
