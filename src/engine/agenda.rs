@@ -53,32 +53,44 @@ impl Marks {
     }
 }
 
-/// When each VIP is to be looked at again, though nothing happens to it.
-#[derive(Clone, Debug, Default)]
-pub(crate) struct Agenda {
-    at: BTreeMap<Vip, Deadline>,
-    due: BTreeSet<(Deadline, Vip)>,
+/// When each VIP, or whatever else there are many of, is to be looked at again, though nothing
+/// happens to it.
+#[derive(Clone, Debug)]
+pub(crate) struct Agenda<K = Vip> {
+    at: BTreeMap<K, Deadline>,
+    due: BTreeSet<(Deadline, K)>,
 }
 
-impl Agenda {
-    /// Looks at the VIP then, and not at what was said before.
-    pub fn set(&mut self, vip: Vip, next: Option<Deadline>) {
-        if self.at.get(&vip).copied() == next {
+impl<K> Default for Agenda<K> {
+    fn default() -> Self {
+        Self { at: BTreeMap::new(), due: BTreeSet::new() }
+    }
+}
+
+impl<K: Clone + Ord> Agenda<K> {
+    /// Looks at it then, and not at what was said before.
+    pub fn set(&mut self, key: K, next: Option<Deadline>) {
+        if self.at.get(&key).copied() == next {
             return;
         }
         let before = match next {
-            Some(next) => self.at.insert(vip, next),
-            None => self.at.remove(&vip),
+            Some(next) => self.at.insert(key.clone(), next),
+            None => self.at.remove(&key),
         };
         if let Some(before) = before {
-            self.due.remove(&(before, vip));
+            self.due.remove(&(before, key.clone()));
         }
-        self.due.extend(next.map(|it| (it, vip)));
+        self.due.extend(next.map(|it| (it, key)));
     }
 
-    /// The VIPs whose time has come.
-    pub fn due(&self, now: Instant) -> impl Iterator<Item = Vip> + '_ {
-        self.due.iter().take_while(move |it| it.0.at <= now).map(|it| it.1)
+    /// Those whose time has come, the earliest first.
+    pub fn due(&self, now: Instant) -> impl Iterator<Item = K> + '_ {
+        self.due.iter().take_while(move |it| it.0.at <= now).map(|it| it.1.clone())
+    }
+
+    #[cfg(test)]
+    pub fn is_empty(&self) -> bool {
+        self.due.is_empty()
     }
 
     pub fn deadline(&self) -> Option<Deadline> {

@@ -4,6 +4,7 @@
 use std::net::IpAddr;
 
 use super::Wish;
+use crate::engine::draw::{BEGIN, fnv};
 use crate::model::{Nonce, Service, ServicePort};
 
 /// The addresses in its status that are the gateway's.
@@ -74,16 +75,10 @@ fn nonce(service: &Service, ip: IpAddr, port: ServicePort) -> Nonce {
     let text = format!("{} {ip} {} {}", service.uid, port.port, port.protocol.name());
     let mut nonce = Nonce::default();
     for (number, part) in (0_u64..).zip(nonce.chunks_mut(4)) {
-        let sum = fnv(number, text.as_bytes()).to_be_bytes();
+        let sum = fnv(BEGIN ^ number, text.as_bytes()).to_be_bytes();
         part.copy_from_slice(&sum[..4]);
     }
     nonce
-}
-
-/// FNV-1a of 64 bits.
-fn fnv(number: u64, bytes: &[u8]) -> u64 {
-    let begin = 0xcbf2_9ce4_8422_2325 ^ number;
-    bytes.iter().fold(begin, |sum, it| (sum ^ u64::from(*it)).wrapping_mul(0x0100_0000_01b3))
 }
 
 #[cfg(test)]

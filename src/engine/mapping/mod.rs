@@ -29,6 +29,7 @@ pub(crate) use entry::Standing;
 use entry::{Entry, Step};
 use gateway::{Gateway, State};
 
+use super::agenda::Agenda;
 use super::{Action, Cx, Deadline};
 use crate::model::{
     Exposed, GatewayCall, GatewayRefusal, GatewayReply, Instant, IpFamily, LinkName, Nonce,
@@ -67,7 +68,7 @@ pub(crate) struct Mappings {
     /// Where each VIP's gateway is.
     sites: BTreeMap<Vip, Site>,
     entries: BTreeMap<Exposed, Entry>,
-    agenda: BTreeSet<(Instant, Exposed)>,
+    agenda: Agenda<Exposed>,
     asked: BTreeMap<RequestId, Asked>,
     /// What is to be told of these has changed.
     news: BTreeSet<Vip>,
@@ -140,10 +141,7 @@ impl Mappings {
     pub fn tick(&mut self, cx: &mut Cx<'_>) {
         self.see_to_gateways(cx);
         while self.busy() < AT_ONCE {
-            let Some((at, exposed)) = self.agenda.first().copied() else { break };
-            if at > cx.now {
-                break;
-            }
+            let Some(exposed) = self.agenda.due(cx.now).next() else { break };
             self.schedule(exposed, None);
             self.ask(cx, exposed);
         }
@@ -151,8 +149,7 @@ impl Mappings {
 
     pub fn deadline(&self) -> Option<Deadline> {
         let full = self.busy() >= AT_ONCE;
-        let port = self.agenda.first().filter(|_| !full);
-        let port = port.map(|it| Deadline { at: it.0, why: "a port on the gateway" });
+        let port = self.agenda.deadline().filter(|_| !full);
         let gateways = self.gateways.values().filter_map(Gateway::deadline);
         port.into_iter().chain(gateways).min()
     }
@@ -213,14 +210,9 @@ impl Mappings {
     }
 
     fn schedule(&mut self, exposed: Exposed, at: Option<Instant>) {
-        let Some(entry) = self.entries.get_mut(&exposed) else {
-            return;
-        };
-        if let Some(before) = std::mem::replace(&mut entry.due, at) {
-            self.agenda.remove(&(before, exposed));
-        }
-        if let Some(at) = at {
-            self.agenda.insert((at, exposed));
+        if self.entries.contains_key(&exposed) {
+            let next = at.map(|at| Deadline { at, why: "a port on the gateway" });
+            self.agenda.set(exposed, next);
         }
     }
 

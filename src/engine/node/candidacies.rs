@@ -5,7 +5,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use crate::engine::agenda::Marks;
+use crate::engine::agenda::{Agenda, Marks};
 use crate::engine::elector::{Election, Elector, LeaseConfig};
 use crate::engine::leadership::{Leadership, Stake};
 use crate::engine::services::LeaseOf;
@@ -35,7 +35,7 @@ pub(super) struct Candidacies {
     /// These have another Lease than before: somebody may still answer by that.
     moved: BTreeSet<Vip>,
     requests: BTreeMap<RequestId, ObjectName>,
-    due: BTreeSet<(Deadline, ObjectName)>,
+    agenda: Agenda<ObjectName>,
     /// Something happened to them.
     touched: BTreeSet<ObjectName>,
 }
@@ -48,7 +48,6 @@ struct Candidacy {
     /// These hang on it no more, and the kernel may answer for them still.
     leaving: BTreeSet<Vip>,
     stake: Option<Stake>,
-    due: Option<Deadline>,
     awaits: Option<RequestId>,
 }
 
@@ -72,7 +71,7 @@ impl Candidacies {
             of: BTreeMap::new(),
             moved: BTreeSet::new(),
             requests: BTreeMap::new(),
-            due: BTreeSet::new(),
+            agenda: Agenda::default(),
             touched: BTreeSet::new(),
         }
     }
@@ -118,7 +117,6 @@ impl Candidacies {
                 vips: BTreeSet::new(),
                 leaving: BTreeSet::new(),
                 stake: None,
-                due: None,
                 awaits: None,
             }
         });
@@ -152,8 +150,7 @@ impl Candidacies {
     }
 
     pub fn expire(&mut self, now: Instant) {
-        let due = self.due.iter().take_while(|it| it.0.at <= now).map(|it| it.1.clone());
-        for name in due.collect::<Vec<_>>() {
+        for name in self.agenda.due(now) {
             if let Some(it) = self.all.get_mut(&name) {
                 it.leadership.elector.expire(now);
             }
@@ -255,9 +252,6 @@ impl Candidacies {
             let Some(it) = self.all.get_mut(&name) else {
                 continue;
             };
-            if let Some(before) = it.due.take() {
-                self.due.remove(&(before, name.clone()));
-            }
             it.leaving.retain(|vip| loud(*vip));
             let quiet = it.leaving.is_empty() && !it.vips.iter().any(|it| loud(*it));
             let leadership = &mut it.leadership;
@@ -272,21 +266,21 @@ impl Candidacies {
             }
             if it.vips.is_empty() && leadership.elector.is_retired() && !leadership.is_retiring() {
                 self.all.remove(&name);
+                self.agenda.set(name, None);
                 continue;
             }
-            it.due = leadership.deadline(cx.now, true);
+            let mut next = leadership.deadline(cx.now, true);
             if it.stake != Some(leadership.stake(cx.now)) {
                 again.insert(name.clone());
-                it.due = Some(Deadline { at: cx.now, why: "a Lease of a Service was given back" });
+                next = Some(Deadline { at: cx.now, why: "a Lease of a Service was given back" });
             }
-            self.due.extend(it.due.map(|at| (at, name)));
+            self.agenda.set(name, next);
         }
         self.touched = again;
     }
 
     pub fn deadline(&self) -> Option<Deadline> {
-        let due = self.due.first().map(|it| it.0);
-        due.into_iter().chain(self.follower.deadline()).min()
+        self.agenda.deadline().into_iter().chain(self.follower.deadline()).min()
     }
 }
 

@@ -118,10 +118,7 @@ impl Serving {
     pub fn deadline(&self, now: Instant) -> Option<Deadline> {
         let one = self.one().into_iter().chain(&self.allocator);
         let one = one.filter_map(|it| it.deadline(now, true));
-        let each = match &self.elects {
-            Elects::Each(it) => it.deadline(),
-            Elects::Control | Elects::One(_) => None,
-        };
+        let each = self.each().and_then(Candidacies::deadline);
         one.chain(each).chain(self.services.deadline(now)).min()
     }
 
@@ -244,10 +241,9 @@ impl Node {
         serving.ineligible = serving.services.eligibility(carries).err();
         let leads = match &serving.elects {
             Elects::Control => self.control.elector.leads(cx.now),
-            Elects::Each(_) => {
+            Elects::Each(_) | Elects::One(_) => {
                 serving.elects.speaks(&self.control.elector, serving.allocator.as_ref())
             }
-            Elects::One(it) => it.elector.leads(cx.now),
         };
         let choice = serving.services.link().unwrap_or(&self.config.link).clone();
         let (network, now) = (&self.network, cx.now);

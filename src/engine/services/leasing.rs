@@ -19,6 +19,7 @@ use serde::{Deserialize, Serialize};
 
 use super::probing::Probing;
 use super::telling::Awaits;
+use crate::engine::agenda::Agenda;
 use crate::engine::backoff::Backoff;
 use crate::engine::dhcp::Dhcp4;
 use crate::engine::network::{LinkChoice, Usable};
@@ -68,7 +69,7 @@ pub(super) struct Leasing {
     /// These are to be looked at.
     open: BTreeSet<ObjectName>,
     looked_at: Instant,
-    due: BTreeSet<(Instant, ObjectName)>,
+    agenda: Agenda<ObjectName>,
     leads: bool,
     /// Leased addresses whose lease this node may hold.
     placed: BTreeSet<IpAddr>,
@@ -87,7 +88,6 @@ struct Held {
     uid: String,
     machine: Dhcp4,
     link: Usable,
-    due: Option<Instant>,
     write: Write,
 }
 
@@ -110,7 +110,7 @@ impl Leasing {
             held: BTreeMap::new(),
             open: BTreeSet::new(),
             looked_at: Instant::from_nanos(0),
-            due: BTreeSet::new(),
+            agenda: Agenda::default(),
             leads: false,
             placed: BTreeSet::new(),
             inbox: Vec::new(),
@@ -194,10 +194,9 @@ impl Leasing {
     }
 
     pub fn deadline(&self) -> Option<Deadline> {
-        let open = (!self.open.is_empty()).then(|| self.looked_at + NEXT_AFTER);
-        let at = open.into_iter().chain(self.due.first().map(|it| it.0)).min();
-        let due = at.map(|at| Deadline { at, why: "a lease" });
-        due.into_iter().chain(self.probing.deadline()).min()
+        let open = (!self.open.is_empty()).then(|| look_at(self.looked_at + NEXT_AFTER));
+        let open = open.into_iter().chain(self.agenda.deadline());
+        open.chain(self.probing.deadline()).min()
     }
 
     /// Has servers heard where there is something to ask them.
@@ -210,24 +209,17 @@ impl Leasing {
     }
 
     fn schedule(&mut self, name: &ObjectName) {
-        let Some(it) = self.held.get_mut(name) else {
+        let Some(it) = self.held.get(name) else {
             return;
         };
         let write = it.write.again_at.filter(|_| !it.write.under_way);
         let due = it.machine.deadline().into_iter().chain(write).min();
-        if let Some(before) = std::mem::replace(&mut it.due, due) {
-            self.due.remove(&(before, name.clone()));
-        }
-        if let Some(due) = due {
-            self.due.insert((due, name.clone()));
-        }
+        self.agenda.set(name.clone(), due.map(look_at));
     }
 
     fn remove(&mut self, name: &ObjectName) -> Option<Held> {
         let it = self.held.remove(name)?;
-        if let Some(due) = it.due {
-            self.due.remove(&(due, name.clone()));
-        }
+        self.agenda.set(name.clone(), None);
         Some(it)
     }
 
@@ -250,6 +242,10 @@ impl Leasing {
         }
         true
     }
+}
+
+fn look_at(at: Instant) -> Deadline {
+    Deadline { at, why: "a lease" }
 }
 
 /// The lease that the Service speaks of.

@@ -45,18 +45,23 @@ struct Bench {
     gateway: Vec<(RequestId, GatewayCall)>,
 }
 
+/// Members place Services, and nothing is given out of pools.
+pub(in crate::engine) fn config() -> ServicesConfig {
+    ServicesConfig {
+        namespace: None,
+        class: ClassRule { name: "vip".into(), only: false, legacy: true },
+        link: None,
+        writes: true,
+        election: ServicesElection::Quorum,
+        pools: None,
+        gateway: false,
+        dhcp: Some(DhcpConfig { own_mac: true, attempts: 3 }),
+    }
+}
+
 impl Bench {
     fn new() -> Self {
-        let config = ServicesConfig {
-            namespace: None,
-            class: ClassRule { name: "vip".into(), only: false, legacy: true },
-            link: None,
-            writes: true,
-            election: ServicesElection::Quorum,
-            pools: None,
-            gateway: true,
-            dhcp: Some(DhcpConfig { own_mac: true, attempts: 3 }),
-        };
+        let config = ServicesConfig { gateway: true, ..config() };
         let now = Instant::from_nanos(1_000_000_000);
         let services = Services::new(config, NodeName(ME.into()), now);
         let (rng, next) = (Rng::from_seed(1), NextIds::default());

@@ -3,6 +3,7 @@
 use std::net::Ipv4Addr;
 
 use crate::engine::dhcp::{Said, Whom};
+use crate::engine::draw::{BEGIN, fnv};
 use crate::engine::network::Usable;
 use crate::engine::{Action, Cx};
 use crate::model::{Dhcp4Packet, DhcpJob, Mac};
@@ -55,7 +56,6 @@ pub(super) fn own_mac(uid: &str) -> Mac {
 
 /// FNV-1a, stirred.
 fn hash(text: &str, seed: u8) -> u64 {
-    let step = |sum: u64, it: u8| (sum ^ u64::from(it)).wrapping_mul(0x0100_0000_01b3);
-    let sum = text.bytes().chain([seed]).fold(0xcbf2_9ce4_8422_2325, step);
+    let sum = fnv(fnv(BEGIN, text.as_bytes()), &[seed]);
     (sum ^ (sum >> 32)).wrapping_mul(0xd6e8_feb8_6659_fd93)
 }

@@ -5,7 +5,7 @@ use std::net::{IpAddr, Ipv4Addr};
 use std::time::Duration;
 
 use super::identity::{client_id, own_mac, send};
-use super::{AT_ONCE, Ground, Held, LINK_AGAIN, NEXT_AFTER, Write, written};
+use super::{AT_ONCE, Ground, Held, LINK_AGAIN, NEXT_AFTER, Write, look_at, written};
 use crate::engine::Cx;
 use crate::engine::backoff::Backoff;
 use crate::engine::dhcp::{Dhcp4, Dhcp4Config, Turn};
@@ -37,11 +37,8 @@ impl Services {
         if std::mem::replace(&mut self.leasing.leads, ground.leads) != ground.leads {
             self.leasing.open.extend(self.leasing.asking.iter().cloned());
         }
-        while self.leasing.due.first().is_some_and(|it| it.0 <= cx.now) {
-            let Some((_, name)) = self.leasing.due.pop_first() else { break };
-            if let Some(it) = self.leasing.held.get_mut(&name) {
-                it.due = None;
-            }
+        for name in self.leasing.agenda.due(cx.now).collect::<Vec<_>>() {
+            self.leasing.agenda.set(name.clone(), None);
             self.leasing.open.insert(name);
         }
         let paused = cx.now < self.leasing.looked_at + NEXT_AFTER;
@@ -115,7 +112,8 @@ impl Services {
             (None, true) => {
                 let ip = has.unwrap_or(Ipv4Addr::UNSPECIFIED.into());
                 let Some(on) = (ground.on)(link.as_ref(), ip) else {
-                    self.leasing.due.insert((cx.now + LINK_AGAIN, name.clone()));
+                    let next = look_at(cx.now + LINK_AGAIN);
+                    self.leasing.agenda.set(name.clone(), Some(next));
                     return false;
                 };
                 self.begin(cx.now, &service, &asks, on);
@@ -160,7 +158,7 @@ impl Services {
             backoff: Backoff::new(Duration::from_millis(100), Duration::from_secs(60)),
             again_at: None,
         };
-        let held = Held { uid: service.uid.clone(), machine, link: on, due: None, write };
+        let held = Held { uid: service.uid.clone(), machine, link: on, write };
         self.leasing.held.insert(service.name.clone(), held);
     }
 

@@ -2,8 +2,8 @@ use std::time::Duration;
 
 use super::*;
 use crate::engine::pools::ADDRESSES;
-use crate::engine::services::tests::service;
-use crate::engine::services::{ClassRule, Services, ServicesConfig, ServicesElection};
+use crate::engine::services::Services;
+use crate::engine::services::tests::{config, service};
 use crate::engine::{NextIds, Rng};
 use crate::model::{
     Dhcp4Kind, Dhcp4Packet, Followed, Frame, KernelJob, NodeName, Object, ObjectCall, ObjectEvent,
@@ -52,19 +52,9 @@ fn told(version: u32, last: u8) -> Service {
 
 impl Bench {
     fn new() -> Self {
-        let config = ServicesConfig {
-            namespace: None,
-            class: ClassRule { name: "vip".into(), only: false, legacy: true },
-            link: None,
-            writes: true,
-            election: ServicesElection::Quorum,
-            gateway: false,
-            pools: None,
-            dhcp: Some(DhcpConfig { own_mac: true, attempts: 3 }),
-        };
         let now = Instant::from_nanos(1_000_000_000);
         Self {
-            services: Services::new(config, NodeName("n1".into()), now),
+            services: Services::new(config(), NodeName("n1".into()), now),
             now,
             rng: Rng::from_seed(1),
             next: NextIds::default(),
@@ -176,7 +166,7 @@ impl Bench {
     fn is_empty(&self) -> bool {
         let it = &self.services.leasing;
         let sets = it.held.is_empty() && it.asking.is_empty() && it.checking.is_empty();
-        sets && it.due.is_empty() && it.open.is_empty() && self.listening.is_empty()
+        sets && it.agenda.is_empty() && it.open.is_empty() && self.listening.is_empty()
     }
 }
 
