@@ -213,15 +213,7 @@ fn svc_many(cluster: &mut Cluster<'_>) -> String {
     serving(cluster);
     cluster.start("n1");
     cluster.status_is("n1", "leads", |it| it["role"] == "leader");
-    let vip = cluster.vip.to_string();
-    let name = |number| format!("many{number}");
-    let all: Vec<_> = (0..MANY)
-        .map(|number| {
-            let ip = format!("10.77.1.{}", number + 1);
-            service(cluster, &name(number), "", &["n2"]).replace(&vip, &ip)
-        })
-        .collect();
-    cluster.lab.api.apply(&all.join("---\n"));
+    many(cluster, MANY);
     let since = clock::now();
     cluster.status_within("n1", "answers for all", SOON, |it| {
         let all = it["vips"].as_array().cloned().unwrap_or_default();
@@ -236,12 +228,34 @@ fn svc_many(cluster: &mut Cluster<'_>) -> String {
         all.iter().filter(is_told).count() == MANY
     });
     assert!(fine, "not all are told: {}", cluster.daemon("n1").log());
-    let names: Vec<_> = (0..MANY).map(name).collect();
-    forget(cluster, &names.iter().map(String::as_str).collect::<Vec<_>>());
+    forget_many(cluster, MANY);
     cluster.status_within("n1", "has none", SOON, |it| it["vips"] == Value::Array(Vec::new()));
-    let left = (0..MANY).filter(|it| has_address("n1", &format!("10.77.1.{}", it + 1)));
-    assert_eq!(left.count(), 0);
+    assert_eq!(addresses_left("n1", MANY), 0);
     format!("{MANY} answered for {took} ms after the last was made; none left")
+}
+
+/// Makes so many Services at once, each with an address of its own.
+pub fn many(cluster: &Cluster<'_>, count: usize) {
+    let vip = cluster.vip.to_string();
+    let one = |number| {
+        let yaml = service(cluster, &format!("many{number}"), "", &["n2"]);
+        yaml.replace(&vip, &address_of_many(number))
+    };
+    cluster.lab.api.apply(&(0..count).map(one).collect::<Vec<_>>().join("---\n"));
+}
+
+fn address_of_many(number: usize) -> String {
+    format!("10.77.1.{}", number + 1)
+}
+
+pub fn forget_many(cluster: &Cluster<'_>, count: usize) {
+    let names: Vec<_> = (0..count).map(|number| format!("many{number}")).collect();
+    forget(cluster, &names.iter().map(String::as_str).collect::<Vec<_>>());
+}
+
+/// How many of their addresses a node still has.
+pub fn addresses_left(node: &str, count: usize) -> usize {
+    (0..count).filter(|it| has_address(node, &address_of_many(*it))).count()
 }
 
 /// Addresses out of the ConfigMap's pools: one each, none twice, and again once they are free.

@@ -10,11 +10,13 @@ use serde_json::Value;
 use crate::Scenario;
 use crate::lab::cluster::Cluster;
 use crate::lab::gap::{self, Gap};
-use crate::lab::net::has_address;
 use crate::lab::watch::Watch;
 use crate::lab::{millis, wait_for};
 use crate::outcome::{LEASE, LIFETIME, Lost, SLACK, never_two};
-use crate::services::{SOON, at, endpoints, forget, full, service, serving, told, told_of};
+use crate::services::{
+    SOON, addresses_left, at, endpoints, forget, forget_many, full, many, service, serving, told,
+    told_of,
+};
 
 pub const SCENARIOS: &[Scenario] = &[
     ("svc_each_alone", svc_each_alone),
@@ -141,15 +143,7 @@ fn svc_each_many(cluster: &mut Cluster<'_>) -> String {
         cluster.start(node);
         cluster.status_is(node, "reads", |it| it["services"]["known"] == true);
     }
-    let vip = cluster.vip.to_string();
-    let name = |number| format!("each{number}");
-    let all: Vec<_> = (0..MANY)
-        .map(|number| {
-            let ip = format!("10.77.1.{}", number + 1);
-            service(cluster, &name(number), "", &["n2"]).replace(&vip, &ip)
-        })
-        .collect();
-    cluster.lab.api.apply(&all.join("---\n"));
+    many(cluster, MANY);
     let since = clock::now();
     let answered = || {
         let of = |node: &str| {
@@ -165,12 +159,10 @@ fn svc_each_many(cluster: &mut Cluster<'_>) -> String {
     assert!(fine, "{:?}: {}", all.each_ref().map(Vec::len), cluster.daemon("n1").log());
     let took = millis(clock::now().saturating_since(since));
     assert_eq!(all.iter().flatten().collect::<BTreeSet<_>>().len(), MANY, "two answer");
-    let names: Vec<_> = (0..MANY).map(name).collect();
-    forget(cluster, &names.iter().map(String::as_str).collect::<Vec<_>>());
+    forget_many(cluster, MANY);
     for node in ["n1", "n2", "n3"] {
         cluster.status_within(node, "has none", SOON, |it| it["vips"] == Value::Array(Vec::new()));
-        let left = (0..MANY).filter(|it| has_address(node, &format!("10.77.1.{}", it + 1)));
-        assert_eq!(left.count(), 0, "{node}");
+        assert_eq!(addresses_left(node, MANY), 0, "{node}");
     }
     let [n1, n2, n3] = all.map(|it| it.len());
     format!(
