@@ -185,10 +185,13 @@ impl Reporter {
             }
             // What goes only to come back in a moment was not given up.
             let pauses = told.answering && !it.answering && it.refusal.is_none();
-            if it.readded > told.readded {
+            // Not before it is back; and where it cannot come back, why not is told.
+            if it.answering && it.readded > told.readded {
                 cx.act(Action::Tell(Notice::Readded(it.vip)));
             }
-            told.readded = it.readded;
+            if it.answering || it.refusal.is_some() {
+                told.readded = it.readded;
+            }
             if !it.answering && told.answering && !pauses {
                 cx.act(Action::Tell(Notice::Released(it.vip)));
             }

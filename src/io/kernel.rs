@@ -269,6 +269,7 @@ impl Work {
         let seconds = until.saturating_since(now).as_secs().clamp(1, u64::from(u32::MAX - 1));
         match self.addresses.hold(place, seconds as u32) {
             Ok(()) => {}
+            Err(Unheld::NoLink) => return KernelAnswer::NoLink,
             Err(Unheld::NotOurs(why)) => return KernelAnswer::NotOurs(why),
             Err(Unheld::Refused(why)) => return KernelAnswer::Failed(why),
         }

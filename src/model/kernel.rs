@@ -95,6 +95,8 @@ pub enum KernelAnswer {
     Failed(String),
     /// The address is there and is somebody else's: nothing was done.
     NotOurs(String),
+    /// The link is gone, which is told in a moment: nothing was done.
+    NoLink,
 }
 
 impl KernelAnswer {
@@ -107,6 +109,7 @@ impl KernelAnswer {
     pub fn refusal(&self) -> Option<&str> {
         match self {
             Self::Failed(why) | Self::NotOurs(why) => Some(why),
+            Self::NoLink => Some("the link is gone"),
             Self::Done | Self::TooLate | Self::FenceRebuilt => None,
         }
     }

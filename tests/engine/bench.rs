@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use edgevip::engine::{
-    Action, AnnouncerConfig, Config, Election, Family, Input, LeaseConfig, LinkChoice, Node, Rng,
-    WantedVip,
+    Action, AnnouncerConfig, Config, Election, Family, Input, LeaseConfig, LinkChoice, Node,
+    Notice, Rng, WantedVip,
 };
 use edgevip::model::{
     Address, ApiFault, ApiFaultKind, Author, Fences, Hardware, Heard, Instant, KernelAnswer,
@@ -190,7 +190,7 @@ impl Bench {
         self.answer_kernel_with(KernelAnswer::FenceRebuilt)
     }
 
-    fn answer_kernel_with(&mut self, answer: KernelAnswer) -> Turn {
+    pub fn answer_kernel_with(&mut self, answer: KernelAnswer) -> Turn {
         let answers = self.owed.drain(..).map(|it| (it, answer.clone())).collect();
         self.input_held_back(Input::Kernel(answers))
     }
@@ -309,6 +309,14 @@ impl Turn {
             | Action::Unfollow(_)
             | Action::Watch { .. } => None,
         })
+    }
+
+    pub fn notices(&self) -> Vec<Notice> {
+        let notice = |it: &Action| match it {
+            Action::Tell(notice) => Some(notice.clone()),
+            _ => None,
+        };
+        self.0.iter().filter_map(notice).collect()
     }
 
     pub fn exits(&self) -> bool {

@@ -5,8 +5,8 @@ mod bench;
 use bench::{Bench, ME, OTHER, TestLease, VIP, ms, secs};
 use edgevip::engine::{Action, Input, Notice};
 use edgevip::model::{
-    Address, ApiFault, ApiFaultKind, Frame, KernelJob, LeaseCall, LeaseReply, Link, LinkIndex,
-    NetworkChange, Refusal, Role, VipState, WatchEvent,
+    Address, ApiFault, ApiFaultKind, Frame, KernelAnswer, KernelJob, LeaseCall, LeaseReply, Link,
+    LinkIndex, LinkName, NetworkChange, Refusal, Role, VipState, WatchEvent,
 };
 
 #[test]
@@ -361,6 +361,19 @@ fn an_address_that_somebody_else_removed_is_put_back_and_announced_in_the_same_t
     assert!(matches!(jobs[0], KernelJob::HoldAddress { .. }), "{turn:?}");
     assert!(matches!(jobs[1], KernelJob::SendFrame { .. }), "{turn:?}");
     assert_eq!(bench.status().readded, 1);
+}
+
+#[test]
+fn an_address_that_goes_before_its_link_is_not_said_to_be_back() {
+    let mut bench = Bench::leading();
+    let gone = Address { link: LinkIndex(2), ip: VIP.0, length: 32, ours: true };
+    let mut told =
+        bench.input_held_back(Input::Network(NetworkChange::AddressGone(gone))).notices();
+    told.extend(bench.answer_kernel_with(KernelAnswer::NoLink).notices());
+    assert_eq!(bench.status().vips[0].why.as_deref(), Some("there is no link eth0"));
+    told.extend(bench.input(Input::Network(NetworkChange::LinkGone(LinkIndex(2)))).notices());
+    let refusal = Refusal::NoLink { link: Some(LinkName("eth0".into())) };
+    assert_eq!(told, [Notice::Released(VIP), Notice::Refused(VIP, refusal)]);
 }
 
 #[test]

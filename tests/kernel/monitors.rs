@@ -162,7 +162,7 @@ story!(routes_and_rulesets_of_others_wake_nobody, |_| {
     assert_eq!(edge.rest(Duration::from_millis(100)), []);
     let times = woken() - before;
     println!("woken {times} times by 100 routes of others");
-    assert!(times <= 2, "{times}");
+    assert!(times <= 10, "a busy machine wakes the reactor for its own sake, but {times}");
     ip("addr add 10.7.0.1/32 dev eth0");
     edge.network(|it| matches!(it, NetworkChange::Address(_)));
     assert!(woken() > before, "what is of interest wakes");

@@ -209,7 +209,7 @@ impl Kernel {
             }
             KernelJob::HoldAddress { link, vip, length, until } => {
                 if self.link.is_none_or(|it| it.index != *link) {
-                    return (KernelAnswer::Failed("no such link".into()), told);
+                    return (KernelAnswer::NoLink, told);
                 }
                 if self.own.iter().any(|(ip, _)| *ip == vip.0) {
                     return (KernelAnswer::NotOurs("it is another's".into()), told);

@@ -90,6 +90,7 @@ enum Outcome {
     TooLate,
     Failed,
     NotOurs,
+    NoLink,
     /// It is about an address that is not there.
     Dropped,
 }
@@ -570,6 +571,7 @@ impl World {
             KernelAnswer::TooLate => Outcome::TooLate,
             KernelAnswer::Failed(_) => Outcome::Failed,
             KernelAnswer::NotOurs(_) => Outcome::NotOurs,
+            KernelAnswer::NoLink => Outcome::NoLink,
         }
     }
 
@@ -647,6 +649,7 @@ impl World {
             Outcome::Rebuilt => KernelAnswer::FenceRebuilt,
             Outcome::Dropped => KernelAnswer::TooLate,
             Outcome::NotOurs => KernelAnswer::NotOurs("it is another's".into()),
+            Outcome::NoLink => KernelAnswer::NoLink,
             Outcome::TooLate => {
                 self.procs[proc].thread.failed_at = Some(self.now);
                 KernelAnswer::TooLate

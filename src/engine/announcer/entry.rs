@@ -39,7 +39,7 @@ pub(super) struct Entry {
     /// When the next announcement is due, and how many of the burst were sent.
     burst: Option<(Instant, usize)>,
     /// The kernel refused; do not ask before.
-    pub refused: Option<(String, Instant)>,
+    pub refused: Option<(KernelAnswer, Instant)>,
     /// The kernel may answer, until `quiet_by` is done.
     pub may_answer: bool,
     quiet_by: Option<OrderId>,
@@ -98,13 +98,15 @@ impl Entry {
 
     pub fn on_answer(&mut self, cx: &mut Cx<'_>, vip: Vip, order: OrderId, answer: &KernelAnswer) {
         let good = answer.is_good();
-        let failed = answer.refusal().map(|why| (why.to_owned(), cx.now + KERNEL_AGAIN));
+        let failed = answer.refusal().map(|_| (answer.clone(), cx.now + KERNEL_AGAIN));
         if let Some(held) = self.held.as_mut().filter(|it| it.order == order) {
             match answer {
                 KernelAnswer::Done | KernelAnswer::FenceRebuilt => held.done = true,
                 // What it would not extend may be there all the same, so it is still to be
                 // removed one day.
-                KernelAnswer::Failed(_) => held.missing |= !held.done,
+                KernelAnswer::Failed(_) | KernelAnswer::NoLink => {
+                    held.missing |= !held.done;
+                }
                 KernelAnswer::TooLate => self.held = None,
                 // The fence is for addresses of ours: it must not deny another's.
                 KernelAnswer::NotOurs(_) => {

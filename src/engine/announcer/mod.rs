@@ -112,7 +112,10 @@ impl Announcer {
         match answer {
             KernelAnswer::FenceRebuilt => self.on_fence_rebuilt(),
             KernelAnswer::TooLate => self.fence_late += 1,
-            KernelAnswer::Done | KernelAnswer::Failed(_) | KernelAnswer::NotOurs(_) => {}
+            KernelAnswer::Done
+            | KernelAnswer::Failed(_)
+            | KernelAnswer::NoLink
+            | KernelAnswer::NotOurs(_) => {}
         }
         for vip in self.index.ordered(order) {
             if let Some(it) = self.vips.get_mut(&vip) {
@@ -336,10 +339,17 @@ impl Announcer {
     }
 
     /// Why a VIP that is to answer does not, as far as link and kernel are concerned.
-    pub fn refusal(&self, vip: Vip) -> Option<Refusal> {
+    pub fn refusal(&self, vip: Vip, network: &Network) -> Option<Refusal> {
         let it = self.vips.get(&vip)?;
-        if let Some((why, _)) = &it.refused {
-            return Some(Refusal::Kernel { why: why.clone() });
+        if let Some((answer, _)) = &it.refused {
+            let link = it.held.and_then(|held| network.link(held.on.index));
+            return match link {
+                // Its own news of the link may be on their way.
+                Some(link) if *answer == KernelAnswer::NoLink => {
+                    Some(Refusal::NoLink { link: Some(link.name.clone()) })
+                }
+                _ => answer.refusal().map(|why| Refusal::Kernel { why: why.to_owned() }),
+            };
         }
         match it.claimed {
             Claim::Asking { .. } => Some(Refusal::Probing),

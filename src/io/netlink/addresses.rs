@@ -35,6 +35,8 @@ const ROUTE_LOOK: Duration = Duration::from_micros(250);
 pub enum Unheld {
     /// It is there, and somebody else's.
     NotOurs(String),
+    /// Its link is gone.
+    NoLink,
     /// The kernel does not want to.
     Refused(String),
 }
@@ -42,6 +44,7 @@ pub enum Unheld {
 impl fmt::Display for Unheld {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
+            Self::NoLink => f.write_str("the link is gone"),
             Self::NotOurs(why) | Self::Refused(why) => f.write_str(why),
         }
     }
@@ -86,10 +89,10 @@ impl Addresses {
     /// Adds the address, or extends it. Once it is there it can be reached.
     pub fn hold(&mut self, place: Place, seconds: u32) -> Result<(), Unheld> {
         let there = self.there(place)?;
-        self.make(place, seconds, &there).map_err(Unheld::Refused)
+        self.make(place, seconds, &there)
     }
 
-    fn make(&mut self, place: Place, seconds: u32, there: &[Found]) -> Result<(), String> {
+    fn make(&mut self, place: Place, seconds: u32, there: &[Found]) -> Result<(), Unheld> {
         let same = there.iter().any(|it| it.length == place.length);
         let others = there.iter().filter(|it| it.length != place.length);
         // IPv6 keeps the old length of an address it has; IPv4 has room for both, so that
@@ -122,7 +125,7 @@ impl Addresses {
     /// Removes the address, whatever its length; that it is not there is as good.
     pub fn remove(&mut self, place: Place) -> Result<(), String> {
         let there = self.there(place).map_err(|it| it.to_string())?;
-        there.iter().try_for_each(|it| self.delete(it))
+        there.iter().try_for_each(|it| self.delete(it)).map_err(|it| it.to_string())
     }
 
     /// Removes those of `ips` that are ours, on all links.
@@ -139,7 +142,7 @@ impl Addresses {
                 by = how;
                 "removed an address that an earlier process left"
             );
-            self.delete(&it)?;
+            self.delete(&it).map_err(|it| it.to_string())?;
         }
         Ok(())
     }
@@ -172,11 +175,11 @@ impl Addresses {
         it.tag == OURS || (!self.tagged && it.tag == 0 && it.lent)
     }
 
-    fn add(&mut self, place: Place, seconds: u32, replace: bool) -> Result<(), String> {
+    fn add(&mut self, place: Place, seconds: u32, replace: bool) -> Result<(), Unheld> {
         // To replace only what was seen to be ours: an address that another program adds
         // meanwhile is refused by the kernel.
         let how = if replace { libc::NLM_F_REPLACE } else { libc::NLM_F_EXCL };
-        let scope = self.scope(place)?;
+        let scope = self.scope(place).map_err(Unheld::Refused)?;
         let mut writer = self.socket.compose();
         writer.message(libc::RTM_NEWADDR, (libc::NLM_F_CREATE | how) as u16, |it| {
             body(it, place, scope);
@@ -196,7 +199,7 @@ impl Addresses {
         Ok(())
     }
 
-    fn delete(&mut self, found: &Found) -> Result<(), String> {
+    fn delete(&mut self, found: &Found) -> Result<(), Unheld> {
         let place = Place { link: found.link, vip: Vip(found.ip), length: found.length };
         let mut writer = self.socket.compose();
         writer.message(libc::RTM_DELADDR, 0, |it| body(it, place, found.scope));
@@ -207,7 +210,7 @@ impl Addresses {
         Ok(())
     }
 
-    fn write(&mut self, writer: Writer, what: &str, place: Place) -> Result<(), String> {
+    fn write(&mut self, writer: Writer, what: &str, place: Place) -> Result<(), Unheld> {
         let Err(refused) = self.socket.request(writer) else { return Ok(()) };
         self.forget();
         // Gone with its link, or ended by itself: as good as removed.
@@ -215,7 +218,10 @@ impl Addresses {
         if what == "removing" && gone {
             return Ok(());
         }
-        Err(explain(what, place, &refused))
+        if refused.errno == Errno::ENODEV {
+            return Err(Unheld::NoLink);
+        }
+        Err(Unheld::Refused(explain(what, place, &refused)))
     }
 
     /// Host scope keeps an IPv4 address from being a source; IPv6 has no such thing. But the
