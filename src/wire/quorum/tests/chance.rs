@@ -228,7 +228,8 @@ impl Chance {
     }
 
     fn report(&mut self) -> Report {
-        let ailments = [Ailment::Carrier, Ailment::Check, Ailment::Health, Ailment::Late];
+        let ailments =
+            [Ailment::Carrier, Ailment::Check, Ailment::Health, Ailment::Late, Ailment::Store];
         Report {
             ailments: self.some(|it| ailments[it.below(4) as usize]),
             penalty: self.next() as u8,
