@@ -142,13 +142,7 @@ fn releases(it: &mut Message) {
 
 fn report() -> Report {
     Report {
-        ailments: vec![
-            Ailment::Carrier,
-            Ailment::Check,
-            Ailment::Health,
-            Ailment::Late,
-            Ailment::Store,
-        ],
+        ailments: vec![Ailment::Carrier, Ailment::Check, Ailment::Health, Ailment::Late],
         penalty: 50,
         leaving: true,
         unable: vec![vip("10.0.0.42")],

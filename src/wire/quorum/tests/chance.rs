@@ -228,8 +228,7 @@ impl Chance {
     }
 
     fn report(&mut self) -> Report {
-        let ailments =
-            [Ailment::Carrier, Ailment::Check, Ailment::Health, Ailment::Late, Ailment::Store];
+        let ailments = [Ailment::Carrier, Ailment::Check, Ailment::Health, Ailment::Late];
         Report {
             ailments: self.some(|it| ailments[it.below(4) as usize]),
             penalty: self.next() as u8,

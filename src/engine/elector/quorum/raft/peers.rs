@@ -87,7 +87,7 @@ impl Raft {
             term: message.term,
             newest: message.newest,
             floor: message.floor,
-            fit: message.report.may_lead(),
+            fit: message.report.is_fit(),
             knows,
             answer,
             answered,
