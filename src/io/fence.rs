@@ -32,6 +32,8 @@ const SHORTEST: Duration = Duration::from_millis(10);
 /// How long the fence remembers an address after the end of answering: the address may be
 /// there for two seconds more, and the kernel is late with its end.
 const MEMORY: Duration = Duration::from_secs(5);
+/// An element that is to be there for so long is there.
+const SURE: Duration = Duration::from_millis(50);
 /// So often is a transaction tried that lost a race against elements that end.
 const ATTEMPTS: usize = 4;
 
@@ -229,7 +231,9 @@ impl Fence {
     }
 
     /// An element that is there keeps its timeout when it is added again, so it is removed
-    /// first, in the same transaction.
+    /// first, in the same transaction. To remove one that has ended would fail, and the
+    /// kernel waits for all its readers before it says so, for seconds where it is busy: one
+    /// that may have ended is added before it is removed.
     fn attempt(&mut self, wishes: &[Wish]) -> Attempt {
         let now = clock::now();
         let mut removals = BTreeMap::new();
@@ -238,7 +242,10 @@ impl Fence {
             for (set, known, end) in
                 [(Set::Ours, &self.ours, wish.ours), (Set::Live, &self.live, wish.live)]
             {
-                if known.contains_key(&wish.ip) {
+                if let Some(known) = known.get(&wish.ip) {
+                    if *known < now + SURE {
+                        it.add(set, wish.ip, SHORTEST);
+                    }
                     removals.insert(it.remove(set, wish.ip), (set, wish.ip));
                 }
                 if let Some(end) = end {
