@@ -90,7 +90,6 @@ enum Outcome {
     TooLate,
     Failed,
     NotOurs,
-    NoLink,
     /// It is about an address that is not there.
     Dropped,
 }
@@ -569,9 +568,8 @@ impl World {
             KernelAnswer::Done => Outcome::Good,
             KernelAnswer::FenceRebuilt => Outcome::Rebuilt,
             KernelAnswer::TooLate => Outcome::TooLate,
-            KernelAnswer::Failed(_) => Outcome::Failed,
+            KernelAnswer::Failed(_) | KernelAnswer::NoLink => Outcome::Failed,
             KernelAnswer::NotOurs(_) => Outcome::NotOurs,
-            KernelAnswer::NoLink => Outcome::NoLink,
         }
     }
 
@@ -649,7 +647,6 @@ impl World {
             Outcome::Rebuilt => KernelAnswer::FenceRebuilt,
             Outcome::Dropped => KernelAnswer::TooLate,
             Outcome::NotOurs => KernelAnswer::NotOurs("it is another's".into()),
-            Outcome::NoLink => KernelAnswer::NoLink,
             Outcome::TooLate => {
                 self.procs[proc].thread.failed_at = Some(self.now);
                 KernelAnswer::TooLate
