@@ -293,6 +293,31 @@ fn a_drain_loses_nothing() {
     tale.finish();
 }
 
+/// A holder answers for those who do not know its address yet until who is asked to follow it,
+/// and takes its time, is ready.
+pub fn a_move_waits_for_who_is_slow() -> Result<(), String> {
+    let mut tale = quorum(&[Voter; 3], 1);
+    let (leader, to, vip) = (tale.leader(), tale.idler(), tale.world.vips[0]);
+    tale.world.pause(to, 60 * MS);
+    tale.world.order(leader, ClusterCall::Move(vip, name_of(to)));
+    let mut unanswered = 0;
+    for _ in 0..300 {
+        tale.world.run_for(MS)?;
+        unanswered += u64::from(tale.holders(0).is_empty());
+    }
+    if unanswered > 2 {
+        return Err(format!("nobody answers for {unanswered} ms of a planned move"));
+    }
+    assert_eq!(tale.holder(0), to);
+    tale.finish();
+    Ok(())
+}
+
+#[test]
+fn a_holder_waits_for_who_follows_it() {
+    a_move_waits_for_who_is_slow().unwrap_or_else(|why| panic!("{why}"));
+}
+
 #[test]
 fn a_drain_does_not_wait_for_promises_of_nine_seconds() {
     for (voters, fenced) in [(2, true), (3, true), (3, false)] {
@@ -653,6 +678,30 @@ fn a_member_that_hears_nobody_does_not_keep_a_leader_from_committing() {
     tale.cut(leader, idler);
     tale.order(ClusterCall::Drain(name_of(idler)));
     tale.finish();
+}
+
+/// One of three hears nobody while the others commit an entry, and is heard again at any moment
+/// about the death of the leader: it must not lead without that entry.
+pub fn who_missed_an_entry_is_not_elected() -> Result<(), String> {
+    for at in (0..20).map(|it| it * 10 * MS) {
+        let mut tale = quorum(&[Voter; 3], 1);
+        let (leader, idler) = (tale.leader(), tale.idler());
+        tale.cut_off(idler);
+        tale.world.run_for(2 * SEC)?;
+        tale.order(ClusterCall::Drain(name_of(idler)));
+        tale.crash(leader);
+        tale.world.run_for(at)?;
+        tale.world.heal_members();
+        tale.world.run_for(2 * SEC).map_err(|why| format!("heard after {} ms: {why}", at / MS))?;
+        let next = tale.leader();
+        assert!(![leader, idler].contains(&next), "{}", tale.scene());
+    }
+    Ok(())
+}
+
+#[test]
+fn only_who_has_what_was_committed_leads() {
+    who_missed_an_entry_is_not_elected().unwrap_or_else(|why| panic!("{why}"));
 }
 
 /// Five hosts, of which three vote; the other two are learners and have caught up. Promises

@@ -6,8 +6,8 @@ use crate::run::{Stats, run};
 use crate::run_quorum;
 use crate::stories_quorum::discovery::one_of_a_founding_set_is_cut_off_and_founds_with_others;
 use crate::stories_quorum::{
-    voters_are_changed_and_a_holder_does_not_hear_of_it,
-    voters_are_changed_twice_while_a_holder_is_not_heard,
+    a_move_waits_for_who_is_slow, voters_are_changed_and_a_holder_does_not_hear_of_it,
+    voters_are_changed_twice_while_a_holder_is_not_heard, who_missed_an_entry_is_not_elected,
 };
 use crate::world::Log;
 
@@ -28,33 +28,34 @@ const WITHIN: [(Sabotage, u64); 12] = [
 ];
 
 /// The same for a quorum, where a few times the most of four stretches are allowed.
-const WITHIN_QUORUM: [(Sabotage, u64); 14] = [
+const WITHIN_QUORUM: [(Sabotage, u64); 12] = [
     (Sabotage::CommitWithoutMajority, 10),
     (Sabotage::CountedFromAnswer, 10),
     (Sabotage::LateAcknowledgement, 100),
     (Sabotage::LearnerCounted, 100),
-    (Sabotage::MoveBeforeReady, 100),
     (Sabotage::NoWaitAfterStart, 100),
     (Sabotage::PromiseFromSender, 10),
     (Sabotage::PromiseTooShort, 20),
     (Sabotage::ReleaseDropsAny, 20),
     (Sabotage::ReleasedBeforeQuiet, 20),
     (Sabotage::ReplayBelieved, 200),
-    (Sabotage::StaleLogElected, 200),
     (Sabotage::VoteForgotten, 100),
     (Sabotage::VoteTwice, 100),
 ];
 
-/// These take a holder that is cut off in two ways while voters are changed twice, or a cut at
-/// the very moment of a founding: a story.
-const BY_STORY: [(Sabotage, Story, &str); 3] = [
+/// These take a holder that is cut off in two ways while voters are changed twice, a cut at the
+/// very moment of a founding, one who is heard again just when the leader dies, or a count of
+/// the milliseconds in which a move is answered by nobody: stories.
+const BY_STORY: [(Sabotage, Story, &str); 5] = [
     (Sabotage::FoundedByMajority, one_of_a_founding_set_is_cut_off_and_founds_with_others, "S2"),
+    (Sabotage::MoveBeforeReady, a_move_waits_for_who_is_slow, "nobody answers"),
     (Sabotage::OldConfigPromised, voters_are_changed_and_a_holder_does_not_hear_of_it, "S2"),
     (
         Sabotage::SecondStepWithoutWaiting,
         voters_are_changed_twice_while_a_holder_is_not_heard,
         "S2",
     ),
+    (Sabotage::StaleLogElected, who_missed_an_entry_is_not_elected, "S5"),
 ];
 
 /// These lead to nothing as long as nobody believes a datagram that is not newer: the search
