@@ -656,6 +656,22 @@ fn who_has_an_entry_that_came_to_nothing_hears_the_leader_that_it_removes() {
 }
 
 #[test]
+fn who_was_removed_while_it_was_down_hears_of_it() {
+    let mut tale = quorum(&[Voter; 3], 1);
+    let idler = tale.idler();
+    tale.crash(idler);
+    tale.order(ClusterCall::Remove(name_of(idler)));
+    // Longer than those who go are spoken to.
+    tale.run(5 * SEC).start(idler);
+    tale.until(SEC, "it knows that it is out", |it| {
+        let status = it.procs[idler].node.as_ref().map(|node| node.status(it.local(idler)));
+        status.and_then(|it| it.quorum).is_some_and(|it| it.silent_because.is_some())
+    });
+    tale.expect_cut_at_most(0);
+    tale.finish();
+}
+
+#[test]
 fn who_asks_a_member_that_cannot_reach_the_leader_is_told_so() {
     let mut tale = quorum(&[Voter; 3], 1);
     let (leader, idler) = (tale.leader(), tale.idler());

@@ -1,6 +1,7 @@
 //! What operators ask of a quorum.
 
 use std::fs;
+use std::time::Duration;
 
 use edgevip::io::clock;
 
@@ -16,6 +17,7 @@ pub const SCENARIOS: &[RaftScenario] = &[
     ("raft_move", move_vip),
     ("raft_rolling_upgrade", rolling_upgrade),
     ("raft_three_five_three", three_five_three),
+    ("raft_removed_while_down", removed_while_down),
 ];
 
 fn drain_and_undrain(quorum: &mut Quorum<'_>) -> String {
@@ -67,6 +69,23 @@ fn rolling_upgrade(quorum: &mut Quorum<'_>) -> String {
         quorum.renew(node);
     }
     nothing_lost(gap, &watch, since)
+}
+
+/// Who was down when it was removed hears of it when it is back, and stands no more.
+fn removed_while_down(quorum: &mut Quorum<'_>) -> String {
+    let (watch, roles) = quorum.settle();
+    let (gap, since) = (Gap::begin(quorum.vip), clock::now());
+    let other = |it: &&str| *it != roles.leader && *it != roles.holder;
+    let away = NODES.into_iter().find(other).expect("there are three");
+    quorum.stop(away);
+    quorum.ordered(&format!("members remove {away}"));
+    // Longer than those who go are spoken to.
+    quorum.wait(Duration::from_secs(4));
+    quorum.start(away);
+    let status = quorum
+        .status_is(away, "knows that it is out", |it| it["quorum"]["silent_because"].is_string());
+    let why = status["quorum"]["silent_because"].as_str().unwrap_or_default();
+    format!("{}; \"{why}\"", nothing_lost(gap, &watch, since))
 }
 
 fn three_five_three(quorum: &mut Quorum<'_>) -> String {

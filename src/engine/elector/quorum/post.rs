@@ -18,7 +18,7 @@ use crate::model::{Envelope, Instant, Life, Member, Members, Message, NodeName};
 
 /// A life that has not shown itself by then is not waited for.
 const PATIENCE: Duration = Duration::from_secs(1);
-/// Who was removed is told so for so long.
+/// Who was removed is told so for so long, and again when it is heard after that.
 const PARTING: Duration = Duration::from_secs(2);
 /// A life that has still to show itself is answered at once so often, and with the beat after
 /// that: else two that are each shown a former life of the other would not stop answering.
@@ -38,6 +38,8 @@ pub(crate) struct Post {
     peers: BTreeMap<NodeName, Peer>,
     /// Who else speaks to us, and from where.
     strangers: BTreeMap<NodeName, SocketAddr>,
+    /// The members are known for certain.
+    settled: bool,
 }
 
 #[derive(Clone, Debug)]
@@ -77,12 +79,14 @@ pub(crate) enum Received {
 
 impl Post {
     pub fn new(me: NodeName, life: Life, latest: Duration) -> Self {
-        Self { me, life, latest, sent: 0, peers: BTreeMap::new(), strangers: BTreeMap::new() }
+        let (peers, strangers) = (BTreeMap::new(), BTreeMap::new());
+        Self { me, life, latest, sent: 0, peers, strangers, settled: false }
     }
 
     /// These are the members from here on; unless that is `settled`, those before may be
     /// right, and one of them the leader who says so.
     pub fn serve(&mut self, now: Instant, members: &Members, settled: bool) {
+        self.settled = settled;
         let is_peer =
             |name: &NodeName, it: &Member| *name != self.me && !it.address.ip().is_unspecified();
         self.peers.retain(|name, peer| match members.get(name) {
@@ -93,15 +97,7 @@ impl Post {
             None => !settled || now < *peer.parting.get_or_insert(now + PARTING),
         });
         for (name, it) in members.iter().filter(|(name, it)| is_peer(name, it)) {
-            self.peers.entry(name.clone()).or_insert_with(|| Peer {
-                address: it.address,
-                known: None,
-                challenged: None,
-                heard_at: None,
-                round_trip: None,
-                refused: BTreeMap::new(),
-                parting: None,
-            });
+            self.peers.entry(name.clone()).or_insert_with(|| Peer::at(it.address));
         }
         self.strangers.retain(|name, _| !members.contains_key(name));
     }
@@ -114,10 +110,10 @@ impl Post {
         forwarded: bool,
         envelope: Envelope,
     ) -> Received {
+        if !self.peers.contains_key(&envelope.from) {
+            self.meet(now, address, &envelope.from);
+        }
         let Some(peer) = self.peers.get_mut(&envelope.from) else {
-            if self.strangers.len() < STRANGERS && envelope.from != self.me {
-                self.strangers.insert(envelope.from, address);
-            }
             return Received::Refused("stranger");
         };
         let received = peer.receive(now, (self.life, self.latest), address, forwarded, envelope);
@@ -125,6 +121,22 @@ impl Post {
             *peer.refused.entry(code).or_default() += 1;
         }
         received
+    }
+
+    /// Somebody with the key who is no member: it may have been one, and not know that it was
+    /// removed.
+    fn meet(&mut self, now: Instant, address: SocketAddr, name: &NodeName) {
+        if *name == self.me {
+            return;
+        }
+        if self.strangers.len() < STRANGERS {
+            self.strangers.insert(name.clone(), address);
+        }
+        let parting = self.peers.values().filter(|it| it.parting.is_some()).count();
+        if self.settled && parting < STRANGERS {
+            let peer = Peer { parting: Some(now + PARTING), ..Peer::at(address) };
+            self.peers.insert(name.clone(), peer);
+        }
     }
 
     /// Sends a message to the life that is known, and to one that has still to show itself.
@@ -184,6 +196,18 @@ impl Post {
 }
 
 impl Peer {
+    fn at(address: SocketAddr) -> Self {
+        Self {
+            address,
+            known: None,
+            challenged: None,
+            heard_at: None,
+            round_trip: None,
+            refused: BTreeMap::new(),
+            parting: None,
+        }
+    }
+
     fn receive(
         &mut self,
         now: Instant,

@@ -116,13 +116,26 @@ fn others_are_refused_with_the_reason() {
         Received::Refused("forwarded")
     );
     let stranger = Envelope { from: name("z"), ..said };
-    assert_eq!(it.b.receive(it.now, address("z"), false, stranger), Received::Refused("stranger"));
+    let from_stranger =
+        |it: &mut Bench| it.b.receive(it.now, address("z"), false, stranger.clone());
+    let only_a = BTreeMap::from([member("a")]);
+    it.b.serve(it.now, &only_a, false);
+    assert_eq!(from_stranger(&mut it), Received::Refused("stranger"));
     assert_eq!(it.b.strangers().get(&name("z")), Some(&address("z")));
+    // Where the members are certain, it is spoken to: it may have been one.
+    it.b.serve(it.now, &only_a, true);
+    assert_eq!(from_stranger(&mut it), Received::Introduced);
+    it.now = it.now + PARTING;
+    it.b.serve(it.now, &only_a, true);
+    assert!(!it.b.peers().any(|it| *it == name("z")));
+}
+
+fn member(it: &str) -> (NodeName, Member) {
+    (name(it), Member { address: address(it), role: MemberRole::Voter })
 }
 
 fn post(me: &str, life: u64) -> Post {
     let mut it = Post::new(name(me), Life(life), D);
-    let member = |it: &str| (name(it), Member { address: address(it), role: MemberRole::Voter });
     it.serve(Instant::from_nanos(0), &["a", "b"].map(member).into(), true);
     it
 }
