@@ -327,13 +327,23 @@ pub struct Report {
 }
 
 impl Report {
-    /// Whether nothing speaks against it.
+    /// Whether nothing speaks against its carrying something.
     pub fn is_fit(&self) -> bool {
-        self.ailments.is_empty() && !self.leaving
+        !self.is_sick() && !self.leaving
+    }
+
+    /// Whether an ailment speaks against its carrying something.
+    pub fn is_sick(&self) -> bool {
+        self.ailments.iter().any(|it| it.bars_carrying())
+    }
+
+    /// Whether nothing speaks against its leading.
+    pub fn may_lead(&self) -> bool {
+        self.is_fit() && !self.ailments.contains(&Ailment::Store)
     }
 }
 
-/// Why a member should rather not carry anything.
+/// Why a member should rather not carry anything, or not lead.
 #[derive(Clone, Copy, Debug, Deserialize, Eq, Ord, PartialEq, PartialOrd, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Ailment {
@@ -345,9 +355,20 @@ pub enum Ailment {
     Health,
     /// The process gets to its timers late.
     Late,
+    /// Its store cannot be written: it carries all the same, but whoever leads has to write
+    /// what the cluster is asked to do.
+    Store,
 }
 
 impl Ailment {
+    /// Whether the member should rather not carry anything.
+    pub fn bars_carrying(self) -> bool {
+        match self {
+            Self::Carrier | Self::Check | Self::Health | Self::Late => true,
+            Self::Store => false,
+        }
+    }
+
     /// The code that log, metric and status share.
     pub fn code(self) -> &'static str {
         match self {
@@ -355,6 +376,7 @@ impl Ailment {
             Self::Check => "check",
             Self::Health => "health",
             Self::Late => "late",
+            Self::Store => "store",
         }
     }
 }

@@ -154,7 +154,9 @@ fn quorum_metrics(page: &mut Page, quorum: &QuorumStatus) {
     each(page, |it| Some(it.holds.into()));
     page.family("edgevip_quorum_member_is_fit", Kind::Gauge, "0 for what should carry nothing.");
     each(page, |it| {
-        Some(f64::from(u8::from(it.ailments.is_empty() && !it.leaving && !it.drained)))
+        Some(f64::from(u8::from(
+            !it.ailments.iter().any(|it| it.bars_carrying()) && !it.leaving && !it.drained,
+        )))
     });
     let help = "Datagrams from a member's address that were no good.";
     page.family("edgevip_quorum_bad_datagrams_total", Kind::Counter, help);

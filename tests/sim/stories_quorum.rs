@@ -656,6 +656,23 @@ fn who_has_an_entry_that_came_to_nothing_hears_the_leader_that_it_removes() {
 }
 
 #[test]
+fn a_leader_that_cannot_write_hands_over_and_keeps_its_vips() {
+    let mut tale = quorum(&[Voter; 3], 3);
+    let (leader, idler) = (tale.leader(), (0..3).find(|it| *it != tale.leader()).expect("another"));
+    let held: Vec<_> = (0..3).map(|at| tale.holder(at)).collect();
+    tale.world.inflict(Kind::DiskFull, leader, leader, FOR_GOOD);
+    tale.measured();
+    tale.world.order(leader, ClusterCall::Drain(name_of(idler)));
+    tale.until(3 * SEC, "another leads", move |it| it.leader().is_some_and(|it| it != leader));
+    tale.order(ClusterCall::Undrain(name_of(idler)));
+    tale.run(2 * SEC).expect_cut_at_most(MS);
+    let keeps = |at: usize| held[at] == idler || tale.holder(at) == held[at];
+    assert!((0..3).all(keeps), "{}", tale.scene());
+    assert_ne!(tale.leader(), leader);
+    tale.finish();
+}
+
+#[test]
 fn who_was_removed_while_it_was_down_hears_of_it() {
     let mut tale = quorum(&[Voter; 3], 1);
     let idler = tale.idler();

@@ -142,7 +142,13 @@ fn releases(it: &mut Message) {
 
 fn report() -> Report {
     Report {
-        ailments: vec![Ailment::Carrier, Ailment::Check, Ailment::Health, Ailment::Late],
+        ailments: vec![
+            Ailment::Carrier,
+            Ailment::Check,
+            Ailment::Health,
+            Ailment::Late,
+            Ailment::Store,
+        ],
         penalty: 50,
         leaving: true,
         unable: vec![vip("10.0.0.42")],

@@ -294,7 +294,7 @@ impl Quorum {
 
     fn decide_all(&mut self, cx: &mut Cx<'_>, around: &Surroundings<'_>) {
         self.fitness.tick(cx);
-        self.raft.set_fit(self.report.is_fit());
+        self.raft.set_fit(self.report.may_lead());
         self.find(cx, around);
         let promises = self.voter.promises(cx.now);
         self.raft.tick(cx, &promises);

@@ -159,6 +159,7 @@ impl Write for Ailment {
             Self::Check => 2,
             Self::Health => 3,
             Self::Late => 4,
+            Self::Store => 5,
         }]);
     }
 }
@@ -170,6 +171,7 @@ impl Coded for Ailment {
             2 => Ok(Self::Check),
             3 => Ok(Self::Health),
             4 => Ok(Self::Late),
+            5 => Ok(Self::Store),
             _ => Err(from.bad()),
         }
     }

@@ -164,6 +164,7 @@ fn ailment(it: Ailment) -> &'static str {
         Ailment::Check => "its check command fails",
         Ailment::Health => "its API server does not answer",
         Ailment::Late => "its timers are late",
+        Ailment::Store => "its store cannot be written",
     }
 }
 

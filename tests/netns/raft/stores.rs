@@ -24,22 +24,22 @@ pub const SCENARIOS: &[RaftScenario] = &[
 ];
 
 fn full_disk(quorum: &mut Quorum<'_>) -> String {
-    let full = "n1";
-    let folder = quorum.state(full);
-    fs::create_dir_all(&folder).expect("/run is ours");
-    mount(Some("small"), &folder, Some("tmpfs"), MsFlags::empty(), Some("size=64k"))
-        .expect("a tmpfs can be mounted in a mount namespace of one's own");
-    let (watch, roles) = quorum.patient().settle();
-    // A leader whose own disk is full can agree to nothing new.
-    if roles.leader == full {
-        quorum.renew(full);
+    for node in NODES {
+        let folder = quorum.state(node);
+        fs::create_dir_all(&folder).expect("/run is ours");
+        mount(Some("small"), &folder, Some("tmpfs"), MsFlags::empty(), Some("size=64k"))
+            .expect("a tmpfs can be mounted in a mount namespace of one's own");
     }
-    fill(&folder);
+    let (watch, roles) = quorum.patient().settle();
+    let full = roles.leader.as_str();
+    fill(&quorum.state(full));
     let (gap, since) = (Gap::begin(quorum.vip), clock::now());
-    // What is asked is agreed by the others, and the VIP comes here all the same.
-    let leader = quorum.leader();
+    // Who cannot write gives the leadership away at the first thing that is asked; what is
+    // asked then is agreed, and the VIP comes here all the same.
     quorum.ordered(&format!("move {} {full}", quorum.vip));
     watch.only(full, LONG);
+    let leader = quorum.leader();
+    assert_ne!(leader, full, "it leads with a full disk");
     let status = quorum.status_is(full, "names the disk", |it| {
         it["quorum"]["silent_because"].as_str().is_some_and(|it| it.contains("no room for "))
     });

@@ -6,7 +6,7 @@ use super::placer::PlacerView;
 use super::{Candidate, Quorum, READY_FOR, Surroundings};
 use crate::engine::Cx;
 use crate::engine::sabotage::{Sabotage, sabotaged};
-use crate::model::{Assigned, Instant, NodeName, Report, Vip};
+use crate::model::{Ailment, Assigned, Instant, NodeName, Report, Vip};
 
 impl Quorum {
     /// What this member says of itself.
@@ -19,7 +19,7 @@ impl Quorum {
         let ready = ready.filter(|it| waits(it.vip) && (around.ready)(it.vip));
         let unable = |vip: Vip| around.unable.contains(&vip) || !around.wanted.contains(&vip);
         let report = Report {
-            ailments: self.fitness.ailments(now, around.carrier),
+            ailments: self.ailments(now, around.carrier),
             penalty: self.fitness.penalty(),
             leaving: around.stopping,
             unable: self
@@ -36,6 +36,12 @@ impl Quorum {
         };
         self.news |= report != self.report;
         self.report = report;
+    }
+
+    fn ailments(&self, now: Instant, carrier: bool) -> Vec<Ailment> {
+        let mut all = self.fitness.ailments(now, carrier);
+        all.extend(self.raft.fault().map(|_| Ailment::Store));
+        all
     }
 
     /// The leader's part: who carries what. Whether anything was decided anew.

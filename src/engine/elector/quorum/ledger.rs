@@ -55,6 +55,7 @@ impl Ledger {
     pub fn keep(&mut self, entry: Entry) {
         debug_assert!(self.head().is_none_or(|it| it.id < entry.id));
         self.wanted.entry = Some(entry);
+        self.retry_at = None;
     }
 
     /// Keeps that the newest entry is known to be committed.
@@ -79,7 +80,8 @@ impl Ledger {
         let Some((_, record)) = self.under_way.take_if(|it| it.0 == number) else {
             return;
         };
-        self.retry_at = failure.as_ref().map(|_| now + RETRY);
+        let again = failure.is_some() && self.wanted.entry == record.entry;
+        self.retry_at = again.then(|| now + RETRY);
         if failure.is_none() {
             self.disk = record;
         }

@@ -207,7 +207,7 @@ impl Raft {
         self.listed = listed;
     }
 
-    /// Whether this node is fit to carry VIPs: the fit lead first.
+    /// Whether nothing speaks against this node's leading: the fit lead first.
     pub fn set_fit(&mut self, fit: bool) {
         self.fit = fit;
     }

@@ -228,9 +228,10 @@ impl Chance {
     }
 
     fn report(&mut self) -> Report {
-        let ailments = [Ailment::Carrier, Ailment::Check, Ailment::Health, Ailment::Late];
+        let ailments =
+            [Ailment::Carrier, Ailment::Check, Ailment::Health, Ailment::Late, Ailment::Store];
         Report {
-            ailments: self.some(|it| ailments[it.below(4) as usize]),
+            ailments: self.some(|it| ailments[it.below(ailments.len() as u64) as usize]),
             penalty: self.next() as u8,
             leaving: self.yes(),
             unable: self.some(Self::vip),

@@ -115,7 +115,7 @@ impl<'a> Row<'a> {
             suspect_at: suspect_at.filter(|_| lives),
             standing,
             fitness: Fitness {
-                sick: report.is_some_and(|it| !it.ailments.is_empty()),
+                sick: report.is_some_and(|it| it.is_sick()),
                 penalty: report.map_or(0, |it| it.penalty),
             },
             leads,

@@ -87,7 +87,7 @@ impl Raft {
             term: message.term,
             newest: message.newest,
             floor: message.floor,
-            fit: message.report.is_fit(),
+            fit: message.report.may_lead(),
             knows,
             answer,
             answered,

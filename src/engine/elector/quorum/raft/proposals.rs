@@ -57,11 +57,12 @@ impl Raft {
             None => Some("nobody leads at the moment; try again".to_owned()),
             Some(_) if self.fault().is_some() => {
                 let why = self.fault().unwrap_or_default();
-                Some(format!(
-                    "{} leads, and its store cannot be written: {why}; or stop it, and another \
-                     leads",
-                    self.me
-                ))
+                let then = if self.is_handing_over() {
+                    "another is about to lead; try again"
+                } else {
+                    "no other can lead"
+                };
+                Some(format!("{} leads, its store cannot be written, and {then}: {why}", self.me))
             }
             Some(_) if self.proposals.len() >= MOST => {
                 Some(format!("{MOST} requests are waiting already; try again later"))

@@ -170,6 +170,25 @@ fn leadership_is_handed_to_the_best_that_lacks_nothing() {
 }
 
 #[test]
+fn a_leader_that_cannot_write_hands_over_to_one_that_can() {
+    let mut bench = Bench::leading(4, id(5, 1));
+    let full = Report { ailments: vec![Ailment::Store], ..Report::default() };
+    bench.hear(2, Message { term: 6, newest: id(5, 1), report: full, ..message() });
+    bench.hear(3, Message { term: 6, newest: id(5, 1), ..message() });
+    bench.writes = false;
+    order(&mut bench, ClusterCall::Drain(name(1)));
+    assert!(!bench.raft.is_handing_over());
+    for number in 1..100 {
+        bench.turn(|raft, cx| raft.on_stored(cx, number, Some("no room".to_owned())));
+    }
+    let calls = |to: u8| bench.raft.calls(&name(to)).contains(&RaftCall::StandNow);
+    assert_eq!([2, 3, 4].map(calls), [false, true, false]);
+    order(&mut bench, ClusterCall::Drain(name(2)));
+    let last = bench.answers.pop().unwrap().1.unwrap_err();
+    assert!(last.contains("another is about to lead; try again: no room"), "{last}");
+}
+
+#[test]
 fn a_leader_that_hears_of_an_open_term_stands_above_it() {
     let mut bench = Bench::leading(3, id(5, 1));
     bench.hear(2, Message { term: 9, newest: id(5, 1), ..message() });

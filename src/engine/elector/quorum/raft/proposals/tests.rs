@@ -107,7 +107,10 @@ fn a_leader_that_cannot_write_says_so_to_who_asks() {
     }
     order(&mut bench, ClusterCall::Drain(name(2)));
     let last = bench.answers.pop().unwrap().1.unwrap_err();
-    assert!(last.contains("n1 leads, and its store cannot be written: no room"), "{last}");
+    assert!(
+        last.contains("n1 leads, its store cannot be written, and no other can lead: no room"),
+        "{last}"
+    );
 }
 
 #[test]
