@@ -2,7 +2,9 @@
 
 use std::fmt::{Display, Write};
 
-use crate::model::{MemberStatus, QuorumStatus, Role, ServicesStatus, Status, VipState};
+use crate::model::{MemberStatus, QuorumStatus, Role, Status, VipState};
+
+mod services;
 
 /// What the text says besides the status: facts about this process.
 #[derive(Clone, Copy, Debug, Default)]
@@ -27,7 +29,7 @@ pub fn text(status: &Status, process: &Process<'_>) -> String {
     vip_metrics(&mut page, status);
     own_metrics(&mut page, status);
     if let Some(services) = &status.services {
-        mapping_metrics(&mut page, services);
+        services::metrics(&mut page, services);
     }
     if let Some(quorum) = &status.quorum {
         quorum_metrics(&mut page, quorum);
@@ -101,30 +103,6 @@ fn own_metrics(page: &mut Page, status: &Status) {
     ];
     for (name, help, value) in counters {
         page.single(name, Kind::Counter, help, value);
-    }
-}
-
-/// Of Services, what of them is on the site's gateway.
-fn mapping_metrics(page: &mut Page, services: &ServicesStatus) {
-    let each =
-        || services.services.iter().flat_map(|of| of.mappings.iter().map(move |it| (of, it)));
-    if each().next().is_none() {
-        return;
-    }
-    page.family("edgevip_mapping", Kind::Gauge, "1 for each port that the gateway has.");
-    for (of, it) in each() {
-        let (vip, port) = (it.vip.to_string(), format!("{}/{}", it.port, it.protocol));
-        let labels = [("service", of.name.as_str()), ("vip", &vip), ("port", &port)];
-        page.sample(&labels, u8::from(it.mapped));
-    }
-    let help = "1 for why a port is not to be reached through the gateway.";
-    page.family("edgevip_mapping_refusal", Kind::Gauge, help);
-    for (of, it) in each() {
-        let (vip, port) = (it.vip.to_string(), format!("{}/{}", it.port, it.protocol));
-        if let Some(code) = &it.code {
-            let service = of.name.as_str();
-            page.sample(&[("service", service), ("vip", &vip), ("port", &port), ("code", code)], 1);
-        }
     }
 }
 
@@ -222,7 +200,7 @@ fn escaped(value: &str) -> String {
 mod tests {
     use super::*;
     use crate::model::NodeName;
-    use crate::wire::status::tests::{example, example_of_quorum, with_mappings};
+    use crate::wire::status::tests::{example, example_of_quorum};
 
     #[test]
     fn the_page_has_the_names_that_dashboards_ask_for() {
@@ -259,28 +237,13 @@ mod tests {
     }
 
     #[test]
-    fn ports_on_the_gateway_are_counted_by_service() {
-        let services = ServicesStatus { services: vec![with_mappings()], ..Default::default() };
-        let page = text(&Status { services: Some(services), ..example() }, &Process::default());
-        let expected = [
-            r#"edgevip_mapping{service="a/web",vip="10.0.0.5",port="80/TCP"} 1"#,
-            r#"edgevip_mapping{service="a/web",vip="10.0.0.5",port="443/TCP"} 0"#,
-            r#"edgevip_mapping_refusal{service="a/web",vip="10.0.0.5",port="443/TCP",code="port-taken"} 1"#,
-        ];
-        for line in expected {
-            assert!(page.lines().any(|it| it == line), "{line} is not in\n{page}");
-        }
-        each_family_is_whole(&page);
-    }
-
-    #[test]
     fn each_family_has_help_and_type_once_and_before_its_samples() {
         for status in [example(), example_of_quorum()] {
             each_family_is_whole(&text(&status, &Process::default()));
         }
     }
 
-    fn each_family_is_whole(page: &str) {
+    pub fn each_family_is_whole(page: &str) {
         let mut lines = page.lines().peekable();
         let mut seen = Vec::new();
         while let Some(help) = lines.next() {
