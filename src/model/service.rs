@@ -213,6 +213,13 @@ pub struct Service {
     pub ingress: Vec<Ingress>,
 }
 
+impl Service {
+    /// Whether a finalizer is that of k3s's own load balancer, which serves it then.
+    pub fn is_k3s_finalizer(finalizer: &str) -> bool {
+        finalizer.starts_with("svccontroller.k3s.cattle.io/")
+    }
+}
+
 /// A family of addresses.
 #[derive(Clone, Copy, Debug, Deserialize, Eq, Ord, PartialEq, PartialOrd, Serialize)]
 pub enum IpFamily {

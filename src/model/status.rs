@@ -67,6 +67,9 @@ pub struct ServicesStatus {
     pub watching: bool,
     /// Why nothing new comes from the API server.
     pub fault: Option<String>,
+    /// One of ours that k3s's own load balancer serves too.
+    #[serde(default)]
+    pub service_lb: Option<String>,
     /// Each of them that is ours.
     pub services: Vec<ServiceStatus>,
     /// The pools that addresses come out of.

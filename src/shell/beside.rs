@@ -15,7 +15,17 @@ pub fn beside(status: &Status) -> Vec<String> {
     let vips: Vec<_> = status.vips.iter().map(|it| (it.vip.0, link(it))).collect();
     let mut all: Vec<_> = of_kube_proxy(&vips, false).into_iter().collect();
     all.extend(of_daemons().into_iter().filter(|it| !it.contains(": edgevip ")));
+    all.extend(status.services.iter().filter_map(|it| it.service_lb.as_deref()).map(of_service_lb));
     all
+}
+
+/// k3s has a load balancer of its own, which gives each Service the addresses of all nodes.
+pub(super) fn of_service_lb(service: &str) -> String {
+    format!(
+        "ServiceLB of k3s (svclb-*) serves {service} too, and writes the addresses of nodes over \
+         its status; start k3s with --disable servicelb, or give lb_class_only=true and the \
+         Services a class"
+    )
 }
 
 /// Other programs that keep VIPs.

@@ -201,15 +201,10 @@ impl Findings {
         }
     }
 
-    /// k3s has a load balancer of its own, which gives each Service the addresses of all nodes.
     fn look_at_service_lb(&mut self, access: &ApiAccess) {
         // Whoever may not look has been told so.
         if let Ok(Some(service)) = kube::service_lb(access, API_PATIENCE) {
-            self.warnings.push(format!(
-                "ServiceLB of k3s (svclb-*) serves {service} too, and writes the addresses of \
-                 nodes over its status; start k3s with --disable servicelb, or give \
-                 lb_class_only=true and the Services a class"
-            ));
+            self.warnings.push(beside::of_service_lb(&service));
         }
     }
 

@@ -22,7 +22,7 @@ pub use writes::{About, EventWords, event, ingress_patch, label_patch, merged, s
 
 use crate::model::{
     ApiFault, ApiFaultKind, Author, Lease, LeaseOwner, LeaseRecord, NodeName, ObjectName,
-    ResourceVersion, WatchEvent,
+    ResourceVersion, Service, WatchEvent,
 };
 
 pub use quorum::{control_plane, founded_lease, new_founded_lease};
@@ -192,7 +192,7 @@ pub fn service_of_k3s(bytes: &[u8]) -> Result<Option<String>, DecodeError> {
     let found = items.into_iter().flatten().find(|it| {
         let finalizers = it.pointer("/metadata/finalizers").and_then(Value::as_array);
         let mut finalizers = finalizers.into_iter().flatten().filter_map(Value::as_str);
-        finalizers.any(|it| it.starts_with("svccontroller.k3s.cattle.io/"))
+        finalizers.any(Service::is_k3s_finalizer)
     });
     let of = |it: &Value, name: &str| {
         it.pointer(name).and_then(Value::as_str).unwrap_or_default().to_owned()

@@ -127,6 +127,7 @@ impl Node {
             known: it.services.is_known(),
             watching: it.services.is_watching(),
             fault: it.services.fault().map(|it| it.why.clone()),
+            service_lb: it.services.of_service_lb().map(ToString::to_string),
             services,
             pools: it.services.pools(now),
         }

@@ -361,6 +361,14 @@ impl Services {
         self.services.iter().filter(|it| it.1.verdict != Verdict::Others).map(one).collect()
     }
 
+    /// One of ours that k3s's own load balancer serves too.
+    pub fn of_service_lb(&self) -> Option<&ObjectName> {
+        let ours = self.services.iter().filter(|it| it.1.verdict != Verdict::Others);
+        let both =
+            |it: &Known| it.service.finalizers.iter().any(|it| Service::is_k3s_finalizer(it));
+        ours.filter(|it| both(it.1)).map(|it| it.0).next()
+    }
+
     /// Why a Service has not what it asks for.
     fn refusal(&self, it: &Known) -> Option<ServiceRefusal> {
         let name = &it.service.name;

@@ -296,6 +296,17 @@ fn what_somebody_else_writes_over_is_put_right_later_and_later() {
 }
 
 #[test]
+fn a_service_that_servicelb_serves_too_is_named() {
+    let mut bench = Bench::new();
+    let theirs = vec!["svccontroller.k3s.cattle.io/daemonset".to_owned()];
+    bench.service(asking("a/alone", "10.0.0.5"));
+    assert_eq!(bench.services.of_service_lb(), None);
+    bench.service(Service { finalizers: theirs, ..asking("a/both", "10.0.0.6") });
+    let named = bench.services.of_service_lb().map(ToString::to_string);
+    assert_eq!(named.as_deref(), Some("a/both"));
+}
+
+#[test]
 fn a_conflict_waits_for_the_watch_and_a_fault_for_a_while() {
     let mut bench = Bench::new();
     bench.service(asking("a/web", IP)).endpoints("a/web", &["n2"]).answers(IP, true);
