@@ -62,10 +62,7 @@ pub fn of_control_plane(config: &Config) -> Vec<Right> {
         Some(_) | None => (false, "the number of candidates is not known"),
     };
     rights.push(Right { needed, ..right(&["list"], "nodes", "", without) });
-    if config.label_node {
-        let without = "the node is not labelled";
-        rights.push(Right { needed: true, ..right(&["patch"], "nodes", "", without) });
-    }
+    rights.extend(labels(config));
     rights.push(right(&["create"], "events", namespace, "there are no Events of who leads"));
     rights
 }
@@ -79,6 +76,8 @@ pub fn of_services(config: &Config, it: &ServiceSettings) -> Vec<Right> {
         None => leases(ELECT, lease, true, NO_SERVICES),
         Some(_) => Vec::new(),
     };
+    // The control plane has asked for it.
+    rights.extend(labels(config).filter(|_| config.vips.is_empty() && config.raft.is_none()));
     let needed = |it: Right| Right { needed: true, ..it };
     for verbs in [&["list"], &["watch"]] {
         rights.push(needed(right(verbs, "services", namespace, NO_SERVICES)));
@@ -100,6 +99,11 @@ pub fn of_services(config: &Config, it: &ServiceSettings) -> Vec<Right> {
     }
     rights.extend(leases(ELECT, ALLOCATOR, false, NO_POOLS));
     rights
+}
+
+fn labels(config: &Config) -> impl Iterator<Item = Right> {
+    let label = Right { needed: true, ..right(&["patch"], "nodes", "", "nodes are not labelled") };
+    config.label_node.then_some(label).into_iter()
 }
 
 fn right(
@@ -158,6 +162,10 @@ mod tests {
                 format!("{record} list nodes create events"),
             ),
             ("svc_enable", format!("{of_services} {services} {writes}")),
+            (
+                "svc_enable enable_node_labeling disable_service_updates",
+                format!("{of_services} patch nodes! {services}"),
+            ),
             ("svc_enable disable_service_updates", format!("{of_services} {services}")),
             (
                 "svc_enable svc_election disable_service_updates",

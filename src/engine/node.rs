@@ -212,6 +212,9 @@ impl Node {
             Input::Side { request, reply } => {
                 self.resolver.on_reply(cx, request, &reply);
                 self.reporter.on_reply(cx, request, &reply);
+                if let Some(serving) = &mut self.serving {
+                    serving.services.on_side(cx, request, &reply);
+                }
                 if let Elector::Quorum(quorum) = &mut self.control.elector {
                     quorum.on_side(cx, request, &reply);
                 }
@@ -356,7 +359,8 @@ impl Node {
         // What is under way may be what the next holder waits for.
         let waits = leaderships().any(|it| it.elector.is_writing() || it.is_retiring());
         let late = at + STOP_WITHIN <= now && !waits;
-        (done && self.reporter.has_told()) || late
+        let labelled = self.serving.iter().all(|it| it.services.has_labelled());
+        (done && self.reporter.has_told() && labelled) || late
     }
 
     /// Whether the kernel is known to answer for none of the VIPs that one leadership has.

@@ -268,8 +268,8 @@ impl Reporter {
         if !due || self.label_is_right() {
             return;
         }
-        let (node, key) = (self.me.clone(), LABEL.to_owned());
-        let request = cx.side(SideCall::LabelNode { node, key, value: value.clone() });
+        let labels = BTreeMap::from([(LABEL.to_owned(), value.clone())]);
+        let request = cx.side(SideCall::LabelNode { node: self.me.clone(), labels });
         self.label.asked = Some((request, value));
     }
 
@@ -302,7 +302,8 @@ impl Events {
 }
 
 /// Addresses as a label may say them: no colons, no commas, and at most 63 characters.
-fn label_value(vips: impl Iterator<Item = Vip>) -> String {
+/// Addresses as the value of a label.
+pub(super) fn label_value(vips: impl Iterator<Item = Vip>) -> String {
     // No word is shorter than seven characters.
     let words: Vec<_> = vips
         .take(LABEL_MOST / 7)

@@ -1,3 +1,4 @@
+use std::collections::BTreeMap;
 use std::fmt;
 use std::time::Duration;
 
@@ -215,14 +216,12 @@ pub struct RequestId(pub u32);
 pub enum SideCall {
     /// How many nodes may stand for election: control-plane nodes where any is marked so.
     CountCandidates,
-    /// Set a label of a node; `None` removes it.
+    /// Set labels of a node.
     LabelNode {
         /// Which node.
         node: NodeName,
-        /// The label's key.
-        key: String,
-        /// Its value.
-        value: Option<String>,
+        /// Values by key; `None` removes a label.
+        labels: BTreeMap<String, Option<String>>,
     },
     /// Tell a Kubernetes Event about the Lease.
     Event {

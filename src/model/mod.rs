@@ -38,8 +38,8 @@ pub use quorum::{
 pub use refusal::{Refusal, ServiceRefusal};
 pub use service::{
     ClusterNode, ConfigMap, Endpoint, EndpointSlice, FamilyPolicy, Followed, Ingress, IpFamily,
-    NamedLease, Object, ObjectCall, ObjectEvent, ObjectName, ObjectReply, Protocol, Service,
-    ServicePatch, ServicePort,
+    NamedLease, Object, ObjectCall, ObjectEvent, ObjectName, ObjectReply, PROVIDED, Protocol,
+    Service, ServicePatch, ServicePort,
 };
 pub use status::{
     ApiStatus, DiscoveryStatus, LinkStatus, MemberStatus, PlaceStatus, QuorumStatus, Role,

@@ -176,7 +176,13 @@ pub struct ClusterNode {
     pub excluded: bool,
     /// Its own addresses.
     pub addresses: Vec<IpAddr>,
+    /// Its labels that begin with [`PROVIDED`].
+    #[serde(default)]
+    pub provided: BTreeMap<String, String>,
 }
+
+/// What the labels of a node begin with that name the Services it answers for.
+pub const PROVIDED: &str = "service-provided.kube-vip.io/";
 
 /// A Service, as far as it asks for addresses.
 #[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]

@@ -147,6 +147,7 @@ fn services(config: &Config, it: &ServiceSettings) -> ServicesConfig {
         writes: it.writes,
         election,
         gateway: it.gateway,
+        labels_node: config.label_node,
         dhcp: Some(DhcpConfig { own_mac: it.dhcp_own_mac, attempts: it.dhcp_attempts }),
         pools: it.writes.then(|| PoolsConfig {
             config_map: ObjectName { namespace: it.pools.0.clone(), name: it.pools.1.clone() },

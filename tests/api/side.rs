@@ -1,3 +1,5 @@
+use std::collections::BTreeMap;
+
 use edgevip::model::{ApiFaultKind, NodeName, SideCall, SideReply};
 use serde_json::Value;
 
@@ -16,7 +18,8 @@ fn candidates_are_counted_and_labels_set_and_removed() {
 
     let label = |key: &str, value: Option<&str>| {
         let node = NodeName("n1".into());
-        desk.side(SideCall::LabelNode { node, key: key.into(), value: value.map(Into::into) })
+        let labels = BTreeMap::from([(key.to_owned(), value.map(str::to_owned))]);
+        desk.side(SideCall::LabelNode { node, labels })
     };
     let role = "node-role.kubernetes.io/control-plane";
     assert_eq!(label(role, Some("")), SideReply::Done);

@@ -32,6 +32,7 @@ pub const SCENARIOS: &[Scenario] = &[
 
 const SOON: Duration = Duration::from_secs(20);
 const LABEL: &str = "kube-vip.io/has-ip";
+const LABEL_OF_SERVICE: &str = "service-provided.kube-vip.io/rights.default";
 
 fn rights_of_a_control_plane(cluster: &mut Cluster<'_>) -> String {
     let plain = seen(cluster, &[]);
@@ -42,7 +43,9 @@ fn rights_of_a_control_plane(cluster: &mut Cluster<'_>) -> String {
 fn rights_of_services(cluster: &mut Cluster<'_>) -> String {
     let lease = format!("{}-svcs", cluster.lease);
     let settings = [("cp_enable", "false"), ("svc_enable", "true"), ("svc_leasename", &lease)];
-    seen(cluster, &settings)
+    let plain = seen(cluster, &settings);
+    let labels = seen(cluster, &[&settings[..], &[("enable_node_labeling", "true")]].concat());
+    format!("{plain}; with labels {labels}")
 }
 
 fn rights_of_services_that_elect(cluster: &mut Cluster<'_>) -> String {
@@ -211,10 +214,14 @@ fn live(cluster: &mut Cluster<'_>, env: &BTreeMap<String, String>) {
         };
         assert!(wait_for(SOON, told), "no status: {}", cluster.daemon("n1").log());
     }
+    let label = if is_on("svc_enable") { LABEL_OF_SERVICE } else { LABEL };
+    let labelled = |cluster: &Cluster<'_>, node: &str| {
+        let of = || cluster.lab.api.kubectl(&["get", "nodes", "-l", label, "-o", "name"]);
+        let fine = wait_for(SOON, || of().trim() == format!("node/{node}"));
+        assert!(fine, "{:?} has the label: {}", of(), cluster.daemon(node).log());
+    };
     if is_on("enable_node_labeling") {
-        let labelled =
-            || !cluster.lab.api.kubectl(&["get", "nodes", "-l", LABEL, "-o", "name"]).is_empty();
-        assert!(wait_for(SOON, labelled), "no label: {}", cluster.daemon("n1").log());
+        labelled(cluster, "n1");
     }
     // The first Event, the count of the candidates and the record come a little later.
     std::thread::sleep(Duration::from_secs(2));
@@ -230,6 +237,9 @@ fn live(cluster: &mut Cluster<'_>, env: &BTreeMap<String, String>) {
     std::thread::sleep(Duration::from_secs(1));
     cluster.signal("n1", Signal::SIGTERM);
     cluster.status_within("n2", "leads", SOON, |it| holds(it, "n2"));
+    if is_on("enable_node_labeling") {
+        labelled(cluster, "n2");
+    }
     std::thread::sleep(Duration::from_secs(1));
     cluster.kill("n1");
     cluster.kill("n2");

@@ -7,7 +7,7 @@ use std::path::Path;
 
 use edgevip::model::{
     ClusterNode, ConfigMap, Endpoint, EndpointSlice, FamilyPolicy, Followed, Ingress, IpFamily,
-    NodeName, Object, ObjectEvent, Protocol, ResourceVersion, Service, ServicePort,
+    NodeName, Object, ObjectEvent, PROVIDED, Protocol, ResourceVersion, Service, ServicePort,
 };
 use edgevip::wire::kube::{self, ListEnd, ListReader};
 
@@ -53,6 +53,7 @@ fn a_node_says_whether_it_can_carry_vips() {
         cordoned: true,
         excluded: true,
         addresses: vec![ip("10.0.0.1"), ip("fd00::1")],
+        provided: BTreeMap::from([(format!("{PROVIDED}web.edge"), "10.0.0.42".to_owned())]),
     };
     assert_eq!(kube::node(&json("node")), Ok(expected));
 }

@@ -130,7 +130,7 @@ pub static BUILT: &[Setting] = &[
     built("enable_node_labeling", "enableNodeLabeling", "").is(
         Bool,
         "false",
-        "Label the node that carries the VIP.",
+        "Label the node with the VIP, and with the Services, that it answers for.",
     ),
     built("instance_name INSTANCE_NAME", "instanceName", "").is(
         Text,

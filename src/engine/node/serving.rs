@@ -405,5 +405,6 @@ impl Node {
         };
         serving.services.expose(cx, &link);
         serving.services.tell(cx, speaks);
+        serving.services.label(cx);
     }
 }

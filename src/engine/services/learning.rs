@@ -44,6 +44,9 @@ impl Services {
             Object::Node(it) => {
                 let addresses = |it: &ClusterNode| it.addresses.clone();
                 self.allocating.reserve(&it.name, &it.addresses);
+                if it.name == self.me {
+                    self.labels.learn(it);
+                }
                 let before = self.nodes.insert(it.name.clone(), it.clone());
                 let before = before.as_ref().map(addresses).unwrap_or_default();
                 let differ = it.addresses.iter().filter(|ip| !before.contains(ip));
@@ -138,6 +141,7 @@ impl Services {
             self.settle(now, *ip);
         }
         self.telling.forget(name);
+        self.labels.answered(name, &[]);
         self.exposing.forget(name);
         self.allocating.forget(now, name);
         self.leasing.look_at(name, false);

@@ -14,6 +14,7 @@ mod allocating;
 mod backing;
 mod claims;
 mod exposing;
+mod labels;
 mod learning;
 mod leasing;
 mod probing;
@@ -68,6 +69,9 @@ pub struct ServicesConfig {
     /// Whether those that ask for it are to be reached through the site's gateway.
     #[serde(default)]
     pub gateway: bool,
+    /// Whether this node's Node is labelled with those it answers for.
+    #[serde(default)]
+    pub labels_node: bool,
 }
 
 /// Who carries Services.
@@ -127,6 +131,7 @@ pub(crate) struct Services {
     probing: Probing,
     exposing: exposing::Exposing,
     leasing: Leasing,
+    labels: labels::Labels,
 }
 
 /// One kind of object, and what a list that has begun has not named yet.
@@ -195,6 +200,7 @@ impl Services {
             probing: Probing::default(),
             exposing: exposing::Exposing::new(config.gateway),
             leasing: Leasing::new(config.dhcp.clone()),
+            labels: labels::Labels::new(config.labels_node),
             config,
         };
         it.follow(Followed::Services(it.config.namespace.clone()), now);
@@ -423,6 +429,7 @@ impl Services {
             .chain(probing)
             .chain(self.leasing.deadline())
             .chain(self.telling.deadline())
+            .chain(self.labels.deadline())
             .chain(allocating)
             .chain(self.exposing.deadline(now))
             .min()

@@ -232,6 +232,7 @@ impl Services {
         let telling = &mut self.telling;
         let answered: Vec<IpAddr> =
             known.has().filter(|ip| telling.answering.contains(ip)).collect();
+        self.labels.answered(name, &answered);
         let writes = known.has().next().is_some_and(|it| answered.first() == Some(&it));
         let refusal = known.refusal(self.allocating.refused.get(name), self.leasing.refusal(name));
         let reason = refusal.as_ref().map_or("Refused", |it| it.reason());

@@ -1,4 +1,5 @@
 mod exposing;
+mod labels;
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
@@ -8,7 +9,7 @@ use crate::engine::pools::ADDRESSES;
 use crate::engine::{Action, NextIds, Rng};
 use crate::model::{
     ApiFaultKind, Endpoint, EndpointSlice, FamilyPolicy, GatewayCall, Ingress, IpFamily, LinkName,
-    Object, ObjectCall, ObjectReply, Protocol, ResourceVersion, ServicePort,
+    Object, ObjectCall, ObjectReply, Protocol, ResourceVersion, ServicePort, SideCall,
 };
 
 /// A Service of type LoadBalancer with one port.
@@ -43,6 +44,7 @@ struct Bench {
     next: NextIds,
     asked: Vec<(RequestId, ObjectCall)>,
     gateway: Vec<(RequestId, GatewayCall)>,
+    side: Vec<(RequestId, SideCall)>,
 }
 
 /// Members place Services, and nothing is given out of pools.
@@ -55,6 +57,7 @@ pub(in crate::engine) fn config() -> ServicesConfig {
         election: ServicesElection::Quorum,
         pools: None,
         gateway: false,
+        labels_node: false,
         dhcp: Some(DhcpConfig { own_mac: true, attempts: 3 }),
     }
 }
@@ -65,8 +68,8 @@ impl Bench {
         let now = Instant::from_nanos(1_000_000_000);
         let services = Services::new(config, NodeName(ME.into()), now);
         let (rng, next) = (Rng::from_seed(1), NextIds::default());
-        let (asked, gateway) = (Vec::new(), Vec::new());
-        let mut it = Self { services, now, rng, next, asked, gateway };
+        let (asked, gateway, side) = (Vec::new(), Vec::new(), Vec::new());
+        let mut it = Self { services, now, rng, next, asked, gateway, side };
         it.turn(|_, _| {});
         it
     }
@@ -80,10 +83,12 @@ impl Bench {
         self.services.tick(cx);
         self.services.expose(cx, &|_, _| Some(LinkName("eth0".into())));
         self.services.tell(cx, true);
+        self.services.label(cx);
         for action in out {
             match action {
                 Action::Ask { request, call } => self.asked.push((request, call)),
                 Action::Gateway { request, call } => self.gateway.push((request, call)),
+                Action::Side { request, call } => self.side.push((request, call)),
                 _ => {}
             }
         }
@@ -152,6 +157,18 @@ impl Bench {
 
     fn refusal(&self, name: &str) -> Option<String> {
         self.services.refusal(&self.services.services[&name.into()]).map(|it| it.to_string())
+    }
+}
+
+fn a_node(name: &str) -> ClusterNode {
+    ClusterNode {
+        name: NodeName(name.into()),
+        version: ResourceVersion("1".into()),
+        ready: true,
+        cordoned: false,
+        excluded: false,
+        addresses: Vec::new(),
+        provided: BTreeMap::new(),
     }
 }
 
@@ -228,9 +245,7 @@ fn an_address_of_a_node_is_not_anybodys() {
     bench.service(told(asking("a/web", IP), 1));
     let node = |addresses: &[&str]| {
         let addresses = addresses.iter().map(|it| it.parse().unwrap()).collect();
-        let (ready, cordoned, excluded) = (true, false, false);
-        let (name, version) = (NodeName("n2".into()), ResourceVersion("1".into()));
-        let it = ClusterNode { name, version, ready, cordoned, excluded, addresses };
+        let it = ClusterNode { addresses, ..a_node("n2") };
         vec![ObjectEvent::Changed(Box::new(Object::Node(it)))]
     };
     bench.objects(Followed::Nodes, node(&[IP]));
@@ -359,8 +374,7 @@ fn events_tell_of_transitions_and_no_more_than_a_burst_of_them() {
 fn a_node_that_is_excluded_carries_nothing_and_one_that_is_cordoned_leaves_it_to_others() {
     let mut bench = Bench::new();
     let node = |name: &str, [ready, cordoned, excluded]: [bool; 3]| {
-        let (name, version) = (NodeName(name.into()), ResourceVersion("1".into()));
-        let it = ClusterNode { name, version, ready, cordoned, excluded, addresses: Vec::new() };
+        let it = ClusterNode { ready, cordoned, excluded, ..a_node(name) };
         vec![ObjectEvent::Changed(Box::new(Object::Node(it)))]
     };
     // Ready, cordoned, excluded, of this node and of another; may begin, may go on.

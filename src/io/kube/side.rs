@@ -28,10 +28,10 @@ fn answer(session: &Session, call: &SideCall, until: Instant) -> Result<SideRepl
             request.max_answer = MAX_NODES * NODE_BYTES;
             session.ask(&request, until, wire::candidates).map(SideReply::Candidates)
         }
-        SideCall::LabelNode { node, key, value } => {
+        SideCall::LabelNode { node, labels } => {
             let path = format!("/api/v1/nodes/{}", segment(&node.0));
             let mut request = session.request("PATCH", path)?;
-            let patch = wire::label_patch(key, value.as_deref());
+            let patch = wire::label_patch(labels);
             request.body = Some(("application/merge-patch+json", patch));
             session.ask(&request, until, |_| Ok(SideReply::Done))
         }

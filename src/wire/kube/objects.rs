@@ -21,7 +21,7 @@ use service::ServiceJson;
 use super::{DecodeError, Failure, failure, wrong};
 use crate::model::{
     ClusterNode, ConfigMap, EndpointSlice, Followed, NamedLease, Object, ObjectEvent, ObjectName,
-    ResourceVersion, Service,
+    PROVIDED, ResourceVersion, Service,
 };
 
 /// The longest JSON of one object: more than an API server stores.
@@ -236,7 +236,7 @@ fn annotations<'a, D: Deserializer<'a>>(from: D) -> Result<Kept, D::Error> {
 }
 
 fn labels<'a, D: Deserializer<'a>>(from: D) -> Result<Kept, D::Error> {
-    from.deserialize_any(Keeping(|key| LABELS.contains(&key)))
+    from.deserialize_any(Keeping(|key| LABELS.contains(&key) || key.starts_with(PROVIDED)))
 }
 
 /// Takes out of a map what it is asked to keep.

@@ -1,14 +1,16 @@
 //! What is written: merge patches (RFC 7396) that name the version they are made from, so that
 //! a stale one is a conflict, and Events.
 
+use std::collections::BTreeMap;
+
 use serde_json::{Map, Value, json};
 
 use super::{DecodeError, entries, parse};
 use crate::model::{Ingress, NodeName, ObjectName, ResourceVersion, ServicePatch, ServicePort};
 
-/// The merge patch that sets or removes a label.
-pub fn label_patch(key: &str, value: Option<&str>) -> String {
-    json!({ "metadata": { "labels": { key: value } } }).to_string()
+/// The merge patch that sets and removes labels.
+pub fn label_patch(labels: &BTreeMap<String, Option<String>>) -> String {
+    json!({ "metadata": { "labels": labels } }).to_string()
 }
 
 /// The merge patch of a Service of this version.

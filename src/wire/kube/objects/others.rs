@@ -6,7 +6,9 @@ use std::net::IpAddr;
 use serde::Deserialize;
 
 use super::{DecodeError, EXCLUDED, MAX_LIST, Metadata, SERVICE_NAME, list, too_long};
-use crate::model::{ClusterNode, ConfigMap, Endpoint, EndpointSlice, NodeName, ObjectName};
+use crate::model::{
+    ClusterNode, ConfigMap, Endpoint, EndpointSlice, NodeName, ObjectName, PROVIDED,
+};
 
 #[derive(Deserialize)]
 pub(super) struct SliceJson {
@@ -92,6 +94,12 @@ impl NodeJson {
             ready: status.conditions.iter().flatten().any(ready),
             cordoned: self.spec.and_then(|it| it.unschedulable).unwrap_or_default(),
             excluded: self.metadata.labels.contains_key(EXCLUDED),
+            provided: self
+                .metadata
+                .labels
+                .into_iter()
+                .filter(|it| it.0.starts_with(PROVIDED))
+                .collect(),
             // Some are host names.
             addresses: addresses
                 .iter()
