@@ -10,6 +10,7 @@ mod net;
 mod pools;
 mod quorum;
 mod refusal;
+mod report;
 mod service;
 mod status;
 mod time;
@@ -31,11 +32,12 @@ pub use lease::{
 pub use net::{Address, Hardware, Link, LinkIndex, LinkName, Mac, NetworkChange, Vip};
 pub use pools::{AddressUse, FamilyUse, HeldAddress, PoolFault, PoolRefusal, PoolUse, family_name};
 pub use quorum::{
-    Ailment, Assigned, ClusterCall, Entry, EntryId, Epoch, Farewell, Hold, HoldAnswer, HoldRefusal,
+    Assigned, ClusterCall, Entry, EntryId, Epoch, Farewell, Hold, HoldAnswer, HoldRefusal,
     LastPromise, Life, Member, MemberRole, Members, Message, Probe, Promised, RaftCall, Released,
-    Report, StoreRecord, Wishes, is_majority,
+    StoreRecord, Wishes, is_majority,
 };
 pub use refusal::{Refusal, ServiceRefusal};
+pub use report::{Ailment, Report};
 pub use service::{
     ClusterNode, ConfigMap, Endpoint, EndpointSlice, FamilyPolicy, Followed, Ingress, IpFamily,
     NamedLease, Object, ObjectCall, ObjectEvent, ObjectName, ObjectReply, PROVIDED, Protocol,

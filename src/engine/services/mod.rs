@@ -18,6 +18,7 @@ mod labels;
 mod learning;
 mod leasing;
 mod probing;
+mod status;
 mod telling;
 mod wants;
 
@@ -35,7 +36,7 @@ use super::{Cx, Deadline};
 use crate::model::{
     ApiFault, ClusterNode, Dhcp4Message, DhcpRefusal, Followed, Heard, Instant, LinkIndex, Mac,
     NodeName, ObjectEvent, ObjectName, ObjectReply, PoolRefusal, Refusal, RequestId, Service,
-    ServiceRefusal, ServiceStatus, Vip,
+    ServiceRefusal, Vip,
 };
 use allocating::Allocating;
 pub use allocating::PoolsConfig;
@@ -348,31 +349,6 @@ impl Services {
         let well = |it: &&ClusterNode| it.ready && !it.cordoned && !it.excluded;
         let others = self.nodes.values().filter(well).filter(|it| it.name != self.me);
         others.filter(|it| draw(&it.name) > mine).count()
-    }
-
-    /// What an operator is told of each of them.
-    pub fn status(&self, now: Instant) -> Vec<ServiceStatus> {
-        let one = |(name, it): (&ObjectName, &Known)| {
-            let refusal = self.refusal(it);
-            ServiceStatus {
-                name: name.to_string(),
-                addresses: it.has().map(Vip).collect(),
-                holder: None,
-                code: refusal.as_ref().map(|it| it.code().to_owned()),
-                why: refusal.map(|it| it.to_string()),
-                mappings: self.mapping_status(now, it),
-                lease: self.leasing.status(now, name),
-            }
-        };
-        self.services.iter().filter(|it| it.1.verdict != Verdict::Others).map(one).collect()
-    }
-
-    /// One of ours that k3s's own load balancer serves too.
-    pub fn of_service_lb(&self) -> Option<&ObjectName> {
-        let ours = self.services.iter().filter(|it| it.1.verdict != Verdict::Others);
-        let both =
-            |it: &Known| it.service.finalizers.iter().any(|it| Service::is_k3s_finalizer(it));
-        ours.filter(|it| both(it.1)).map(|it| it.0).next()
     }
 
     /// Why a Service has not what it asks for.

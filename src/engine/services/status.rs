@@ -1,0 +1,32 @@
+//! Services as an operator wants to see them.
+
+use super::wants::Verdict;
+use super::{Known, Services};
+use crate::model::{Instant, ObjectName, Service, ServiceStatus, Vip};
+
+impl Services {
+    /// What an operator is told of each of them.
+    pub fn status(&self, now: Instant) -> Vec<ServiceStatus> {
+        let one = |(name, it): (&ObjectName, &Known)| {
+            let refusal = self.refusal(it);
+            ServiceStatus {
+                name: name.to_string(),
+                addresses: it.has().map(Vip).collect(),
+                holder: None,
+                code: refusal.as_ref().map(|it| it.code().to_owned()),
+                why: refusal.map(|it| it.to_string()),
+                mappings: self.mapping_status(now, it),
+                lease: self.leasing.status(now, name),
+            }
+        };
+        self.services.iter().filter(|it| it.1.verdict != Verdict::Others).map(one).collect()
+    }
+
+    /// One of ours that k3s's own load balancer serves too.
+    pub fn of_service_lb(&self) -> Option<&ObjectName> {
+        let ours = self.services.iter().filter(|it| it.1.verdict != Verdict::Others);
+        let both =
+            |it: &Known| it.service.finalizers.iter().any(|it| Service::is_k3s_finalizer(it));
+        ours.filter(|it| both(it.1)).map(|it| it.0).next()
+    }
+}
