@@ -32,8 +32,9 @@ const SHORTEST: Duration = Duration::from_millis(10);
 /// How long the fence remembers an address after the end of answering: the address may be
 /// there for two seconds more, and the kernel is late with its end.
 const MEMORY: Duration = Duration::from_secs(5);
-/// An element that is to be there for so long is there.
-const SURE: Duration = Duration::from_millis(50);
+/// An element that is to be there for so long is there when the kernel gets to it, however
+/// late a busy machine lets this thread go on.
+const SURE: Duration = Duration::from_secs(1);
 /// So often is a transaction tried that lost a race against elements that end.
 const ATTEMPTS: usize = 4;
 
@@ -49,6 +50,7 @@ pub struct Fence {
     /// from its end: in a suspended machine the kernel's timers stand still.
     ours: BTreeMap<IpAddr, Instant>,
     live: BTreeMap<IpAddr, Instant>,
+    races: u64,
 }
 
 /// How a change went that was made.
@@ -86,12 +88,19 @@ impl Fence {
         };
         let (guarded, built) = (Vec::new(), BTreeMap::new());
         let (ours, live) = (BTreeMap::new(), BTreeMap::new());
-        let mut it = Self { socket, table: table_name(instance), guarded, built, ours, live };
+        let table = table_name(instance);
+        let mut it = Self { socket, table, guarded, built, ours, live, races: 0 };
         let fences = match wanted {
             true => Fences { v4: it.probe(Family::Arp), v6: it.probe(Family::Ip6) },
             false => both("switched off".to_owned()),
         };
         (Some(it), fences)
+    }
+
+    /// How many transactions the kernel refused because an element had ended meanwhile. It
+    /// waits for all its readers before it says so.
+    pub fn races(&self) -> u64 {
+        self.races
     }
 
     /// Answers for these until then, and remembers for a while longer that they are ours.
@@ -244,7 +253,7 @@ impl Fence {
             {
                 if let Some(known) = known.get(&wish.ip) {
                     if *known < now + SURE {
-                        it.add(set, wish.ip, SHORTEST);
+                        it.add(set, wish.ip, MEMORY);
                     }
                     removals.insert(it.remove(set, wish.ip), (set, wish.ip));
                 }
@@ -264,7 +273,11 @@ impl Fence {
                 (_, _) => return Attempt::Refused(refused),
             }
         }
-        if ended.is_empty() { Attempt::Made } else { Attempt::Ended(ended) }
+        if ended.is_empty() {
+            return Attempt::Made;
+        }
+        self.races += 1;
+        Attempt::Ended(ended)
     }
 
     fn remember(&mut self, wishes: &[Wish]) {

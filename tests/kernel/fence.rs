@@ -6,8 +6,9 @@ use std::time::Duration;
 
 use edgevip::engine::FENCE_MARGIN;
 use edgevip::io::clock;
+use edgevip::io::fence::Fence;
 use edgevip::io::kernel::{FromKernel, KernelOptions};
-use edgevip::model::{Frame, KernelAnswer, KernelJob};
+use edgevip::model::{Frame, KernelAnswer, KernelJob, Vip};
 
 use crate::edge::*;
 use crate::lab::*;
@@ -33,13 +34,30 @@ story!(both_fences_stand_here, |_| {
     assert_eq!(run("nft list ruleset"), "", "to try leaves nothing");
 });
 
+story!(what_has_ended_meanwhile_is_no_reason_to_wait, |_| {
+    // The kernel refuses to remove what is not there, and waits for its readers meanwhile.
+    let (fence, _) = Fence::open(None, true);
+    let (mut fence, vips) = (fence.unwrap(), BOTH.map(|it| Vip(it.parse().unwrap())));
+    for past_the_end in [0, 1, 40] {
+        let until = soon(120);
+        fence.answer(&vips, until).unwrap();
+        let end = until - FENCE_MARGIN;
+        while clock::now().saturating_since(end) == Duration::ZERO {
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        std::thread::sleep(Duration::from_millis(past_the_end));
+        fence.silence(&vips, soon(1_000)).unwrap();
+    }
+    assert_eq!(fence.races(), 0);
+});
+
 story!(without_rights_the_fences_say_so, |_| {
     // Version 3 of the call; this thread; no capability of any kind.
     let (header, none) = ([0x2008_0522_u32, 0], [0_u32; 6]);
     // SAFETY: the kernel reads as much of both as there is.
     let done = unsafe { libc::syscall(libc::SYS_capset, header.as_ptr(), none.as_ptr()) };
     assert_eq!(done, 0);
-    let (_, fences) = edgevip::io::fence::Fence::open(None, true);
+    let (_, fences) = Fence::open(None, true);
     let why = Err("nftables needs CAP_NET_ADMIN".to_owned());
     assert_eq!((&fences.v4, &fences.v6), (&why, &why));
 });
