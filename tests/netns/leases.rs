@@ -76,7 +76,8 @@ fn settle(cluster: &mut Cluster<'_>) -> (IpAddr, Watch) {
 }
 
 fn lease_is(cluster: &Cluster<'_>, node: &str, phase: &str) -> Value {
-    cluster.status_is(node, phase, |it| it["services"]["services"][0]["lease"]["phase"] == phase)
+    cluster
+        .status_is(node, phase, |it| it["services"]["services"][0]["leases"][0]["phase"] == phase)
 }
 
 fn dhcp_begins_and_ends(cluster: &mut Cluster<'_>) -> String {
@@ -102,7 +103,7 @@ fn dhcp_begins_and_ends(cluster: &mut Cluster<'_>) -> String {
     assert!(log.contains("vendor class: edgevip"), "{log}");
     assert!(log.contains("client provides name: web.example.org"), "{log}");
     let status = lease_is(cluster, "n1", "bound");
-    let lease = &status["services"]["services"][0]["lease"];
+    let lease = &status["services"]["services"][0]["leases"][0];
     assert_eq!(lease["server"], Server::address(), "{lease}");
     let shown =
         cluster.run_on("n1", &format!("{} status --instance n1", cluster.lab.program.display()));

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
-use super::wants::{Verdict, verdict};
+use super::wants::{Verdict, Wants, verdict};
 use super::{Known, Services, ServicesElection, of_cluster};
 use crate::model::{
     ClusterNode, Followed, Instant, NodeName, Object, ObjectName, Service, ServiceRefusal,
@@ -63,9 +63,11 @@ impl Services {
         }
         self.allocating.learn(now, &service);
         self.take(now, service);
-        let asks = |it: &Known| matches!(&it.verdict, Verdict::Wanted(it) if it.lease.is_some());
-        let asks = self.services.get(&name).is_some_and(asks);
-        self.leasing.look_at(&name, asks);
+        let asks = match self.services.get(&name).map(|it| &it.verdict) {
+            Some(Verdict::Wanted(it)) => it.lease.as_ref(),
+            Some(Verdict::Addressless | Verdict::Others | Verdict::Refused(_)) | None => None,
+        };
+        self.leasing.look_at(&name, asks.map_or(&[], |it| &it.families));
     }
 
     /// Who has what follows from a Service as it is, and from what is leased for it.
@@ -84,12 +86,11 @@ impl Services {
                     .to_owned(),
             });
         }
-        if let Verdict::Wanted(wants) = &mut verdict
-            && wants.lease.is_some()
-            && let Some(ip) = self.leasing.address(&service)
-            && !wants.addresses.contains(&ip)
-        {
-            wants.addresses.push(ip);
+        if let Verdict::Wanted(Wants { addresses, lease: Some(lease), .. }) = &mut verdict {
+            for family in &lease.families {
+                let ip = self.leasing.address(&service, *family);
+                addresses.extend(ip.filter(|it| !addresses.contains(it)));
+            }
         }
         let refused = BTreeMap::new();
         let before = self.services.insert(name.clone(), Known { service, verdict, refused });
@@ -140,7 +141,7 @@ impl Services {
         self.telling.forget(name);
         self.exposing.forget(name);
         self.allocating.forget(now, name);
-        self.leasing.look_at(name, false);
+        self.leasing.look_at(name, &[]);
     }
 
     fn unclaim(&mut self, ip: IpAddr, name: &ObjectName) {

@@ -1,5 +1,5 @@
-//! Addresses that DHCP servers lease: one lease a Service, held by whoever carries its VIP,
-//! or, as long as nobody does, by whoever says who carries what.
+//! Addresses that DHCP servers lease: one lease of each family that a Service asks for, held by
+//! whoever carries its VIP, or, as long as nobody does, by whoever says who carries what.
 //!
 //! The lease rides on the Service, so that the next node has the address before it has asked
 //! anybody. A node that loses the right to it forgets it and says nothing to servers: the lease
@@ -25,7 +25,7 @@ use crate::engine::dhcp::Dhcp4;
 use crate::engine::network::{LinkChoice, Usable};
 use crate::engine::{Action, Cx, Deadline};
 use crate::model::{
-    Dhcp4Lease, Dhcp4Message, DhcpJob, DhcpRefusal, Instant, LeaseStatus, LinkIndex, Mac,
+    Dhcp4Lease, Dhcp4Message, DhcpJob, DhcpRefusal, Instant, IpFamily, LeaseStatus, LinkIndex, Mac,
     ObjectName, ObjectReply, RequestId, ResourceVersion, Service, Vip,
 };
 use crate::wire::lease::{self, LEASE};
@@ -34,6 +34,7 @@ use crate::wire::lease::{self, LEASE};
 /// the switch before it, get no storm.
 const AT_ONCE: usize = 32;
 const NEXT_AFTER: Duration = Duration::from_millis(20);
+const FAMILIES: [IpFamily; 2] = [IpFamily::V4, IpFamily::V6];
 /// A link that is not there is looked for so often.
 const LINK_AGAIN: Duration = Duration::from_secs(1);
 /// What was written and does not come back by the watch is written again then.
@@ -60,22 +61,27 @@ pub(in crate::engine) struct Ground<'a> {
     pub own: &'a dyn Fn(IpAddr) -> Option<String>,
 }
 
+/// A lease: of which Service, and of which family.
+type Key = (ObjectName, IpFamily);
+
 #[derive(Clone, Debug)]
 pub(super) struct Leasing {
     config: Option<DhcpConfig>,
-    /// Services that ask for a lease.
-    asking: BTreeSet<ObjectName>,
-    held: BTreeMap<ObjectName, Held>,
+    /// What Services ask for.
+    asking: BTreeSet<Key>,
+    held: BTreeMap<Key, Held>,
+    /// How Services come to say what is held for them.
+    writes: BTreeMap<ObjectName, Write>,
     /// These are to be looked at.
-    open: BTreeSet<ObjectName>,
+    open: BTreeSet<Key>,
     looked_at: Instant,
-    agenda: Agenda<ObjectName>,
+    agenda: Agenda<Key>,
     leads: bool,
     /// Leased addresses whose lease this node may hold.
     placed: BTreeSet<IpAddr>,
     inbox: Vec<(LinkIndex, Mac, Dhcp4Message)>,
     /// Leased addresses that are asked about, and for whom.
-    checking: BTreeMap<IpAddr, ObjectName>,
+    checking: BTreeMap<IpAddr, Key>,
     probing: Probing,
     in_use: Vec<(IpAddr, Mac)>,
     listening: BTreeSet<LinkIndex>,
@@ -88,10 +94,9 @@ struct Held {
     uid: String,
     machine: Dhcp4,
     link: Usable,
-    write: Write,
 }
 
-/// How the Service comes to say it.
+/// How a Service comes to say what is leased for it, of both families in one annotation.
 #[derive(Clone, Debug)]
 struct Write {
     under_way: bool,
@@ -108,6 +113,7 @@ impl Leasing {
             config,
             asking: BTreeSet::new(),
             held: BTreeMap::new(),
+            writes: BTreeMap::new(),
             open: BTreeSet::new(),
             looked_at: Instant::from_nanos(0),
             agenda: Agenda::default(),
@@ -122,17 +128,22 @@ impl Leasing {
         }
     }
 
-    /// The Service is other than it was.
-    pub fn look_at(&mut self, name: &ObjectName, asks: bool) {
-        let asked = if asks { !self.asking.insert(name.clone()) } else { self.asking.remove(name) };
-        if asks || asked || self.held.contains_key(name) {
-            self.open.insert(name.clone());
+    /// The Service is other than it was, and asks for a lease of each of these.
+    pub fn look_at(&mut self, name: &ObjectName, families: &[IpFamily]) {
+        for family in FAMILIES {
+            let key = (name.clone(), family);
+            let asks = families.contains(&family);
+            let asked =
+                if asks { !self.asking.insert(key.clone()) } else { self.asking.remove(&key) };
+            if asks || asked || self.held.contains_key(&key) {
+                self.open.insert(key);
+            }
         }
     }
 
     /// The address that is leased for the Service, as far as this node knows.
-    pub fn address(&self, service: &Service) -> Option<IpAddr> {
-        let lease = match self.held.get(&service.name) {
+    pub fn address(&self, service: &Service, family: IpFamily) -> Option<IpAddr> {
+        let lease = match self.held.get(&(service.name.clone(), family)) {
             Some(it) if it.uid == service.uid => it.machine.lease().cloned(),
             Some(_) | None => written(service),
         };
@@ -141,16 +152,22 @@ impl Leasing {
 
     /// When the right to use the address ends, if this node knows.
     pub fn until(&self, name: &ObjectName, ip: IpAddr) -> Option<Instant> {
-        let it = &self.held.get(name)?.machine;
+        let it = &self.held.get(&(name.clone(), IpFamily::of(ip)))?.machine;
         it.until().filter(|_| it.lease().is_some_and(|it| IpAddr::from(it.address) == ip))
     }
 
     pub fn refusal(&self, name: &ObjectName) -> Option<&DhcpRefusal> {
-        self.held.get(name)?.machine.refusal()
+        self.held_for(name).find_map(|it| it.1.machine.refusal())
     }
 
-    pub fn status(&self, now: Instant, name: &ObjectName) -> Option<LeaseStatus> {
-        self.held.get(name).map(|it| it.machine.status(now))
+    pub fn status(&self, now: Instant, name: &ObjectName) -> Vec<LeaseStatus> {
+        self.held_for(name).map(|it| it.1.machine.status(now)).collect()
+    }
+
+    /// What is held for a Service.
+    fn held_for(&self, name: &ObjectName) -> impl Iterator<Item = (&Key, &Held)> {
+        let [first, last] = FAMILIES.map(|it| (name.clone(), it));
+        self.held.range(first..=last)
     }
 
     /// A server speaks. It is listened to when the turn gets to leases.
@@ -169,7 +186,7 @@ impl Leasing {
         let Some(name) = self.writing.remove(&request) else {
             return;
         };
-        let Some(it) = self.held.get_mut(&name).map(|it| &mut it.write) else {
+        let Some(it) = self.writes.get_mut(&name) else {
             return;
         };
         it.under_way = false;
@@ -185,7 +202,8 @@ impl Leasing {
                 (None, Some(cx.now + wait))
             }
         };
-        self.open.insert(name);
+        let held: Vec<_> = self.held_for(&name).map(|it| it.0.clone()).collect();
+        self.open.extend(held);
     }
 
     /// What is to be listened for: who uses what was leased just now.
@@ -208,25 +226,29 @@ impl Leasing {
         }
     }
 
-    fn schedule(&mut self, name: &ObjectName) {
-        let Some(it) = self.held.get(name) else {
+    fn schedule(&mut self, key: &Key) {
+        let Some(it) = self.held.get(key) else {
             return;
         };
-        let write = it.write.again_at.filter(|_| !it.write.under_way);
+        let write = self.writes.get(&key.0).filter(|it| !it.under_way);
+        let write = write.and_then(|it| it.again_at);
         let due = it.machine.deadline().into_iter().chain(write).min();
-        self.agenda.set(name.clone(), due.map(look_at));
+        self.agenda.set(key.clone(), due.map(look_at));
     }
 
-    fn remove(&mut self, name: &ObjectName) -> Option<Held> {
-        let it = self.held.remove(name)?;
-        self.agenda.set(name.clone(), None);
+    fn remove(&mut self, key: &Key) -> Option<Held> {
+        let it = self.held.remove(key)?;
+        self.agenda.set(key.clone(), None);
+        if self.held_for(&key.0).next().is_none() {
+            self.writes.remove(&key.0);
+        }
         Some(it)
     }
 
     /// Has unchecked addresses checked. Returns whether others are than before.
-    fn check(&mut self, now: Instant, name: &ObjectName) -> bool {
-        let before = self.checking.iter().find(|it| it.1 == name).map(|it| *it.0);
-        let after = self.held.get(name).and_then(|it| it.machine.unchecked()).map(IpAddr::from);
+    fn check(&mut self, now: Instant, key: &Key) -> bool {
+        let before = self.checking.iter().find(|it| it.1 == key).map(|it| *it.0);
+        let after = self.held.get(key).and_then(|it| it.machine.unchecked()).map(IpAddr::from);
         if before == after {
             return false;
         }
@@ -235,7 +257,7 @@ impl Leasing {
             self.probing.forget(ip);
         }
         if let Some(ip) = after {
-            self.checking.insert(ip, name.clone());
+            self.checking.insert(ip, key.clone());
             self.probing.forget(ip);
             let all: Vec<_> = self.checking.keys().copied().collect();
             self.probing.want(now, &all);

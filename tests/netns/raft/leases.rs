@@ -50,7 +50,7 @@ fn told(quorum: &Quorum<'_>, node: &str) -> IpAddr {
 fn held(quorum: &Quorum<'_>, node: &str) {
     let lease = |it: &str| {
         let status = quorum.status(it).unwrap_or_default();
-        status["services"]["services"][0]["lease"].clone()
+        status["services"]["services"][0]["leases"][0].clone()
     };
     let fine = wait_for(LONG, || {
         let others = NODES.iter().filter(|it| **it != node);
@@ -81,7 +81,7 @@ fn leases(quorum: &mut Quorum<'_>) -> String {
     let anybody = || {
         NODES.iter().any(|it| {
             let status = quorum.status(it).unwrap_or_default();
-            status["services"]["services"][0]["lease"]["phase"] == "bound"
+            status["services"]["services"][0]["leases"][0]["phase"] == "bound"
         })
     };
     assert!(wait_for(LONG, anybody), "nobody has the lease: {}", server.log());

@@ -5,14 +5,14 @@ use std::net::{IpAddr, Ipv4Addr};
 use std::time::Duration;
 
 use super::identity::{client_id, own_mac, send};
-use super::{AT_ONCE, Ground, Held, LINK_AGAIN, NEXT_AFTER, Write, look_at, written};
+use super::{AT_ONCE, Ground, Held, Key, LINK_AGAIN, NEXT_AFTER, Write, look_at, written};
 use crate::engine::Cx;
 use crate::engine::backoff::Backoff;
 use crate::engine::dhcp::{Dhcp4, Dhcp4Config, Turn};
 use crate::engine::network::{LinkChoice, Usable};
 use crate::engine::services::wants::{AskedLease, Verdict};
 use crate::engine::services::{Known, Services};
-use crate::model::{Instant, ObjectName, Service, Vip};
+use crate::model::{Instant, IpFamily, Service, Vip};
 
 impl Services {
     /// Sees to leases. Returns whether other addresses are to be listened for than before.
@@ -24,42 +24,42 @@ impl Services {
         for (link, from, message) in std::mem::take(&mut self.leasing.inbox) {
             let held = self.leasing.held.iter();
             let mut of = held.filter(|it| it.1.link.index == link);
-            if let Some((name, _)) = of.find(|it| it.1.machine.awaits(message.xid)) {
-                let name = name.clone();
-                news |= self.act(cx, ground, &name, |it, turn| it.on_message(turn, from, &message));
+            if let Some((key, _)) = of.find(|it| it.1.machine.awaits(message.xid)) {
+                let key = key.clone();
+                news |= self.act(cx, ground, &key, |it, turn| it.on_message(turn, from, &message));
             }
         }
         for (ip, mac) in std::mem::take(&mut self.leasing.in_use) {
-            if let Some(name) = self.leasing.checking.get(&ip).cloned() {
-                news |= self.act(cx, ground, &name, |it, turn| it.on_probed(turn, Some(mac)));
+            if let Some(key) = self.leasing.checking.get(&ip).cloned() {
+                news |= self.act(cx, ground, &key, |it, turn| it.on_probed(turn, Some(mac)));
             }
         }
         if std::mem::replace(&mut self.leasing.leads, ground.leads) != ground.leads {
             self.leasing.open.extend(self.leasing.asking.iter().cloned());
         }
-        for name in self.leasing.agenda.due(cx.now).collect::<Vec<_>>() {
-            self.leasing.agenda.set(name.clone(), None);
-            self.leasing.open.insert(name);
+        for key in self.leasing.agenda.due(cx.now).collect::<Vec<_>>() {
+            self.leasing.agenda.set(key.clone(), None);
+            self.leasing.open.insert(key);
         }
         let paused = cx.now < self.leasing.looked_at + NEXT_AFTER;
         if !self.leasing.open.is_empty() && !paused {
             self.leasing.looked_at = cx.now;
             for _ in 0..AT_ONCE {
-                let Some(name) = self.leasing.open.pop_first() else { break };
-                news |= self.see_to(cx, ground, &name);
+                let Some(key) = self.leasing.open.pop_first() else { break };
+                news |= self.see_to(cx, ground, &key);
             }
         }
         let links: BTreeMap<_, _> = self.leasing.checking.iter().collect();
         let held = &self.leasing.held;
-        let on = |ip| links.get(&ip).and_then(|name| Some(held.get(*name)?.link));
+        let on = |ip| links.get(&ip).and_then(|key| Some(held.get(*key)?.link));
         let mut probing = std::mem::take(&mut self.leasing.probing);
         probing.tick(cx, &on);
         self.leasing.probing = probing;
-        let free = |it: &(&IpAddr, &ObjectName)| self.leasing.probing.is_free(cx.now, *it.0);
+        let free = |it: &(&IpAddr, &Key)| self.leasing.probing.is_free(cx.now, *it.0);
         let free: Vec<_> =
             self.leasing.checking.iter().filter(free).map(|it| it.1.clone()).collect();
-        for name in free {
-            news |= self.act(cx, ground, &name, |it, turn| it.on_probed(turn, None));
+        for key in free {
+            news |= self.act(cx, ground, &key, |it, turn| it.on_probed(turn, None));
         }
         self.leasing.listen(cx);
         news
@@ -72,48 +72,51 @@ impl Services {
             return;
         }
         let claims = self.claims.get(&vip.0).into_iter().flatten();
-        let names: Vec<_> = claims.filter(|it| leasing.asking.contains(*it)).cloned().collect();
-        let may = !names.is_empty() && may_hold(vip);
+        let keys = claims.map(|it| (it.clone(), IpFamily::of(vip.0)));
+        let keys: Vec<_> = keys.filter(|it| leasing.asking.contains(it)).collect();
+        let may = !keys.is_empty() && may_hold(vip);
         let set = &mut leasing.placed;
         let news = if may { set.insert(vip.0) } else { set.remove(&vip.0) };
         if news {
-            leasing.open.extend(names);
+            leasing.open.extend(keys);
         }
     }
 
-    /// Begins, goes on with, or ends the lease of a Service, as is right.
-    fn see_to(&mut self, cx: &mut Cx<'_>, ground: &Ground<'_>, name: &ObjectName) -> bool {
-        let asked = self.services.get(name).and_then(|it| Some((it.service.clone(), asked(it)?)));
-        let held = self.leasing.held.get(name);
+    /// Begins, goes on with, or ends a lease, as is right.
+    fn see_to(&mut self, cx: &mut Cx<'_>, ground: &Ground<'_>, key: &Key) -> bool {
+        let (name, family) = key;
+        let asked = |it: &Known| Some((it.service.clone(), asked(it, *family)?));
+        let asked = self.services.get(name).and_then(asked);
+        let held = self.leasing.held.get(key);
         let Some((service, (asks, link))) = asked else {
-            return held.is_some() && self.give_back(cx, ground, name);
+            return held.is_some() && self.give_back(cx, ground, key);
         };
         if held.is_some_and(|it| it.uid != service.uid) {
-            self.give_back(cx, ground, name);
+            self.give_back(cx, ground, key);
         }
-        let has = self.leasing.address(&service);
+        let has = self.leasing.address(&service, *family);
         let may = match has {
             Some(ip) => (ground.may_hold)(Vip(ip)),
             None => ground.leads,
         };
-        match (self.leasing.held.get(name), may) {
+        match (self.leasing.held.get(key), may) {
             (None, false) => return false,
             (Some(it), false) => {
                 // What nobody else can know yet is not forgotten.
                 let secret = it.machine.lease().is_some() && written(&service).is_none();
                 if secret && self.config.writes {
-                    return self.act(cx, ground, name, |_, _| {});
+                    return self.act(cx, ground, key, |_, _| {});
                 }
-                let before = self.lease_of(name);
-                self.leasing.remove(name);
-                return self.after(cx, name, before);
+                let before = self.lease_of(key);
+                self.leasing.remove(key);
+                return self.after(cx, key, before);
             }
             (Some(_), true) => {}
             (None, true) => {
                 let ip = has.unwrap_or(Ipv4Addr::UNSPECIFIED.into());
                 let Some(on) = (ground.on)(link.as_ref(), ip) else {
                     let next = look_at(cx.now + LINK_AGAIN);
-                    self.leasing.agenda.set(name.clone(), Some(next));
+                    self.leasing.agenda.set(key.clone(), Some(next));
                     return false;
                 };
                 self.begin(cx.now, &service, &asks, on);
@@ -122,11 +125,11 @@ impl Services {
             }
         }
         if let Some(on) = has.and_then(|ip| (ground.on)(link.as_ref(), ip))
-            && let Some(it) = self.leasing.held.get_mut(name)
+            && let Some(it) = self.leasing.held.get_mut(key)
         {
             it.link = on;
         }
-        self.act(cx, ground, name, |_, _| {})
+        self.act(cx, ground, key, |_, _| {})
     }
 
     fn begin(&mut self, now: Instant, service: &Service, asks: &AskedLease, on: Usable) {
@@ -143,29 +146,32 @@ impl Services {
                 name => name.as_bytes().to_vec(),
             },
             host_name: asks.host_name.clone(),
-            requested: asks.requested,
+            requested: asks.requested.iter().find_map(|it| match it {
+                IpAddr::V4(it) => Some(*it),
+                IpAddr::V6(_) => None,
+            }),
             attempts: rules.attempts,
         };
         let machine = match written(service) {
             Some(lease) => Dhcp4::take_over(config, lease, now),
             None => Dhcp4::new(config, now),
         };
-        let write = Write {
+        let held = Held { uid: service.uid.clone(), machine, link: on };
+        self.leasing.held.insert((service.name.clone(), IpFamily::V4), held);
+        self.leasing.writes.entry(service.name.clone()).or_insert_with(|| Write {
             under_way: false,
             from: service.version.clone(),
             awaits: None,
             last: None,
             backoff: Backoff::new(Duration::from_millis(100), Duration::from_secs(60)),
             again_at: None,
-        };
-        let held = Held { uid: service.uid.clone(), machine, link: on, write };
-        self.leasing.held.insert(service.name.clone(), held);
+        });
     }
 
     /// The Service is gone, or asks no more.
-    fn give_back(&mut self, cx: &mut Cx<'_>, ground: &Ground<'_>, name: &ObjectName) -> bool {
-        let before = self.lease_of(name);
-        let Some(it) = self.leasing.remove(name) else {
+    fn give_back(&mut self, cx: &mut Cx<'_>, ground: &Ground<'_>, key: &Key) -> bool {
+        let before = self.lease_of(key);
+        let Some(it) = self.leasing.remove(key) else {
             return false;
         };
         // Services that go by one name have one lease.
@@ -180,7 +186,7 @@ impl Services {
             it.machine.release(turn);
             send(cx, it.link, said);
         }
-        self.after(cx, name, before)
+        self.after(cx, key, before)
     }
 
     /// Lets a machine do something, and does what follows from that.
@@ -188,11 +194,11 @@ impl Services {
         &mut self,
         cx: &mut Cx<'_>,
         ground: &Ground<'_>,
-        name: &ObjectName,
+        key: &Key,
         what: impl FnOnce(&mut Dhcp4, &mut Turn<'_>),
     ) -> bool {
-        let before = self.lease_of(name);
-        let Some(it) = self.leasing.held.get(name) else {
+        let before = self.lease_of(key);
+        let Some(it) = self.leasing.held.get(key) else {
             return false;
         };
         let (mut machine, link) = (it.machine.clone(), it.link);
@@ -204,18 +210,18 @@ impl Services {
         let turn = &mut Turn { now, rng, out: &mut said, node_of: &node_of, answered };
         what(&mut machine, turn);
         machine.tick(turn);
-        if let Some(it) = self.leasing.held.get_mut(name) {
+        if let Some(it) = self.leasing.held.get_mut(key) {
             it.machine = machine;
         }
         send(cx, link, said);
-        self.write_lease(cx, name);
-        self.after(cx, name, before)
+        self.write_leases(cx, &key.0);
+        self.after(cx, key, before)
     }
 
     /// The address and its end, as they stand.
-    fn lease_of(&self, name: &ObjectName) -> Option<(IpAddr, Option<Instant>)> {
+    fn lease_of(&self, (name, family): &Key) -> Option<(IpAddr, Option<Instant>)> {
         let it = self.services.get(name)?;
-        let ip = self.leasing.address(&it.service)?;
+        let ip = self.leasing.address(&it.service, *family)?;
         Some((ip, self.leasing.until(name, ip)))
     }
 
@@ -223,17 +229,17 @@ impl Services {
     fn after(
         &mut self,
         cx: &mut Cx<'_>,
-        name: &ObjectName,
+        key: &Key,
         before: Option<(IpAddr, Option<Instant>)>,
     ) -> bool {
-        self.leasing.schedule(name);
-        let news = self.leasing.check(cx.now, name);
-        if self.lease_of(name) != before
-            && let Some(service) = self.services.get(name).map(|it| it.service.clone())
+        self.leasing.schedule(key);
+        let news = self.leasing.check(cx.now, key);
+        if self.lease_of(key) != before
+            && let Some(service) = self.services.get(&key.0).map(|it| it.service.clone())
         {
             self.take(cx.now, service);
         }
-        self.telling.look_at(name);
+        self.telling.look_at(&key.0);
         news
     }
 
@@ -245,10 +251,13 @@ impl Services {
     }
 }
 
-/// What a Service asks for, if that is a lease.
-fn asked(it: &Known) -> Option<(AskedLease, Option<LinkChoice>)> {
+/// What a Service asks for, if that is a lease of this family.
+fn asked(it: &Known, family: IpFamily) -> Option<(AskedLease, Option<LinkChoice>)> {
     match &it.verdict {
-        Verdict::Wanted(it) => Some((it.lease.clone()?, it.link.clone())),
+        Verdict::Wanted(it) => {
+            let lease = it.lease.clone().filter(|it| it.families.contains(&family))?;
+            Some((lease, it.link.clone()))
+        }
         Verdict::Addressless | Verdict::Others | Verdict::Refused(_) => None,
     }
 }

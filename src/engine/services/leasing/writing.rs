@@ -3,7 +3,7 @@
 
 use crate::engine::Cx;
 use crate::engine::services::Services;
-use crate::model::{ObjectCall, ObjectName, ServicePatch};
+use crate::model::{IpFamily, ObjectCall, ObjectName, ServicePatch};
 use crate::wire::lease::{self, LEASE};
 
 /// The peer's annotations, which it writes as well.
@@ -12,19 +12,21 @@ const HARDWARE: &str = "kube-vip.io/hwaddr";
 
 impl Services {
     /// Has the Service say what is leased for it.
-    pub(super) fn write_lease(&mut self, cx: &mut Cx<'_>, name: &ObjectName) {
-        let (Some(known), Some(it)) = (self.services.get(name), self.leasing.held.get_mut(name))
-        else {
+    pub(super) fn write_leases(&mut self, cx: &mut Cx<'_>, name: &ObjectName) {
+        let held = self.leasing.held.get(&(name.clone(), IpFamily::V4));
+        let (Some(known), Some(it)) = (self.services.get(name), held) else {
             return;
         };
         let service = &known.service;
         let lease = it.machine.lease();
         let wanted = lease.map(lease::encode);
+        let Some(write) = self.leasing.writes.get_mut(name) else {
+            return;
+        };
         if !self.config.writes || service.annotations.get(LEASE) == wanted.as_ref() {
-            (it.write.again_at, it.write.awaits) = (None, None);
+            (write.again_at, write.awaits) = (None, None);
             return;
         }
-        let write = &mut it.write;
         if write.last.as_ref() != Some(&wanted) {
             write.backoff.reset();
             write.again_at = None;

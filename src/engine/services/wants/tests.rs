@@ -130,10 +130,11 @@ fn what_a_service_says_of_its_lease_is_understood_or_refused_by_name() {
     };
     assert_eq!(good("loadbalancerHostname", "web.example.org").host_name, "web.example.org");
     assert_eq!(good("hwaddr", "02-00-00-00-00-0A").mac, Some(Mac([2, 0, 0, 0, 0, 10])));
-    let requested = Some(Ipv4Addr::new(10, 0, 0, 9));
-    assert_eq!(good("requestedIP", "10.0.0.9").requested, requested);
-    assert_eq!(good("requestedIP", "fd00::9, 10.0.0.9").requested, requested);
-    assert_eq!(good("requestedIP", "").requested, None);
+    let requested = |text| good("requestedIP", text).requested;
+    let ip = |text: &str| text.parse::<IpAddr>().unwrap();
+    assert_eq!(requested("10.0.0.9"), [ip("10.0.0.9")]);
+    assert_eq!(requested("fd00::9, 10.0.0.9"), [ip("fd00::9"), ip("10.0.0.9")]);
+    assert!(requested("").is_empty());
     let table = [
         ("loadbalancerHostname", "we b"),
         ("hwaddr", "02:00:00:00:00"),
