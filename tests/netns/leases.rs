@@ -34,23 +34,32 @@ pub const SCENARIOS: &[Scenario] = &[
     ("dhcp_mac_of_the_link", dhcp_mac_of_the_link),
 ];
 
-const LEASE_ANNOTATION: &str = "edgevip.io/dhcp-lease";
+pub const LEASE_ANNOTATION: &str = "edgevip.io/dhcp-lease";
 
 /// A Service that asks for a lease.
 fn leased(cluster: &Cluster<'_>, name: &str, more: &str) -> String {
+    asking(cluster, name, "0.0.0.0", more)
+}
+
+/// A Service that asks for these.
+pub fn asking(cluster: &Cluster<'_>, name: &str, addresses: &str, more: &str) -> String {
     let asks = format!("{ADDRESSES}: \"{}\"", cluster.vip);
-    let leased = format!("{ADDRESSES}: \"0.0.0.0\"{more}");
+    let leased = format!("{ADDRESSES}: \"{addresses}\"{more}");
     service(cluster, name, "", &["n1", "n2"]).replace(&asks, &leased)
 }
 
-/// Waits until the Service says that it has a lease; returns the address.
 fn address(cluster: &Cluster<'_>, name: &str) -> IpAddr {
+    address_of(cluster, name, "ipv4")
+}
+
+/// Waits until the Service says that it has a lease of that family; returns the address.
+pub fn address_of(cluster: &Cluster<'_>, name: &str, family: &str) -> IpAddr {
     let mut ip = None;
     let fine = wait_for(SOON, || {
         let it = object(cluster, name);
         let text = it["metadata"]["annotations"][LEASE_ANNOTATION].as_str().unwrap_or_default();
         let lease: Value = serde_json::from_str(text).unwrap_or_default();
-        ip = lease["ipv4"]["address"].as_str().and_then(|it| it.parse().ok());
+        ip = lease[family]["address"].as_str().and_then(|it| it.parse().ok());
         ip.is_some()
     });
     let names: Vec<_> = cluster.names();
@@ -59,13 +68,18 @@ fn address(cluster: &Cluster<'_>, name: &str) -> IpAddr {
     ip.expect("it was there")
 }
 
-/// n1 answers for a leased address; n2 follows.
 fn settle(cluster: &mut Cluster<'_>) -> (IpAddr, Watch) {
+    settle_with(cluster, "0.0.0.0", "ipv4")
+}
+
+/// n1 answers for an address of that family that is leased for a Service that asks with this;
+/// n2 follows.
+pub fn settle_with(cluster: &mut Cluster<'_>, asks: &str, family: &str) -> (IpAddr, Watch) {
     serving(cluster);
     cluster.start("n1");
     cluster.status_is("n1", "leads", |it| it["role"] == "leader");
-    cluster.lab.api.apply(&leased(cluster, "web", ""));
-    let ip = address(cluster, "web");
+    cluster.lab.api.apply(&asking(cluster, "web", asks, ""));
+    let ip = address_of(cluster, "web", family);
     let watch = Watch::begin(ip);
     watch.only("n1", SOON);
     told_of(cluster, "web", "n1", ip);
@@ -75,7 +89,7 @@ fn settle(cluster: &mut Cluster<'_>) -> (IpAddr, Watch) {
     (ip, watch)
 }
 
-fn lease_is(cluster: &Cluster<'_>, node: &str, phase: &str) -> Value {
+pub fn lease_is(cluster: &Cluster<'_>, node: &str, phase: &str) -> Value {
     cluster
         .status_is(node, phase, |it| it["services"]["services"][0]["leases"][0]["phase"] == phase)
 }

@@ -6,7 +6,7 @@ use std::net::IpAddr;
 use super::wants::{Verdict, Wants, verdict};
 use super::{Known, Services, ServicesElection, of_cluster};
 use crate::model::{
-    ClusterNode, Followed, Instant, NodeName, Object, ObjectName, Service, ServiceRefusal,
+    ClusterNode, Followed, Instant, IpFamily, NodeName, Object, ObjectName, Service, ServiceRefusal,
 };
 
 impl Services {
@@ -77,10 +77,14 @@ impl Services {
         // Where they are not all on one node, the next one knows a lease by the Service only.
         let one = matches!(self.config.election, ServicesElection::One(_));
         let mute = !self.config.writes && !one;
-        if mute && matches!(&verdict, Verdict::Wanted(it) if it.lease.is_some()) {
+        if mute && let Verdict::Wanted(Wants { lease: Some(lease), .. }) = &verdict {
+            let value = match lease.families.first() {
+                Some(IpFamily::V6) => "::",
+                Some(IpFamily::V4) | None => "0.0.0.0",
+            };
             verdict = Verdict::Refused(ServiceRefusal::Unreadable {
                 setting: "loadbalancerIPs".to_owned(),
-                value: "0.0.0.0".to_owned(),
+                value: value.to_owned(),
                 right: "a lease needs disable_service_updates=false where not one Lease elects \
                         for all Services; give an address"
                     .to_owned(),

@@ -6,13 +6,14 @@
 //! goes on with the VIP. Only when the Service is gone, or asks no more, is it given back.
 
 mod identity;
+mod machine;
 mod seeing;
 #[cfg(test)]
 mod tests;
 mod writing;
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv6Addr};
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
@@ -21,14 +22,14 @@ use super::probing::Probing;
 use super::telling::Awaits;
 use crate::engine::agenda::Agenda;
 use crate::engine::backoff::Backoff;
-use crate::engine::dhcp::Dhcp4;
 use crate::engine::network::{LinkChoice, Usable};
 use crate::engine::{Action, Cx, Deadline};
 use crate::model::{
-    Dhcp4Lease, Dhcp4Message, DhcpJob, DhcpRefusal, Instant, IpFamily, LeaseStatus, LinkIndex, Mac,
+    DhcpHeard, DhcpJob, DhcpRefusal, Instant, IpFamily, LeaseStatus, Leases, LinkIndex, Mac,
     ObjectName, ObjectReply, RequestId, ResourceVersion, Service, Vip,
 };
 use crate::wire::lease::{self, LEASE};
+use machine::Machine;
 
 /// So many Services are seen to at a time, and the next ones this much later: a server, and
 /// the switch before it, get no storm.
@@ -57,6 +58,8 @@ pub(in crate::engine) struct Ground<'a> {
     pub may_hold: &'a dyn Fn(Vip) -> bool,
     /// The link for an address, by the choice of a Service.
     pub on: &'a dyn Fn(Option<&LinkChoice>, IpAddr) -> Option<Usable>,
+    /// The link's own address, by which nodes of the same link speak to each other.
+    pub local: &'a dyn Fn(LinkIndex) -> Option<Ipv6Addr>,
     /// Who of this host has an address.
     pub own: &'a dyn Fn(IpAddr) -> Option<String>,
 }
@@ -79,12 +82,12 @@ pub(super) struct Leasing {
     leads: bool,
     /// Leased addresses whose lease this node may hold.
     placed: BTreeSet<IpAddr>,
-    inbox: Vec<(LinkIndex, Mac, Dhcp4Message)>,
+    inbox: Vec<(LinkIndex, DhcpHeard)>,
     /// Leased addresses that are asked about, and for whom.
     checking: BTreeMap<IpAddr, Key>,
     probing: Probing,
     in_use: Vec<(IpAddr, Mac)>,
-    listening: BTreeSet<LinkIndex>,
+    listening: BTreeSet<(IpFamily, LinkIndex)>,
     writing: BTreeMap<RequestId, ObjectName>,
 }
 
@@ -92,7 +95,7 @@ pub(super) struct Leasing {
 #[derive(Clone, Debug)]
 struct Held {
     uid: String,
-    machine: Dhcp4,
+    machine: Machine,
     link: Usable,
 }
 
@@ -143,17 +146,16 @@ impl Leasing {
 
     /// The address that is leased for the Service, as far as this node knows.
     pub fn address(&self, service: &Service, family: IpFamily) -> Option<IpAddr> {
-        let lease = match self.held.get(&(service.name.clone(), family)) {
-            Some(it) if it.uid == service.uid => it.machine.lease().cloned(),
-            Some(_) | None => written(service),
-        };
-        lease.map(|it| it.address.into())
+        match self.held.get(&(service.name.clone(), family)) {
+            Some(it) if it.uid == service.uid => it.machine.address(),
+            Some(_) | None => written(service).address(family),
+        }
     }
 
     /// When the right to use the address ends, if this node knows.
     pub fn until(&self, name: &ObjectName, ip: IpAddr) -> Option<Instant> {
         let it = &self.held.get(&(name.clone(), IpFamily::of(ip)))?.machine;
-        it.until().filter(|_| it.lease().is_some_and(|it| IpAddr::from(it.address) == ip))
+        it.until().filter(|_| it.address() == Some(ip))
     }
 
     pub fn refusal(&self, name: &ObjectName) -> Option<&DhcpRefusal> {
@@ -171,8 +173,8 @@ impl Leasing {
     }
 
     /// A server speaks. It is listened to when the turn gets to leases.
-    pub fn on_message(&mut self, link: LinkIndex, from: Mac, message: Dhcp4Message) {
-        self.inbox.push((link, from, message));
+    pub fn on_message(&mut self, link: LinkIndex, heard: DhcpHeard) {
+        self.inbox.push((link, heard));
     }
 
     /// Somebody speaks of an address.
@@ -219,11 +221,18 @@ impl Leasing {
 
     /// Has servers heard where there is something to ask them.
     fn listen(&mut self, cx: &mut Cx<'_>) {
-        let links: BTreeSet<_> = self.held.values().map(|it| it.link.index).collect();
-        if self.listening != links {
-            cx.act(Action::Dhcp(DhcpJob::Listen(links.iter().copied().collect())));
-            self.listening = links;
+        let all: BTreeSet<_> =
+            self.held.iter().map(|((_, family), it)| (*family, it.link.index)).collect();
+        let of = |set: &BTreeSet<(IpFamily, LinkIndex)>, family| -> Vec<LinkIndex> {
+            set.iter().filter(|it| it.0 == family).map(|it| it.1).collect()
+        };
+        for family in FAMILIES {
+            let links = of(&all, family);
+            if of(&self.listening, family) != links {
+                cx.act(Action::Dhcp(DhcpJob::Listen(family, links)));
+            }
         }
+        self.listening = all;
     }
 
     fn schedule(&mut self, key: &Key) {
@@ -248,7 +257,7 @@ impl Leasing {
     /// Has unchecked addresses checked. Returns whether others are than before.
     fn check(&mut self, now: Instant, key: &Key) -> bool {
         let before = self.checking.iter().find(|it| it.1 == key).map(|it| *it.0);
-        let after = self.held.get(key).and_then(|it| it.machine.unchecked()).map(IpAddr::from);
+        let after = self.held.get(key).and_then(|it| it.machine.unchecked());
         if before == after {
             return false;
         }
@@ -270,7 +279,7 @@ fn look_at(at: Instant) -> Deadline {
     Deadline { at, why: "a lease" }
 }
 
-/// The lease that the Service speaks of.
-fn written(service: &Service) -> Option<Dhcp4Lease> {
-    service.annotations.get(LEASE).and_then(|it| lease::decode(it))
+/// The leases that the Service speaks of.
+fn written(service: &Service) -> Leases {
+    service.annotations.get(LEASE).map(|it| lease::decode(it)).unwrap_or_default()
 }

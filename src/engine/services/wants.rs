@@ -207,9 +207,6 @@ fn parse(setting: &str, text: &str) -> Result<Vec<IpAddr>, ServiceRefusal> {
         if ip.is_unspecified() && !cfg!(feature = "dhcp") {
             return Err(bad(word, "this build has no DHCP; give an address"));
         }
-        if ip.is_unspecified() && ip.is_ipv6() {
-            return Err(bad(word, "addresses by DHCPv6 are not in this version; give one"));
-        }
         if ip.is_loopback() || ip.is_multicast() || is_broadcast(ip) {
             return Err(bad(word, "not an address that one node can carry for others"));
         }

@@ -1,18 +1,19 @@
 //! Which lease begins, goes on, or ends here, and what follows from that for its Service.
 
 use std::collections::BTreeMap;
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::time::Duration;
 
-use super::identity::{client_id, own_mac, send};
+use super::identity::{client_id, iaid_and_duid, own_mac};
+use super::machine::{Cause, Here, Machine};
 use super::{AT_ONCE, Ground, Held, Key, LINK_AGAIN, NEXT_AFTER, Write, look_at, written};
-use crate::engine::Cx;
 use crate::engine::backoff::Backoff;
-use crate::engine::dhcp::{Dhcp4, Dhcp4Config, Turn};
+use crate::engine::dhcp::{Dhcp4, Dhcp4Config, Dhcp6, Dhcp6Config};
 use crate::engine::network::{LinkChoice, Usable};
 use crate::engine::services::wants::{AskedLease, Verdict};
 use crate::engine::services::{Known, Services};
-use crate::model::{Instant, IpFamily, Service, Vip};
+use crate::engine::{Action, Cx};
+use crate::model::{DhcpJob, DhcpPacket, Instant, IpFamily, Service, Vip};
 
 impl Services {
     /// Sees to leases. Returns whether other addresses are to be listened for than before.
@@ -21,17 +22,17 @@ impl Services {
             return false;
         }
         let mut news = false;
-        for (link, from, message) in std::mem::take(&mut self.leasing.inbox) {
+        for (link, heard) in std::mem::take(&mut self.leasing.inbox) {
             let held = self.leasing.held.iter();
             let mut of = held.filter(|it| it.1.link.index == link);
-            if let Some((key, _)) = of.find(|it| it.1.machine.awaits(message.xid)) {
+            if let Some((key, _)) = of.find(|it| it.1.machine.awaits(&heard)) {
                 let key = key.clone();
-                news |= self.act(cx, ground, &key, |it, turn| it.on_message(turn, from, &message));
+                news |= self.act(cx, ground, &key, Cause::Heard(&heard));
             }
         }
         for (ip, mac) in std::mem::take(&mut self.leasing.in_use) {
             if let Some(key) = self.leasing.checking.get(&ip).cloned() {
-                news |= self.act(cx, ground, &key, |it, turn| it.on_probed(turn, Some(mac)));
+                news |= self.act(cx, ground, &key, Cause::Probed(Some(mac)));
             }
         }
         if std::mem::replace(&mut self.leasing.leads, ground.leads) != ground.leads {
@@ -59,7 +60,7 @@ impl Services {
         let free: Vec<_> =
             self.leasing.checking.iter().filter(free).map(|it| it.1.clone()).collect();
         for key in free {
-            news |= self.act(cx, ground, &key, |it, turn| it.on_probed(turn, None));
+            news |= self.act(cx, ground, &key, Cause::Probed(None));
         }
         self.leasing.listen(cx);
         news
@@ -103,9 +104,10 @@ impl Services {
             (None, false) => return false,
             (Some(it), false) => {
                 // What nobody else can know yet is not forgotten.
-                let secret = it.machine.lease().is_some() && written(&service).is_none();
+                let has = it.machine.address().is_some();
+                let secret = has && written(&service).address(*family).is_none();
                 if secret && self.config.writes {
-                    return self.act(cx, ground, key, |_, _| {});
+                    return self.act(cx, ground, key, Cause::Time);
                 }
                 let before = self.lease_of(key);
                 self.leasing.remove(key);
@@ -113,13 +115,16 @@ impl Services {
             }
             (Some(_), true) => {}
             (None, true) => {
-                let ip = has.unwrap_or(Ipv4Addr::UNSPECIFIED.into());
+                let ip = has.unwrap_or(match family {
+                    IpFamily::V4 => Ipv4Addr::UNSPECIFIED.into(),
+                    IpFamily::V6 => Ipv6Addr::UNSPECIFIED.into(),
+                });
                 let Some(on) = (ground.on)(link.as_ref(), ip) else {
                     let next = look_at(cx.now + LINK_AGAIN);
                     self.leasing.agenda.set(key.clone(), Some(next));
                     return false;
                 };
-                self.begin(cx.now, &service, &asks, on);
+                self.begin(cx.now, &service, *family, &asks, on);
                 // Before it speaks: answers are quick.
                 self.leasing.listen(cx);
             }
@@ -129,35 +134,64 @@ impl Services {
         {
             it.link = on;
         }
-        self.act(cx, ground, key, |_, _| {})
+        self.act(cx, ground, key, Cause::Time)
     }
 
-    fn begin(&mut self, now: Instant, service: &Service, asks: &AskedLease, on: Usable) {
+    fn begin(
+        &mut self,
+        now: Instant,
+        service: &Service,
+        family: IpFamily,
+        asks: &AskedLease,
+        on: Usable,
+    ) {
         let Some(rules) = &self.leasing.config else {
             return;
         };
-        let config = Dhcp4Config {
-            mac: match rules.own_mac {
-                true => asks.mac.unwrap_or_else(|| own_mac(&service.uid)),
-                false => on.mac,
-            },
-            client_id: match asks.host_name.as_str() {
-                "" => client_id(&service.uid),
-                name => name.as_bytes().to_vec(),
-            },
-            host_name: asks.host_name.clone(),
-            requested: asks.requested.iter().find_map(|it| match it {
-                IpAddr::V4(it) => Some(*it),
-                IpAddr::V6(_) => None,
-            }),
-            attempts: rules.attempts,
-        };
-        let machine = match written(service) {
-            Some(lease) => Dhcp4::take_over(config, lease, now),
-            None => Dhcp4::new(config, now),
+        let written = written(service);
+        let requested = asks.requested.iter().find(|it| IpFamily::of(**it) == family);
+        let machine = match family {
+            IpFamily::V4 => {
+                let config = Dhcp4Config {
+                    mac: match rules.own_mac {
+                        true => asks.mac.unwrap_or_else(|| own_mac(&service.uid)),
+                        false => on.mac,
+                    },
+                    client_id: match asks.host_name.as_str() {
+                        "" => client_id(&service.uid),
+                        name => name.as_bytes().to_vec(),
+                    },
+                    host_name: asks.host_name.clone(),
+                    requested: requested.and_then(|it| match it {
+                        IpAddr::V4(it) => Some(*it),
+                        IpAddr::V6(_) => None,
+                    }),
+                    attempts: rules.attempts,
+                };
+                Machine::V4(Box::new(match written.v4 {
+                    Some(lease) => Dhcp4::take_over(config, lease, now),
+                    None => Dhcp4::new(config, now),
+                }))
+            }
+            IpFamily::V6 => {
+                let (iaid, duid) = iaid_and_duid(&service.uid);
+                let config = Dhcp6Config {
+                    duid,
+                    iaid,
+                    host_name: asks.host_name.clone(),
+                    requested: requested.and_then(|it| match it {
+                        IpAddr::V4(_) => None,
+                        IpAddr::V6(it) => Some(*it),
+                    }),
+                };
+                Machine::V6(Box::new(match written.v6 {
+                    Some(lease) => Dhcp6::take_over(config, lease, now),
+                    None => Dhcp6::new(config, now),
+                }))
+            }
         };
         let held = Held { uid: service.uid.clone(), machine, link: on };
-        self.leasing.held.insert((service.name.clone(), IpFamily::V4), held);
+        self.leasing.held.insert((service.name.clone(), family), held);
         self.leasing.writes.entry(service.name.clone()).or_insert_with(|| Write {
             under_way: false,
             from: service.version.clone(),
@@ -175,41 +209,39 @@ impl Services {
             return false;
         };
         // Services that go by one name have one lease.
-        let id = &it.machine.config().client_id;
-        let shared = self.leasing.held.values().any(|it| it.machine.config().client_id == *id);
+        let shared =
+            self.leasing.held.values().any(|other| it.machine.is_same_client(&other.machine));
         if !shared {
-            let mut said = Vec::new();
-            let node_of = |ip: Ipv4Addr| self.node_of(ground, ip);
-            let (now, rng) = (cx.now, &mut *cx.rng);
-            let answered = false;
-            let turn = &mut Turn { now, rng, out: &mut said, node_of: &node_of, answered };
-            it.machine.release(turn);
+            let here = Here {
+                now: cx.now,
+                rng: &mut *cx.rng,
+                node_of: &|ip| self.node_of(ground, ip),
+                answered: false,
+                link: it.link,
+                local: (ground.local)(it.link.index),
+            };
+            let said = it.machine.release(here);
             send(cx, it.link, said);
         }
         self.after(cx, key, before)
     }
 
     /// Lets a machine do something, and does what follows from that.
-    fn act(
-        &mut self,
-        cx: &mut Cx<'_>,
-        ground: &Ground<'_>,
-        key: &Key,
-        what: impl FnOnce(&mut Dhcp4, &mut Turn<'_>),
-    ) -> bool {
+    fn act(&mut self, cx: &mut Cx<'_>, ground: &Ground<'_>, key: &Key, cause: Cause<'_>) -> bool {
         let before = self.lease_of(key);
         let Some(it) = self.leasing.held.get(key) else {
             return false;
         };
         let (mut machine, link) = (it.machine.clone(), it.link);
-        let has = machine.lease().map(|it| IpAddr::from(it.address));
-        let mut said = Vec::new();
-        let node_of = |ip: Ipv4Addr| self.node_of(ground, ip);
-        let answered = has.is_some_and(|ip| self.telling.answering.contains(&ip));
-        let (now, rng) = (cx.now, &mut *cx.rng);
-        let turn = &mut Turn { now, rng, out: &mut said, node_of: &node_of, answered };
-        what(&mut machine, turn);
-        machine.tick(turn);
+        let here = Here {
+            now: cx.now,
+            rng: &mut *cx.rng,
+            node_of: &|ip| self.node_of(ground, ip),
+            answered: machine.address().is_some_and(|ip| self.telling.answering.contains(&ip)),
+            link,
+            local: (ground.local)(link.index),
+        };
+        let said = machine.act(cause, here);
         if let Some(it) = self.leasing.held.get_mut(key) {
             it.machine = machine;
         }
@@ -244,10 +276,15 @@ impl Services {
     }
 
     /// Who has the address, of those who may not have it by a lease.
-    fn node_of(&self, ground: &Ground<'_>, ip: Ipv4Addr) -> Option<String> {
-        let ip = IpAddr::from(ip);
+    fn node_of(&self, ground: &Ground<'_>, ip: IpAddr) -> Option<String> {
         let node = self.nodes.values().find(|it| it.addresses.contains(&ip));
         node.map(|it| format!("the node {}", it.name)).or_else(|| (ground.own)(ip))
+    }
+}
+
+fn send(cx: &mut Cx<'_>, on: Usable, said: Vec<DhcpPacket>) {
+    for packet in said {
+        cx.act(Action::Dhcp(DhcpJob::Send { link: on.index, packet: Box::new(packet) }));
     }
 }
 

@@ -1,8 +1,10 @@
 //! How a Service comes to say what is leased for it. What is said is compared with what is so;
 //! what somebody else writes over is put right, and each time later than the time before.
 
+use super::{FAMILIES, written};
 use crate::engine::Cx;
 use crate::engine::services::Services;
+use crate::engine::services::wants::{Verdict, Wants};
 use crate::model::{IpFamily, ObjectCall, ObjectName, ServicePatch};
 use crate::wire::lease::{self, LEASE};
 
@@ -11,15 +13,23 @@ const REQUESTED: &str = "kube-vip.io/requestedIP";
 const HARDWARE: &str = "kube-vip.io/hwaddr";
 
 impl Services {
-    /// Has the Service say what is leased for it.
+    /// Has the Service say what is leased for it, as far as this node knows better.
     pub(super) fn write_leases(&mut self, cx: &mut Cx<'_>, name: &ObjectName) {
-        let held = self.leasing.held.get(&(name.clone(), IpFamily::V4));
-        let (Some(known), Some(it)) = (self.services.get(name), held) else {
+        let Some(known) = self.services.get(name) else {
             return;
         };
         let service = &known.service;
-        let lease = it.machine.lease();
-        let wanted = lease.map(lease::encode);
+        let Verdict::Wanted(Wants { lease: Some(asks), .. }) = &known.verdict else {
+            return;
+        };
+        // Another node may hold the other one.
+        let mut leases = written(service);
+        for (_, it) in self.leasing.held_for(name) {
+            it.machine.put(&mut leases);
+        }
+        leases.v4.take_if(|_| !asks.families.contains(&IpFamily::V4));
+        leases.v6.take_if(|_| !asks.families.contains(&IpFamily::V6));
+        let wanted = lease::encode(&leases);
         let Some(write) = self.leasing.writes.get_mut(name) else {
             return;
         };
@@ -40,18 +50,23 @@ impl Services {
         }
         let mut patch = ServicePatch::default();
         patch.annotations.insert(LEASE.to_owned(), wanted.clone());
-        if let (Some(lease), Some(rules)) = (lease, &self.leasing.config) {
-            let other = service.annotations.get(REQUESTED).into_iter().flat_map(|it| it.split(','));
-            let other = other.map(str::trim).filter(|it| it.contains(':')).map(str::to_owned);
-            let all: Vec<_> = [lease.address.to_string()].into_iter().chain(other).collect();
+        if let (Some(_), Some(rules)) = (&wanted, &self.leasing.config) {
+            let before =
+                service.annotations.get(REQUESTED).into_iter().flat_map(|it| it.split(','));
+            let before: Vec<_> = before.map(str::trim).filter(|it| !it.is_empty()).collect();
+            let requested = |of: IpFamily| {
+                let other = before.iter().find(|it| it.contains(':') == (of == IpFamily::V6));
+                leases.address(of).map(|it| it.to_string()).or(other.map(|it| (*it).to_owned()))
+            };
+            let all: Vec<_> = FAMILIES.into_iter().filter_map(requested).collect();
             let mut say = |key: &str, value: String| {
                 if service.annotations.get(key) != Some(&value) {
                     patch.annotations.insert(key.to_owned(), Some(value));
                 }
             };
             say(REQUESTED, all.join(","));
-            if rules.own_mac {
-                say(HARDWARE, lease.mac.to_string());
+            if let Some(it) = leases.v4.as_ref().filter(|_| rules.own_mac) {
+                say(HARDWARE, it.mac.to_string());
             }
         }
         let version = service.version.clone();

@@ -72,7 +72,6 @@ fn what_cannot_be_understood_names_the_setting_the_value_and_what_would_be_right
     let table = [
         ("loadbalancerIPs", "10.0.0.1/24", "an address without a prefix length"),
         ("loadbalancerIPs", "a.example", "DNS names"),
-        ("loadbalancerIPs", "::", "DHCPv6"),
         ("loadbalancerIPs", "127.0.0.1", "carry for others"),
         ("loadbalancerIPs", "255.255.255.255", "carry for others"),
         ("loadbalancerIPs", "ff02::1", "carry for others"),
@@ -98,6 +97,10 @@ fn what_is_to_be_leased_is_asked_for_by_any_source() {
         ("0.0.0.0", "", "", ""),
         ("0.0.0.0", "10.0.0.2", "10.0.0.3", ""),
         ("fd00::1,0.0.0.0", "", "", "fd00::1"),
+        ("::", "", "", ""),
+        ("10.0.0.1,::", "", "", "10.0.0.1"),
+        ("0.0.0.0,::", "", "", ""),
+        ("", "::", "fd00::3", ""),
         ("", "0.0.0.0", "", ""),
         ("", "0.0.0.0", "10.0.0.3", ""),
         ("", "0.0.0.0", "fd00::3", ""),
