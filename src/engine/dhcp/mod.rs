@@ -7,7 +7,7 @@ mod v6;
 use std::net::{IpAddr, Ipv4Addr};
 
 pub(crate) use v4::{Dhcp4, Dhcp4Config};
-pub(crate) use v6::{Dhcp6, Dhcp6Config};
+pub(crate) use v6::{Dhcp6, Dhcp6Config, Parting};
 
 use super::Rng;
 use crate::model::{Dhcp4Message, Instant, Mac};

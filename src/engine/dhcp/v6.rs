@@ -21,6 +21,7 @@
 
 mod answers;
 mod asking;
+mod parting;
 
 use std::net::Ipv6Addr;
 use std::time::Duration;
@@ -31,6 +32,7 @@ use crate::model::{
     Mac,
 };
 use asking::{Asking, Held, Times};
+pub(crate) use parting::Parting;
 
 type Turn6<'a> = Turn<'a, Dhcp6Message>;
 
@@ -146,10 +148,10 @@ impl Dhcp6 {
         self.state = State::Declining { asking, lease };
     }
 
-    /// Gives back what there is, and is done. What gets lost of that ends by itself.
-    pub fn release(self, turn: &mut Turn6<'_>) {
+    /// Gives back what there is, and is done.
+    pub fn release(self, turn: &mut Turn6<'_>) -> Option<Parting> {
         let lease = match &self.state {
-            State::Init { .. } | State::Soliciting { .. } | State::Declining { .. } => return,
+            State::Init { .. } | State::Soliciting { .. } | State::Declining { .. } => return None,
             State::Requesting { offer, .. } => offer,
             State::Checking { held }
             | State::Bound { held }
@@ -157,8 +159,9 @@ impl Dhcp6 {
             | State::Rebinding { held, .. } => &held.lease,
             State::TakingOver { lease, .. } => lease,
         };
-        let (lease, mut asking) = (lease.clone(), Asking::begin(Times::ONCE, turn));
+        let (lease, mut asking) = (lease.clone(), Asking::begin(Times::RELEASE, turn));
         self.say(turn, Dhcp6Kind::Release, &mut asking, Some(&lease));
+        turn.out.last().map(|it| Parting::new(it.clone(), asking))
     }
 
     /// Whether this answers its last question. What lacks its server, or is for another client,

@@ -22,6 +22,7 @@ use super::probing::Probing;
 use super::telling::Awaits;
 use crate::engine::agenda::Agenda;
 use crate::engine::backoff::Backoff;
+use crate::engine::dhcp::Parting;
 use crate::engine::network::{LinkChoice, Usable};
 use crate::engine::{Action, Cx, Deadline};
 use crate::model::{
@@ -73,6 +74,8 @@ pub(super) struct Leasing {
     /// What Services ask for.
     asking: BTreeSet<Key>,
     held: BTreeMap<Key, Held>,
+    /// What is given back, and where.
+    partings: Vec<(Usable, Parting)>,
     /// How Services come to say what is held for them.
     writes: BTreeMap<ObjectName, Write>,
     /// These are to be looked at.
@@ -116,6 +119,7 @@ impl Leasing {
             config,
             asking: BTreeSet::new(),
             held: BTreeMap::new(),
+            partings: Vec::new(),
             writes: BTreeMap::new(),
             open: BTreeSet::new(),
             looked_at: Instant::from_nanos(0),
@@ -216,13 +220,15 @@ impl Leasing {
     pub fn deadline(&self) -> Option<Deadline> {
         let open = (!self.open.is_empty()).then(|| look_at(self.looked_at + NEXT_AFTER));
         let open = open.into_iter().chain(self.agenda.deadline());
-        open.chain(self.probing.deadline()).min()
+        let partings = self.partings.iter().map(|it| look_at(it.1.deadline()));
+        open.chain(self.probing.deadline()).chain(partings).min()
     }
 
     /// Has servers heard where there is something to ask them.
     fn listen(&mut self, cx: &mut Cx<'_>) {
-        let all: BTreeSet<_> =
-            self.held.iter().map(|((_, family), it)| (*family, it.link.index)).collect();
+        let held = self.held.iter().map(|((_, family), it)| (*family, it.link.index));
+        let partings = self.partings.iter().map(|it| (IpFamily::V6, it.0.index));
+        let all: BTreeSet<_> = held.chain(partings).collect();
         let of = |set: &BTreeSet<(IpFamily, LinkIndex)>, family| -> Vec<LinkIndex> {
             set.iter().filter(|it| it.0 == family).map(|it| it.1).collect()
         };

@@ -22,7 +22,7 @@ impl Times {
     pub const RENEW: Self = Self::new(10, 600, 0);
     pub const REBIND: Self = Self::new(10, 600, 0);
     pub const DECLINE: Self = Self::new(1, 0, 4);
-    pub const ONCE: Self = Self::new(1, 0, 1);
+    pub const RELEASE: Self = Self::new(1, 0, 4);
     /// CNF_TIMEOUT and CNF_MAX_RT, for [`Times::HURRY`].
     pub const TAKE_OVER: Self = Self::new(1, 4, 0);
     /// CNF_MAX_RD.

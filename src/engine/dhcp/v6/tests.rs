@@ -429,7 +429,7 @@ fn what_there_is_is_given_back_to_its_server() {
     let released = |mut it: Bench| {
         it.said.clear();
         let machine = it.machine.clone();
-        it.turn(|_, turn| machine.release(turn));
+        it.turn(|_, turn| _ = machine.release(turn));
         it.said()
     };
     assert_eq!(released(Bench::new()), Vec::<String>::new());
@@ -439,6 +439,32 @@ fn what_there_is_is_given_back_to_its_server() {
     assert_eq!(released(asked), ["Release 50 1"]);
     let taken_over = Bench::with(|now| Dhcp6::take_over(config(), lease(80), now));
     assert_eq!(released(taken_over), ["Release 50 1"]);
+}
+
+#[test]
+fn a_release_is_said_until_it_is_heard_or_four_times() {
+    let mut it = Bench::bound();
+    let mut parting = None;
+    let machine = it.machine.clone();
+    it.turn(|_, turn| parting = machine.release(turn));
+    let mut parting = parting.unwrap();
+    let answer = it.answer("reply");
+    assert!(parting.awaits(&answer) && parting.is_of(&answer.client));
+    let others = [
+        Dhcp6Message { xid: answer.xid ^ 1, ..answer.clone() },
+        Dhcp6Message { client: vec![0, 4, 1], ..answer.clone() },
+        Dhcp6Message { kind: Dhcp6Kind::Advertise, ..answer },
+    ];
+    assert!(others.iter().all(|it| !parting.awaits(it)));
+    let began = it.now;
+    while !parting.is_over() {
+        it.now = parting.deadline();
+        it.turn(|_, turn| parting.tick(turn));
+    }
+    assert!((7_000..8_000).contains(&it.now.saturating_since(began).as_millis()));
+    assert!(it.last.as_ref().unwrap().elapsed.is_some_and(|it| it >= 700));
+    assert!(it.said.iter().all(|one| one.xid == it.said[0].xid));
+    assert_eq!(it.said(), ["Release 50 1"; 4]);
 }
 
 #[test]

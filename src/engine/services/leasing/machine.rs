@@ -4,7 +4,7 @@ use std::net::{IpAddr, Ipv6Addr};
 
 use super::identity::{packets4, packets6};
 use crate::engine::Rng;
-use crate::engine::dhcp::{Dhcp4, Dhcp6, Turn};
+use crate::engine::dhcp::{Dhcp4, Dhcp6, Parting, Turn};
 use crate::engine::network::Usable;
 use crate::model::{DhcpHeard, DhcpPacket, DhcpRefusal, Instant, LeaseStatus, Leases, Mac};
 
@@ -78,18 +78,19 @@ impl Machine {
         }
     }
 
-    /// Gives back what there is, and is done; returns what it says.
-    pub fn release(self, mut here: Here<'_>) -> Vec<DhcpPacket> {
+    /// Gives back what there is, and is done; returns what it says, and what is to be said
+    /// until it is heard.
+    pub fn release(self, mut here: Here<'_>) -> (Vec<DhcpPacket>, Option<Parting>) {
         match self {
             Self::V4(it) => {
                 let mut said = Vec::new();
                 it.release(&mut here.turn(&mut said));
-                packets4(here.link, said)
+                (packets4(here.link, said), None)
             }
             Self::V6(it) => {
                 let mut said = Vec::new();
-                it.release(&mut here.turn(&mut said));
-                packets6(here.link, here.local, said)
+                let parting = it.release(&mut here.turn(&mut said));
+                (packets6(here.link, here.local, said), parting)
             }
         }
     }

@@ -4,16 +4,16 @@ use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::time::Duration;
 
-use super::identity::{client_id, iaid_and_duid, own_mac};
+use super::identity::{client_id, iaid_and_duid, own_mac, packets6};
 use super::machine::{Cause, Here, Machine};
 use super::{AT_ONCE, Ground, Held, Key, LINK_AGAIN, NEXT_AFTER, Write, look_at, written};
 use crate::engine::backoff::Backoff;
-use crate::engine::dhcp::{Dhcp4, Dhcp4Config, Dhcp6, Dhcp6Config};
+use crate::engine::dhcp::{Dhcp4, Dhcp4Config, Dhcp6, Dhcp6Config, Turn};
 use crate::engine::network::{LinkChoice, Usable};
 use crate::engine::services::wants::{AskedLease, Verdict};
 use crate::engine::services::{Known, Services};
 use crate::engine::{Action, Cx};
-use crate::model::{DhcpJob, DhcpPacket, Instant, IpFamily, Service, Vip};
+use crate::model::{DhcpHeard, DhcpJob, DhcpPacket, Instant, IpFamily, Service, Vip};
 
 impl Services {
     /// Sees to leases. Returns whether other addresses are to be listened for than before.
@@ -28,6 +28,8 @@ impl Services {
             if let Some((key, _)) = of.find(|it| it.1.machine.awaits(&heard)) {
                 let key = key.clone();
                 news |= self.act(cx, ground, &key, Cause::Heard(&heard));
+            } else if let DhcpHeard::V6(_, answer) = &heard {
+                self.leasing.partings.retain(|it| !it.1.awaits(answer));
             }
         }
         for (ip, mac) in std::mem::take(&mut self.leasing.in_use) {
@@ -62,8 +64,22 @@ impl Services {
         for key in free {
             news |= self.act(cx, ground, &key, Cause::Probed(None));
         }
+        self.part(cx, ground);
         self.leasing.listen(cx);
         news
+    }
+
+    /// Says again what nobody has heard.
+    fn part(&mut self, cx: &mut Cx<'_>, ground: &Ground<'_>) {
+        let mut partings = std::mem::take(&mut self.leasing.partings);
+        for (on, it) in &mut partings {
+            let (now, rng, mut said) = (cx.now, &mut *cx.rng, Vec::new());
+            let (node_of, answered) = (&|_| None, false);
+            it.tick(&mut Turn { now, rng, out: &mut said, node_of, answered });
+            send(cx, *on, packets6(*on, (ground.local)(on.index), said));
+        }
+        partings.retain(|it| !it.1.is_over());
+        self.leasing.partings = partings;
     }
 
     /// Whether this node may hold the lease of a VIP.
@@ -175,6 +191,8 @@ impl Services {
             }
             IpFamily::V6 => {
                 let (iaid, duid) = iaid_and_duid(&service.uid);
+                // It asks again: what was given back is not given back once more.
+                self.leasing.partings.retain(|it| !it.1.is_of(&duid));
                 let config = Dhcp6Config {
                     duid,
                     iaid,
@@ -220,8 +238,9 @@ impl Services {
                 link: it.link,
                 local: (ground.local)(it.link.index),
             };
-            let said = it.machine.release(here);
+            let (said, parting) = it.machine.release(here);
             send(cx, it.link, said);
+            self.leasing.partings.extend(parting.map(|parting| (it.link, parting)));
         }
         self.after(cx, key, before)
     }

@@ -184,7 +184,10 @@ impl Bench {
 
     fn is_empty(&self) -> bool {
         let it = &self.services.leasing;
-        let sets = it.held.is_empty() && it.asking.is_empty() && it.checking.is_empty();
+        let sets = it.held.is_empty()
+            && it.partings.is_empty()
+            && it.asking.is_empty()
+            && it.checking.is_empty();
         let deaf = self.listening.values().all(Vec::is_empty);
         sets && it.agenda.is_empty() && it.open.is_empty() && it.writes.is_empty() && deaf
     }

@@ -130,7 +130,27 @@ fn both_families_are_leased_and_told_by_one_annotation() {
     assert!(!now.annotations[LEASE].contains("ipv6"), "{now:?}");
     it.event(ObjectEvent::Deleted(NAME.into())).pass(100);
     assert_eq!((it.kinds(), it.kinds6()), (vec![Dhcp4Kind::Release], vec![]));
+    assert!(!it.is_empty(), "nobody has said that it heard what was given back before");
+    it.pass(10_000);
+    assert_eq!(it.kinds6(), [Dhcp6Kind::Release; 3]);
     assert!(it.is_empty());
+}
+
+#[test]
+fn what_is_given_back_is_said_until_it_is_heard_or_asked_for_again() {
+    let (mut it, service) = Bench::bound6("::");
+    it.event(ObjectEvent::Deleted(NAME.into())).pass(100);
+    it.hear6(Dhcp6Kind::Reply, 50, 0);
+    assert_eq!(it.kinds6(), [Dhcp6Kind::Release]);
+    assert!(it.is_empty());
+
+    let (mut it, _) = Bench::bound6("::");
+    let mut fixed = service.clone();
+    fixed.annotations.insert(ADDRESSES.into(), "10.0.0.7".into());
+    it.service(fixed).pass(100).service(asks(9, "::")).pass(20_000);
+    let kinds = it.kinds6();
+    assert_eq!(kinds[..2], [Dhcp6Kind::Release, Dhcp6Kind::Solicit]);
+    assert_eq!(kinds.iter().filter(|it| **it == Dhcp6Kind::Release).count(), 1);
 }
 
 #[test]
