@@ -83,6 +83,8 @@ fn begins_and_ends(cluster: &mut Cluster<'_>) -> String {
     cluster.lab.api.kubectl(&["annotate", "--overwrite", "service", &name, &other]);
     told_of(cluster, "web", "n1", cluster.vip);
     assert!(wait_for(SOON, || server.said("DHCPRELEASE(") == 2), "{}", server.log());
+    let told = || !object(cluster, "web")["metadata"]["annotations"][LEASE_ANNOTATION].is_null();
+    assert!(wait_for(SOON, || !told()), "{}", object(cluster, "web"));
     assert!(wait_for(SOON, || !has_address("n1", &ip.to_string())));
     forget(cluster, &["web"]);
     server.forget();

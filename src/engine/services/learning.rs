@@ -4,9 +4,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
 use super::wants::{Verdict, Wants, verdict};
-use super::{Known, Services, ServicesElection, of_cluster};
+use super::{Known, Services, ServicesElection, leasing, of_cluster};
 use crate::model::{
-    ClusterNode, Followed, Instant, IpFamily, NodeName, Object, ObjectName, Service, ServiceRefusal,
+    ClusterNode, Followed, Instant, IpFamily, Leases, NodeName, Object, ObjectName, Service,
+    ServiceRefusal,
 };
 
 impl Services {
@@ -62,12 +63,13 @@ impl Services {
             return self.forget_service(now, &name);
         }
         self.allocating.learn(now, &service);
+        let told = leasing::written(&service);
         self.take(now, service);
         let asks = match self.services.get(&name).map(|it| &it.verdict) {
             Some(Verdict::Wanted(it)) => it.lease.as_ref(),
             Some(Verdict::Addressless | Verdict::Others | Verdict::Refused(_)) | None => None,
         };
-        self.leasing.look_at(&name, asks.map_or(&[], |it| &it.families));
+        self.leasing.look_at(&name, asks.map_or(&[], |it| &it.families), &told);
     }
 
     /// Who has what follows from a Service as it is, and from what is leased for it.
@@ -145,7 +147,7 @@ impl Services {
         self.telling.forget(name);
         self.exposing.forget(name);
         self.allocating.forget(now, name);
-        self.leasing.look_at(name, &[]);
+        self.leasing.look_at(name, &[], &Leases::default());
     }
 
     fn unclaim(&mut self, ip: IpAddr, name: &ObjectName) {

@@ -113,6 +113,19 @@ struct Write {
     again_at: Option<Instant>,
 }
 
+impl Write {
+    fn begin(from: ResourceVersion) -> Self {
+        Self {
+            under_way: false,
+            from,
+            awaits: None,
+            last: None,
+            backoff: Backoff::new(Duration::from_millis(100), Duration::from_secs(60)),
+            again_at: None,
+        }
+    }
+}
+
 impl Leasing {
     pub fn new(config: Option<DhcpConfig>) -> Self {
         Self {
@@ -135,14 +148,15 @@ impl Leasing {
         }
     }
 
-    /// The Service is other than it was, and asks for a lease of each of these.
-    pub fn look_at(&mut self, name: &ObjectName, families: &[IpFamily]) {
+    /// The Service is other than it was, asks for a lease of each of these, and speaks of those.
+    pub fn look_at(&mut self, name: &ObjectName, families: &[IpFamily], told: &Leases) {
         for family in FAMILIES {
             let key = (name.clone(), family);
             let asks = families.contains(&family);
             let asked =
                 if asks { !self.asking.insert(key.clone()) } else { self.asking.remove(&key) };
-            if asks || asked || self.held.contains_key(&key) {
+            let told = told.address(family).is_some() && self.config.is_some();
+            if asks || asked || told || self.held.contains_key(&key) {
                 self.open.insert(key);
             }
         }
@@ -209,6 +223,7 @@ impl Leasing {
             }
         };
         let held: Vec<_> = self.held_for(&name).map(|it| it.0.clone()).collect();
+        self.open.extend(held.is_empty().then_some((name, IpFamily::V4)));
         self.open.extend(held);
     }
 
@@ -242,12 +257,10 @@ impl Leasing {
     }
 
     fn schedule(&mut self, key: &Key) {
-        let Some(it) = self.held.get(key) else {
-            return;
-        };
         let write = self.writes.get(&key.0).filter(|it| !it.under_way);
         let write = write.and_then(|it| it.again_at);
-        let due = it.machine.deadline().into_iter().chain(write).min();
+        let machine = self.held.get(key).and_then(|it| it.machine.deadline());
+        let due = machine.into_iter().chain(write).min();
         self.agenda.set(key.clone(), due.map(look_at));
     }
 
@@ -286,6 +299,6 @@ fn look_at(at: Instant) -> Deadline {
 }
 
 /// The leases that the Service speaks of.
-fn written(service: &Service) -> Leases {
+pub(super) fn written(service: &Service) -> Leases {
     service.annotations.get(LEASE).map(|it| lease::decode(it)).unwrap_or_default()
 }

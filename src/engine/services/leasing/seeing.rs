@@ -2,18 +2,17 @@
 
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
-use std::time::Duration;
 
 use super::identity::{client_id, iaid_and_duid, own_mac, packets6};
 use super::machine::{Cause, Here, Machine};
-use super::{AT_ONCE, Ground, Held, Key, LINK_AGAIN, NEXT_AFTER, Write, look_at, written};
-use crate::engine::backoff::Backoff;
+use super::{AT_ONCE, Ground, Held, Key, LINK_AGAIN, NEXT_AFTER, look_at, written};
 use crate::engine::dhcp::{Dhcp4, Dhcp4Config, Dhcp6, Dhcp6Config, Turn};
 use crate::engine::network::{LinkChoice, Usable};
 use crate::engine::services::wants::{AskedLease, Verdict};
 use crate::engine::services::{Known, Services};
 use crate::engine::{Action, Cx};
 use crate::model::{DhcpHeard, DhcpJob, DhcpPacket, Instant, IpFamily, Service, Vip};
+use crate::wire::lease::LEASE;
 
 impl Services {
     /// Sees to leases. Returns whether other addresses are to be listened for than before.
@@ -39,6 +38,9 @@ impl Services {
         }
         if std::mem::replace(&mut self.leasing.leads, ground.leads) != ground.leads {
             self.leasing.open.extend(self.leasing.asking.iter().cloned());
+            let told = self.services.values().map(|it| &it.service);
+            let told = told.filter(|it| it.annotations.contains_key(LEASE));
+            self.leasing.open.extend(told.map(|it| (it.name.clone(), IpFamily::V4)));
         }
         for key in self.leasing.agenda.due(cx.now).collect::<Vec<_>>() {
             self.leasing.agenda.set(key.clone(), None);
@@ -106,7 +108,19 @@ impl Services {
         let asked = self.services.get(name).and_then(asked);
         let held = self.leasing.held.get(key);
         let Some((service, (asks, link))) = asked else {
-            return held.is_some() && self.give_back(cx, ground, key);
+            let had = held.is_some();
+            let news = had && self.give_back(cx, ground, key);
+            // Nobody is to take up again what is given back.
+            if had || ground.leads {
+                self.write_leases(cx, name);
+            }
+            if self.leasing.held_for(name).next().is_none() {
+                if !had && !ground.leads {
+                    self.leasing.writes.remove(name);
+                }
+                self.leasing.schedule(key);
+            }
+            return news;
         };
         if held.is_some_and(|it| it.uid != service.uid) {
             self.give_back(cx, ground, key);
@@ -210,14 +224,6 @@ impl Services {
         };
         let held = Held { uid: service.uid.clone(), machine, link: on };
         self.leasing.held.insert((service.name.clone(), family), held);
-        self.leasing.writes.entry(service.name.clone()).or_insert_with(|| Write {
-            under_way: false,
-            from: service.version.clone(),
-            awaits: None,
-            last: None,
-            backoff: Backoff::new(Duration::from_millis(100), Duration::from_secs(60)),
-            again_at: None,
-        });
     }
 
     /// The Service is gone, or asks no more.

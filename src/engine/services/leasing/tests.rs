@@ -274,6 +274,42 @@ fn what_is_gone_or_asks_no_more_is_given_back_and_leaves_nothing() {
     assert!(it.is_empty() && it.services.probed().next().is_none());
 }
 
+/// Else whoever asks again, on whatever node, would take for its own what is others' by then.
+#[test]
+fn a_service_that_asks_no_more_does_not_speak_of_a_lease_any_more() {
+    let mut fixed = told(3, 50);
+    fixed.annotations.insert(ADDRESSES.into(), "10.0.0.7".into());
+    let mut it = Bench::bound();
+    it.service(fixed.clone()).pass(100);
+    assert_eq!(it.kinds(), [Dhcp4Kind::Release]);
+    let written = it.written();
+    let [(request, annotations)] = &written[..] else { panic!("{written:?}") };
+    assert_eq!(annotations, &BTreeMap::from([(LEASE.to_owned(), None)]));
+    // What is not done is tried again, once the Service has come as it is now.
+    it.turn(|services, cx| services.on_reply(cx, *request, &ObjectReply::Conflict)).pass(100);
+    assert_eq!(it.written().len(), 0);
+    fixed.version = ResourceVersion("4".into());
+    it.service(fixed.clone()).pass(1_000);
+    let written = it.written();
+    assert_eq!(written.len(), 1);
+    fixed.annotations.remove(LEASE);
+    fixed.version = ResourceVersion("5".into());
+    let done = ObjectReply::Done(fixed.version.clone());
+    it.turn(|services, cx| services.on_reply(cx, written[0].0, &done)).service(fixed).pass(9_000);
+    assert!(it.written().is_empty() && it.is_empty());
+
+    // Who was not there sees to it when it leads; who does not lead leaves it alone.
+    let mut fixed = told(3, 50);
+    fixed.annotations.insert(ADDRESSES.into(), "10.0.0.7".into());
+    let mut it = Bench::new();
+    it.leads = false;
+    it.service(fixed).pass(9_000);
+    assert_eq!(it.written().len(), 0);
+    it.leads = true;
+    it.turn(|_, _| {}).pass(100);
+    assert_eq!(it.written().len(), 1);
+}
+
 #[test]
 fn another_service_of_the_same_name_has_another_lease() {
     let mut it = Bench::bound();

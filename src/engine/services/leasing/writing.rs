@@ -1,7 +1,7 @@
 //! How a Service comes to say what is leased for it. What is said is compared with what is so;
 //! what somebody else writes over is put right, and each time later than the time before.
 
-use super::{FAMILIES, written};
+use super::{FAMILIES, Write, written};
 use crate::engine::Cx;
 use crate::engine::services::Services;
 use crate::engine::services::wants::{Verdict, Wants};
@@ -19,24 +19,29 @@ impl Services {
             return;
         };
         let service = &known.service;
-        let Verdict::Wanted(Wants { lease: Some(asks), .. }) = &known.verdict else {
-            return;
+        let families: &[IpFamily] = match &known.verdict {
+            Verdict::Wanted(Wants { lease: Some(it), .. }) => &it.families,
+            Verdict::Wanted(Wants { lease: None, .. }) | Verdict::Addressless => &[],
+            Verdict::Others | Verdict::Refused(_) => return,
         };
         // Another node may hold the other one.
         let mut leases = written(service);
         for (_, it) in self.leasing.held_for(name) {
             it.machine.put(&mut leases);
         }
-        leases.v4.take_if(|_| !asks.families.contains(&IpFamily::V4));
-        leases.v6.take_if(|_| !asks.families.contains(&IpFamily::V6));
+        leases.v4.take_if(|_| !families.contains(&IpFamily::V4));
+        leases.v6.take_if(|_| !families.contains(&IpFamily::V6));
         let wanted = lease::encode(&leases);
-        let Some(write) = self.leasing.writes.get_mut(name) else {
-            return;
-        };
         if !self.config.writes || service.annotations.get(LEASE) == wanted.as_ref() {
-            (write.again_at, write.awaits) = (None, None);
+            let held = self.leasing.held_for(name).next().is_some();
+            match self.leasing.writes.get_mut(name).filter(|_| held) {
+                Some(it) => (it.again_at, it.awaits) = (None, None),
+                None => _ = self.leasing.writes.remove(name),
+            }
             return;
         }
+        let begin = || Write::begin(service.version.clone());
+        let write = self.leasing.writes.entry(name.clone()).or_insert_with(begin);
         if write.last.as_ref() != Some(&wanted) {
             write.backoff.reset();
             write.again_at = None;
