@@ -63,7 +63,7 @@ pub fn dhcpd(name: &str, first: u8, last: u8, seconds: u32) -> Server {
 pub fn dhcpd6(name: &str, seconds: u32) -> Server {
     let (t1, t2) = (seconds / 3, seconds * 2 / 3);
     let text = format!(
-        "authoritative; ddns-update-style none; default-lease-time {seconds};
+        "authoritative; server-duid LL; ddns-update-style none; default-lease-time {seconds};
          preferred-lifetime {seconds}; option dhcp-renewal-time {t1};
          option dhcp-rebinding-time {t2};
          subnet6 fd77::/64 {{ range6 fd77::2:20 fd77::2:29; }}\n"

@@ -23,6 +23,7 @@ pub const SCENARIOS: &[Scenario] = &[
     ("dhcp6_handed_over", handed_over),
     ("dhcp6_numbered_anew", numbered_anew),
     ("dhcp6_server_vanishes", server_vanishes),
+    ("dhcp6_forgotten", forgotten),
     ("dhcp6_in_use", in_use),
     ("dhcp6_address_of_a_node", address_of_a_node),
     ("dhcp6_kea", with_kea),
@@ -183,6 +184,27 @@ fn server_vanishes(cluster: &mut Cluster<'_>) -> String {
     assert!(wait_for(SOON, || server.said("Release message from") > 0), "{}", server.log());
     server.forget();
     "renewed, ended with its lease, again when the server is back, and taken over".into()
+}
+
+/// A server that has lost what it knew is asked for the same anew, and nobody notices.
+fn forgotten(cluster: &mut Cluster<'_>) -> String {
+    let server = dhcpd6("dhcpd6-forgets", 15);
+    let (ip, watch) = settle_with(cluster, "::", FAMILY);
+    let gap = gap::Gap::begin(ip);
+    server.forget();
+    let server = dhcpd6("dhcpd6-forgets", 15);
+    // Its log goes on.
+    let asked = |it: &Server| it.said("Request message from");
+    assert!(wait_for(SOON, || asked(&server) > 1), "{}", server.log());
+    assert!(server.said("Renew message from") > 0, "{}", server.log());
+    lease_is(cluster, "n1", "bound");
+    watch.only("n1", SOON);
+    let seen = gap.end();
+    assert_eq!(seen.lost, 0, "{}", Lost(seen));
+    assert_eq!((server.said("Solicit message from"), address_of(cluster, "web", FAMILY)), (1, ip));
+    forget(cluster, &["web"]);
+    server.forget();
+    format!("{}, by a request after the renewal", Lost(seen))
 }
 
 fn in_use(cluster: &mut Cluster<'_>) -> String {
