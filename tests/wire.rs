@@ -6,6 +6,9 @@
 #[cfg(feature = "dhcp")]
 #[path = "wire/dhcp.rs"]
 mod dhcp;
+#[cfg(feature = "dhcp")]
+#[path = "wire/dhcp6.rs"]
+mod dhcp6;
 #[path = "wire/gateway.rs"]
 mod gateway;
 #[path = "wire/kube.rs"]

@@ -39,7 +39,7 @@ pub use sabotage::sabotage;
 pub use services::{ClassRule, DhcpConfig, PoolsConfig, ServicesConfig, ServicesElection};
 
 use crate::model::{
-    ApiFault, ClusterCall, Dhcp4Message, DhcpJob, Ear, Envelope, Farewell, Followed, GatewayCall,
+    ApiFault, ClusterCall, DhcpHeard, DhcpJob, Ear, Envelope, Farewell, Followed, GatewayCall,
     GatewayReply, Heard, Instant, KernelAnswer, KernelJob, LeaseCall, LeaseReply, LinkIndex, Mac,
     NetworkChange, NodeName, ObjectCall, ObjectEvent, ObjectName, ObjectReply, OrderId, Probe,
     Refusal, RequestId, ResourceVersion, SideCall, SideReply, StoreRecord, Vip, WatchEvent,
@@ -59,10 +59,8 @@ pub enum Input {
     Dhcp {
         /// The link it came in on.
         link: LinkIndex,
-        /// Who sent the frame.
-        from: Mac,
         /// What it says.
-        message: Box<Dhcp4Message>,
+        heard: Box<DhcpHeard>,
     },
     /// The answer to [`Action::Gateway`].
     Gateway {

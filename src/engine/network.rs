@@ -1,7 +1,7 @@
 //! What this node has: links, addresses, the default route.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv6Addr};
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
@@ -134,6 +134,16 @@ impl Network {
     /// Whether the address is in a subnet of this node's own: nobody forwards in between.
     pub fn is_on_link(&self, ip: IpAddr) -> bool {
         self.subnets.iter().any(|it| is_subnet(it) && it.covers(ip))
+    }
+
+    /// The link's own address of IPv6, which no router knows.
+    pub fn local(&self, link: LinkIndex) -> Option<Ipv6Addr> {
+        let on = self.addresses.iter().filter(|it| it.link == link && !it.ours);
+        let ips = on.filter_map(|it| match it.ip {
+            IpAddr::V4(_) => None,
+            IpAddr::V6(it) => Some(it),
+        });
+        ips.filter(Ipv6Addr::is_unicast_link_local).min()
     }
 
     pub fn link(&self, index: LinkIndex) -> Option<&Link> {

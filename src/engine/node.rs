@@ -175,9 +175,9 @@ impl Node {
 
     fn learn(&mut self, cx: &mut Cx<'_>, input: Input) {
         match input {
-            Input::Dhcp { link, from, message } => {
+            Input::Dhcp { link, heard } => {
                 if let Some(serving) = &mut self.serving {
-                    serving.services.on_dhcp(link, from, *message);
+                    serving.services.on_dhcp(link, *heard);
                 }
             }
             Input::Heard(heard) => {

@@ -1,11 +1,11 @@
 //! DHCP: what is said, what is leased, and why nothing is.
 
 use std::fmt;
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use serde::{Deserialize, Serialize};
 
-use super::{LinkIndex, Mac};
+use super::{Dhcp6Lease, Dhcp6Message, Dhcp6Packet, IpFamily, LinkIndex, Mac};
 
 /// What a message of DHCPv4 is (RFC 2131 §3, option 53).
 #[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
@@ -99,18 +99,55 @@ pub struct Dhcp4Packet {
     pub message: Dhcp4Message,
 }
 
+/// A message of a server, and who sent it.
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
+pub enum DhcpHeard {
+    /// Of DHCPv4, from this hardware address.
+    V4(Mac, Dhcp4Message),
+    /// Of DHCPv6, from this address of the link.
+    V6(Ipv6Addr, Dhcp6Message),
+}
+
+/// A message of ours on its way.
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
+pub enum DhcpPacket {
+    /// Of DHCPv4.
+    V4(Dhcp4Packet),
+    /// Of DHCPv6.
+    V6(Dhcp6Packet),
+}
+
 /// What is asked of the edge.
 #[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
 pub enum DhcpJob {
-    /// Hear servers on these links, and on no others.
-    Listen(Vec<LinkIndex>),
+    /// Hear servers of this family on these links, and on no others.
+    Listen(IpFamily, Vec<LinkIndex>),
     /// Send this on a link. Nobody is told whether it arrived.
     Send {
         /// Where.
         link: LinkIndex,
         /// What.
-        packet: Box<Dhcp4Packet>,
+        packet: Box<DhcpPacket>,
     },
+}
+
+/// What is leased for a Service, of either family.
+#[derive(Clone, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
+pub struct Leases {
+    /// By DHCPv4.
+    pub v4: Option<Dhcp4Lease>,
+    /// By DHCPv6.
+    pub v6: Option<Dhcp6Lease>,
+}
+
+impl Leases {
+    /// The address of a family.
+    pub fn address(&self, family: IpFamily) -> Option<IpAddr> {
+        match family {
+            IpFamily::V4 => self.v4.as_ref().map(|it| it.address.into()),
+            IpFamily::V6 => self.v6.as_ref().map(|it| it.address.into()),
+        }
+    }
 }
 
 /// A lease, as whoever carries its address next has to know it. There is no shared clock,
@@ -137,31 +174,31 @@ impl Dhcp4Lease {
 /// Why an address is not leased.
 #[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
 pub enum DhcpRefusal {
-    /// A server leases an address that a node has: it goes by hardware addresses.
+    /// A server leases an address that a node has: by DHCPv4, it goes by hardware addresses.
     AddressOfNode {
         /// The address.
-        ip: Ipv4Addr,
+        ip: IpAddr,
         /// Who has it.
         by: String,
         /// Which server.
-        server: Ipv4Addr,
+        server: IpAddr,
     },
     /// Somebody uses the leased address.
     Conflict {
         /// The address.
-        ip: Ipv4Addr,
+        ip: IpAddr,
         /// Who does.
         mac: Mac,
     },
     /// No server renewed the lease to its end.
     Expired {
         /// The address that was leased.
-        ip: Ipv4Addr,
+        ip: IpAddr,
     },
     /// A server refuses what was asked for.
     Refused {
         /// Which.
-        server: Option<Ipv4Addr>,
+        server: Option<IpAddr>,
         /// In its words.
         words: String,
     },
@@ -187,8 +224,13 @@ impl fmt::Display for DhcpRefusal {
         match self {
             Self::AddressOfNode { ip, by, server } => write!(
                 f,
-                "the DHCP server {server} leases {ip}, which is an address of {by}: it goes by \
-                 hardware addresses; have it go by client identifiers, or give an address"
+                "the DHCP server {server} leases {ip}, which is an address of {by}{}",
+                match ip {
+                    IpAddr::V4(_) =>
+                        ": it goes by hardware addresses; have it go by client identifiers, or \
+                         give an address",
+                    IpAddr::V6(_) => "; have it lease others, or give an address",
+                }
             ),
             Self::Conflict { ip, mac } => {
                 write!(f, "the host with MAC {mac} uses {ip}, which was leased; it is declined")
@@ -214,9 +256,9 @@ pub struct LeaseStatus {
     /// What is being done about it, in the words of the RFC.
     pub phase: String,
     /// What is leased.
-    pub address: Option<Ipv4Addr>,
-    /// Which server leases it.
-    pub server: Option<Ipv4Addr>,
+    pub address: Option<IpAddr>,
+    /// Which server leases it, if it has been heard.
+    pub server: Option<IpAddr>,
     /// Milliseconds until more is asked of a server.
     pub next_ms: Option<u64>,
     /// Milliseconds until it ends, if it does.

@@ -2,6 +2,7 @@
 
 mod access;
 mod dhcp;
+mod dhcp6;
 mod envelope;
 mod gateway;
 mod kernel;
@@ -17,7 +18,11 @@ mod time;
 
 pub use access::{ApiAccess, Bytes, ClientCertificate, Token};
 pub use dhcp::{
-    Dhcp4Kind, Dhcp4Lease, Dhcp4Message, Dhcp4Packet, DhcpJob, DhcpRefusal, LeaseStatus,
+    Dhcp4Kind, Dhcp4Lease, Dhcp4Message, Dhcp4Packet, DhcpHeard, DhcpJob, DhcpPacket, DhcpRefusal,
+    LeaseStatus, Leases,
+};
+pub use dhcp6::{
+    Dhcp6Address, Dhcp6Code, Dhcp6Ia, Dhcp6Kind, Dhcp6Lease, Dhcp6Message, Dhcp6Packet, Dhcp6Status,
 };
 pub use envelope::{Company, Ear, Envelope, Hello};
 pub use gateway::{

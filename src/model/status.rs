@@ -93,9 +93,9 @@ pub struct ServiceStatus {
     /// Its ports on the gateway, as this node knows them.
     #[serde(default)]
     pub mappings: Vec<MappingStatus>,
-    /// The lease of its address, where this node sees to it.
+    /// The leases of its addresses, where this node sees to them.
     #[serde(default)]
-    pub lease: Option<LeaseStatus>,
+    pub leases: Vec<LeaseStatus>,
 }
 
 /// What a node is in an election.

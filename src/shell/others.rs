@@ -52,11 +52,13 @@ impl Others {
         let Some(dhcp) = &self.dhcp else {
             return Ok(None);
         };
-        let ear = dhcp.ear()?;
-        Ok(Some(ear.run(move |link, from, message| {
-            let message = Box::new(message);
-            let _ = to.try_send(Input::Dhcp { link, from, message });
-        })))
+        let [v4, v6] = dhcp.ears()?;
+        Ok(Some(async move {
+            let hand_on = |link, heard| {
+                let _ = to.try_send(Input::Dhcp { link, heard: Box::new(heard) });
+            };
+            smol::future::zip(v4.run(&hand_on), v6.run(&hand_on)).await;
+        }))
     }
 
     /// There are none in this build.

@@ -3,6 +3,8 @@
 pub mod arp;
 #[cfg(feature = "dhcp")]
 pub mod dhcp4;
+#[cfg(feature = "dhcp")]
+pub mod dhcp6;
 pub mod frame;
 pub mod gateway;
 pub mod kube;

@@ -122,7 +122,7 @@ fn services(out: &mut String, it: &ServicesStatus) {
     let row = |it: &ServiceStatus| {
         let addresses: Vec<_> = it.addresses.iter().map(ToString::to_string).collect();
         let why = it.code.iter().chain(&it.why).cloned().collect::<Vec<_>>().join(": ");
-        let why = [why].into_iter().chain(it.lease.as_ref().map(lease));
+        let why = [why].into_iter().chain(it.leases.iter().map(lease));
         let why: Vec<_> = why.filter(|it| !it.is_empty()).collect();
         let holder = it.holder.as_ref().map_or("-".to_owned(), ToString::to_string);
         let row = [Some(it.name.clone()), Some(addresses.join(", ")), each.then_some(holder)];
@@ -325,7 +325,7 @@ a/web           443/TCP  10.0.0.5  -             -    -           port-taken: so
             code: None,
             why: None,
             mappings: vec![mapping(80, true), mapping(443, false)],
-            lease: None,
+            leases: Vec::new(),
         }
     }
 

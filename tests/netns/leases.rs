@@ -34,23 +34,32 @@ pub const SCENARIOS: &[Scenario] = &[
     ("dhcp_mac_of_the_link", dhcp_mac_of_the_link),
 ];
 
-const LEASE_ANNOTATION: &str = "edgevip.io/dhcp-lease";
+pub const LEASE_ANNOTATION: &str = "edgevip.io/dhcp-lease";
 
 /// A Service that asks for a lease.
 fn leased(cluster: &Cluster<'_>, name: &str, more: &str) -> String {
+    asking(cluster, name, "0.0.0.0", more)
+}
+
+/// A Service that asks for these.
+pub fn asking(cluster: &Cluster<'_>, name: &str, addresses: &str, more: &str) -> String {
     let asks = format!("{ADDRESSES}: \"{}\"", cluster.vip);
-    let leased = format!("{ADDRESSES}: \"0.0.0.0\"{more}");
+    let leased = format!("{ADDRESSES}: \"{addresses}\"{more}");
     service(cluster, name, "", &["n1", "n2"]).replace(&asks, &leased)
 }
 
-/// Waits until the Service says that it has a lease; returns the address.
 fn address(cluster: &Cluster<'_>, name: &str) -> IpAddr {
+    address_of(cluster, name, "ipv4")
+}
+
+/// Waits until the Service says that it has a lease of that family; returns the address.
+pub fn address_of(cluster: &Cluster<'_>, name: &str, family: &str) -> IpAddr {
     let mut ip = None;
     let fine = wait_for(SOON, || {
         let it = object(cluster, name);
         let text = it["metadata"]["annotations"][LEASE_ANNOTATION].as_str().unwrap_or_default();
         let lease: Value = serde_json::from_str(text).unwrap_or_default();
-        ip = lease["ipv4"]["address"].as_str().and_then(|it| it.parse().ok());
+        ip = lease[family]["address"].as_str().and_then(|it| it.parse().ok());
         ip.is_some()
     });
     let names: Vec<_> = cluster.names();
@@ -59,13 +68,18 @@ fn address(cluster: &Cluster<'_>, name: &str) -> IpAddr {
     ip.expect("it was there")
 }
 
-/// n1 answers for a leased address; n2 follows.
 fn settle(cluster: &mut Cluster<'_>) -> (IpAddr, Watch) {
+    settle_with(cluster, "0.0.0.0", "ipv4")
+}
+
+/// n1 answers for an address of that family that is leased for a Service that asks with this;
+/// n2 follows.
+pub fn settle_with(cluster: &mut Cluster<'_>, asks: &str, family: &str) -> (IpAddr, Watch) {
     serving(cluster);
     cluster.start("n1");
     cluster.status_is("n1", "leads", |it| it["role"] == "leader");
-    cluster.lab.api.apply(&leased(cluster, "web", ""));
-    let ip = address(cluster, "web");
+    cluster.lab.api.apply(&asking(cluster, "web", asks, ""));
+    let ip = address_of(cluster, "web", family);
     let watch = Watch::begin(ip);
     watch.only("n1", SOON);
     told_of(cluster, "web", "n1", ip);
@@ -75,8 +89,9 @@ fn settle(cluster: &mut Cluster<'_>) -> (IpAddr, Watch) {
     (ip, watch)
 }
 
-fn lease_is(cluster: &Cluster<'_>, node: &str, phase: &str) -> Value {
-    cluster.status_is(node, phase, |it| it["services"]["services"][0]["lease"]["phase"] == phase)
+pub fn lease_is(cluster: &Cluster<'_>, node: &str, phase: &str) -> Value {
+    cluster
+        .status_is(node, phase, |it| it["services"]["services"][0]["leases"][0]["phase"] == phase)
 }
 
 fn dhcp_begins_and_ends(cluster: &mut Cluster<'_>) -> String {
@@ -102,7 +117,7 @@ fn dhcp_begins_and_ends(cluster: &mut Cluster<'_>) -> String {
     assert!(log.contains("vendor class: edgevip"), "{log}");
     assert!(log.contains("client provides name: web.example.org"), "{log}");
     let status = lease_is(cluster, "n1", "bound");
-    let lease = &status["services"]["services"][0]["lease"];
+    let lease = &status["services"]["services"][0]["leases"][0];
     assert_eq!(lease["server"], Server::address(), "{lease}");
     let shown =
         cluster.run_on("n1", &format!("{} status --instance n1", cluster.lab.program.display()));
@@ -121,6 +136,8 @@ fn dhcp_begins_and_ends(cluster: &mut Cluster<'_>) -> String {
     cluster.lab.api.kubectl(&["annotate", "--overwrite", "service", &name, &other]);
     told_of(cluster, "web", "n1", cluster.vip);
     assert!(wait_for(SOON, || server.said("DHCPRELEASE") == 2), "{}", server.log());
+    let told = || !object(cluster, "web")["metadata"]["annotations"][LEASE_ANNOTATION].is_null();
+    assert!(wait_for(SOON, || !told()), "{}", object(cluster, "web"));
     assert!(wait_for(SOON, || !has_address("n1", &ip.to_string())));
     forget(cluster, &["web"]);
     server.forget();

@@ -14,6 +14,7 @@ mod failover;
 mod gateway;
 mod kernel;
 mod leases;
+mod leases6;
 mod links;
 mod outcome;
 mod preserve;
@@ -75,6 +76,7 @@ fn main() -> ExitCode {
         gateway::SCENARIOS,
         kernel::SCENARIOS,
         leases::SCENARIOS,
+        leases6::SCENARIOS,
         links::SCENARIOS,
         preserve::SCENARIOS,
         recording::SCENARIOS,

@@ -73,11 +73,11 @@ pub static SERVICES: &[Setting] = &[
     service("dhcp_backoff_attempts", "dhcpBackoffAttempts", "").is(
         Whole(i64::MIN, i64::MAX),
         "3",
-        "Attempts at DHCP, before it is tried every 5 minutes only; 0: always every minute.",
+        "Attempts at DHCPv4, before it is tried every 5 minutes only; 0: always every minute.",
     ),
     service("edgevip_dhcp_mac", "dhcpMac", "").is(
         Text,
         "own",
-        "Hardware address of leases: own (each has one), or link (as Wi-Fi needs it).",
+        "Hardware address of DHCPv4 leases: own (each has one), or link (as Wi-Fi needs it).",
     ),
 ];

@@ -57,7 +57,7 @@ impl Bench {
     }
 
     fn turn(&mut self, what: impl FnOnce(&mut Dhcp4, &mut Turn<'_>)) -> &mut Self {
-        let node_of = |it: Ipv4Addr| (it == ip(7)).then(|| "the node n7".to_owned());
+        let node_of = |it: IpAddr| (it == IpAddr::from(ip(7))).then(|| "the node n7".to_owned());
         let turn = &mut Turn {
             now: self.now,
             rng: &mut self.rng,
@@ -211,7 +211,7 @@ fn a_lease_is_renewed_by_its_server_then_by_any_and_is_lost_at_its_end() {
     it.pass(1);
     assert_eq!((it.phase().as_str(), it.address()), ("selecting", None));
     assert_eq!(it.said(), ["Discover 50 - all"]);
-    assert_eq!(it.machine.refusal(), Some(&DhcpRefusal::Expired { ip: ip(50) }));
+    assert_eq!(it.machine.refusal(), Some(&DhcpRefusal::Expired { ip: ip(50).into() }));
 }
 
 #[test]
@@ -295,8 +295,8 @@ fn what_another_node_had_is_carried_at_once_and_confirmed() {
 fn an_address_of_a_node_is_refused_and_neither_declined_nor_given_back() {
     let mut it = Bench::new();
     it.hear("offer 7 60");
-    let (by, server) = ("the node n7".to_owned(), ip(1));
-    let refusal = DhcpRefusal::AddressOfNode { ip: ip(7), by, server };
+    let (by, server) = ("the node n7".to_owned(), ip(1).into());
+    let refusal = DhcpRefusal::AddressOfNode { ip: ip(7).into(), by, server };
     assert_eq!(it.machine.refusal(), Some(&refusal));
     it.pass(600);
     assert!(it.said().iter().all(|it| it.starts_with("Discover")));
@@ -317,7 +317,7 @@ fn an_address_in_use_is_declined_and_another_one_asked_for_later() {
     it.turn(|it, turn| it.on_probed(turn, Some(SERVER_MAC)));
     assert_eq!((it.phase().as_str(), it.said()), ("init", vec!["Decline 50 - all".into()]));
     let mac = SERVER_MAC;
-    assert_eq!(it.machine.refusal(), Some(&DhcpRefusal::Conflict { ip: ip(50), mac }));
+    assert_eq!(it.machine.refusal(), Some(&DhcpRefusal::Conflict { ip: ip(50).into(), mac }));
     it.pass(9);
     assert_eq!(it.said(), Vec::<String>::new());
     it.pass(1);

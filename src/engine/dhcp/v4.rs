@@ -22,7 +22,7 @@ mod times;
 use std::net::Ipv4Addr;
 use std::time::Duration;
 
-use super::{Said, Turn, Whom};
+use super::{KEPT, Said, Turn, Whom};
 use crate::engine::backoff::Backoff;
 use crate::model::{Dhcp4Kind, Dhcp4Lease, Dhcp4Message, DhcpRefusal, Instant, LeaseStatus, Mac};
 use times::{Asking, Held, SOONEST, between};
@@ -35,9 +35,6 @@ const PAUSES: (Duration, Duration) = (Duration::from_secs(10), Duration::from_se
 const GIVEN_UP: Duration = Duration::from_secs(300);
 /// §3.1 (5): after a DECLINE.
 const AFTER_DECLINE: Duration = Duration::from_secs(10);
-/// What is carried although nobody has confirmed it, of the lease: as much as is left of it
-/// when a renewal at T2 fails.
-const KEPT: u32 = 8;
 
 /// Who asks, and how.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -136,7 +133,7 @@ impl Dhcp4 {
             it.requested = Some(ip);
             it.server = Some(held.lease.server);
         });
-        self.refusal = Some(DhcpRefusal::Conflict { ip, mac });
+        self.refusal = Some(DhcpRefusal::Conflict { ip: ip.into(), mac });
         self.config.requested = None;
         self.state = State::Init { ask_at: turn.now + AFTER_DECLINE };
     }
@@ -249,8 +246,8 @@ impl Dhcp4 {
         };
         LeaseStatus {
             phase: phase.to_owned(),
-            address: self.lease().map(|it| it.address),
-            server: self.lease().map(|it| it.server),
+            address: self.lease().map(|it| it.address.into()),
+            server: self.lease().map(|it| it.server.into()),
             next_ms: self.deadline().map(ms),
             ends_ms: self.until().map(ms),
         }
@@ -390,7 +387,7 @@ impl Dhcp4 {
 
     /// The address is not ours any more.
     fn lose(&mut self, turn: &mut Turn<'_>, ip: Ipv4Addr) {
-        self.refusal = Some(DhcpRefusal::Expired { ip });
+        self.refusal = Some(DhcpRefusal::Expired { ip: ip.into() });
         self.begin_anew(turn, Some(ip));
     }
 

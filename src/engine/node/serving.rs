@@ -285,6 +285,7 @@ impl Node {
                 let choice = choice.unwrap_or(&link);
                 self.network.usable(choice, Vip(ip), now, self.is_alone()).ok()
             },
+            local: &|link| self.network.local(link),
             own: &|ip| match control.contains(&Vip(ip)) {
                 true => Some("the control plane".to_owned()),
                 false => self.network.is_own(ip).then(|| format!("the node {}", self.config.me)),

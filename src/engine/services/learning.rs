@@ -3,10 +3,11 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
-use super::wants::{Verdict, verdict};
-use super::{Known, Services, ServicesElection, of_cluster};
+use super::wants::{Verdict, Wants, verdict};
+use super::{Known, Services, ServicesElection, leasing, of_cluster};
 use crate::model::{
-    ClusterNode, Followed, Instant, NodeName, Object, ObjectName, Service, ServiceRefusal,
+    ClusterNode, Followed, Instant, IpFamily, Leases, NodeName, Object, ObjectName, Service,
+    ServiceRefusal,
 };
 
 impl Services {
@@ -65,10 +66,13 @@ impl Services {
             return self.forget_service(now, &name);
         }
         self.allocating.learn(now, &service);
+        let told = leasing::written(&service);
         self.take(now, service);
-        let asks = |it: &Known| matches!(&it.verdict, Verdict::Wanted(it) if it.lease.is_some());
-        let asks = self.services.get(&name).is_some_and(asks);
-        self.leasing.look_at(&name, asks);
+        let asks = match self.services.get(&name).map(|it| &it.verdict) {
+            Some(Verdict::Wanted(it)) => it.lease.as_ref(),
+            Some(Verdict::Addressless | Verdict::Others | Verdict::Refused(_)) | None => None,
+        };
+        self.leasing.look_at(&name, asks.map_or(&[], |it| &it.families), &told);
     }
 
     /// Who has what follows from a Service as it is, and from what is leased for it.
@@ -78,21 +82,24 @@ impl Services {
         // Where they are not all on one node, the next one knows a lease by the Service only.
         let one = matches!(self.config.election, ServicesElection::One(_));
         let mute = !self.config.writes && !one;
-        if mute && matches!(&verdict, Verdict::Wanted(it) if it.lease.is_some()) {
+        if mute && let Verdict::Wanted(Wants { lease: Some(lease), .. }) = &verdict {
+            let value = match lease.families.first() {
+                Some(IpFamily::V6) => "::",
+                Some(IpFamily::V4) | None => "0.0.0.0",
+            };
             verdict = Verdict::Refused(ServiceRefusal::Unreadable {
                 setting: "loadbalancerIPs".to_owned(),
-                value: "0.0.0.0".to_owned(),
+                value: value.to_owned(),
                 right: "a lease needs disable_service_updates=false where not one Lease elects \
                         for all Services; give an address"
                     .to_owned(),
             });
         }
-        if let Verdict::Wanted(wants) = &mut verdict
-            && wants.lease.is_some()
-            && let Some(ip) = self.leasing.address(&service)
-            && !wants.addresses.contains(&ip)
-        {
-            wants.addresses.push(ip);
+        if let Verdict::Wanted(Wants { addresses, lease: Some(lease), .. }) = &mut verdict {
+            for family in &lease.families {
+                let ip = self.leasing.address(&service, *family);
+                addresses.extend(ip.filter(|it| !addresses.contains(it)));
+            }
         }
         let refused = BTreeMap::new();
         let before = self.services.insert(name.clone(), Known { service, verdict, refused });
@@ -144,7 +151,7 @@ impl Services {
         self.labels.answered(name, &[]);
         self.exposing.forget(name);
         self.allocating.forget(now, name);
-        self.leasing.look_at(name, false);
+        self.leasing.look_at(name, &[], &Leases::default());
     }
 
     fn unclaim(&mut self, ip: IpAddr, name: &ObjectName) {

@@ -1,18 +1,19 @@
-//! Addresses that DHCP servers lease: one lease a Service, held by whoever carries its VIP,
-//! or, as long as nobody does, by whoever says who carries what.
+//! Addresses that DHCP servers lease: one lease of each family that a Service asks for, held by
+//! whoever carries its VIP, or, as long as nobody does, by whoever says who carries what.
 //!
 //! The lease rides on the Service, so that the next node has the address before it has asked
 //! anybody. A node that loses the right to it forgets it and says nothing to servers: the lease
 //! goes on with the VIP. Only when the Service is gone, or asks no more, is it given back.
 
 mod identity;
+mod machine;
 mod seeing;
 #[cfg(test)]
 mod tests;
 mod writing;
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv6Addr};
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
@@ -21,19 +22,21 @@ use super::probing::Probing;
 use super::telling::Awaits;
 use crate::engine::agenda::Agenda;
 use crate::engine::backoff::Backoff;
-use crate::engine::dhcp::Dhcp4;
+use crate::engine::dhcp::Parting;
 use crate::engine::network::{LinkChoice, Usable};
 use crate::engine::{Action, Cx, Deadline};
 use crate::model::{
-    Dhcp4Lease, Dhcp4Message, DhcpJob, DhcpRefusal, Instant, LeaseStatus, LinkIndex, Mac,
+    DhcpHeard, DhcpJob, DhcpRefusal, Instant, IpFamily, LeaseStatus, Leases, LinkIndex, Mac,
     ObjectName, ObjectReply, RequestId, ResourceVersion, Service, Vip,
 };
 use crate::wire::lease::{self, LEASE};
+use machine::Machine;
 
 /// So many Services are seen to at a time, and the next ones this much later: a server, and
 /// the switch before it, get no storm.
 const AT_ONCE: usize = 32;
 const NEXT_AFTER: Duration = Duration::from_millis(20);
+const FAMILIES: [IpFamily; 2] = [IpFamily::V4, IpFamily::V6];
 /// A link that is not there is looked for so often.
 const LINK_AGAIN: Duration = Duration::from_secs(1);
 /// What was written and does not come back by the watch is written again then.
@@ -56,29 +59,38 @@ pub(in crate::engine) struct Ground<'a> {
     pub may_hold: &'a dyn Fn(Vip) -> bool,
     /// The link for an address, by the choice of a Service.
     pub on: &'a dyn Fn(Option<&LinkChoice>, IpAddr) -> Option<Usable>,
+    /// The link's own address, by which nodes of the same link speak to each other.
+    pub local: &'a dyn Fn(LinkIndex) -> Option<Ipv6Addr>,
     /// Who of this host has an address.
     pub own: &'a dyn Fn(IpAddr) -> Option<String>,
 }
 
+/// A lease: of which Service, and of which family.
+type Key = (ObjectName, IpFamily);
+
 #[derive(Clone, Debug)]
 pub(super) struct Leasing {
     config: Option<DhcpConfig>,
-    /// Services that ask for a lease.
-    asking: BTreeSet<ObjectName>,
-    held: BTreeMap<ObjectName, Held>,
+    /// What Services ask for.
+    asking: BTreeSet<Key>,
+    held: BTreeMap<Key, Held>,
+    /// What is given back, and where.
+    partings: Vec<(Usable, Parting)>,
+    /// How Services come to say what is held for them.
+    writes: BTreeMap<ObjectName, Write>,
     /// These are to be looked at.
-    open: BTreeSet<ObjectName>,
+    open: BTreeSet<Key>,
     looked_at: Instant,
-    agenda: Agenda<ObjectName>,
+    agenda: Agenda<Key>,
     leads: bool,
     /// Leased addresses whose lease this node may hold.
     placed: BTreeSet<IpAddr>,
-    inbox: Vec<(LinkIndex, Mac, Dhcp4Message)>,
+    inbox: Vec<(LinkIndex, DhcpHeard)>,
     /// Leased addresses that are asked about, and for whom.
-    checking: BTreeMap<IpAddr, ObjectName>,
+    checking: BTreeMap<IpAddr, Key>,
     probing: Probing,
     in_use: Vec<(IpAddr, Mac)>,
-    listening: BTreeSet<LinkIndex>,
+    listening: BTreeSet<(IpFamily, LinkIndex)>,
     writing: BTreeMap<RequestId, ObjectName>,
 }
 
@@ -86,12 +98,11 @@ pub(super) struct Leasing {
 #[derive(Clone, Debug)]
 struct Held {
     uid: String,
-    machine: Dhcp4,
+    machine: Machine,
     link: Usable,
-    write: Write,
 }
 
-/// How the Service comes to say it.
+/// How a Service comes to say what is leased for it, of both families in one annotation.
 #[derive(Clone, Debug)]
 struct Write {
     under_way: bool,
@@ -102,12 +113,27 @@ struct Write {
     again_at: Option<Instant>,
 }
 
+impl Write {
+    fn begin(from: ResourceVersion) -> Self {
+        Self {
+            under_way: false,
+            from,
+            awaits: None,
+            last: None,
+            backoff: Backoff::new(Duration::from_millis(100), Duration::from_secs(60)),
+            again_at: None,
+        }
+    }
+}
+
 impl Leasing {
     pub fn new(config: Option<DhcpConfig>) -> Self {
         Self {
             config,
             asking: BTreeSet::new(),
             held: BTreeMap::new(),
+            partings: Vec::new(),
+            writes: BTreeMap::new(),
             open: BTreeSet::new(),
             looked_at: Instant::from_nanos(0),
             agenda: Agenda::default(),
@@ -122,40 +148,51 @@ impl Leasing {
         }
     }
 
-    /// The Service is other than it was.
-    pub fn look_at(&mut self, name: &ObjectName, asks: bool) {
-        let asked = if asks { !self.asking.insert(name.clone()) } else { self.asking.remove(name) };
-        if asks || asked || self.held.contains_key(name) {
-            self.open.insert(name.clone());
+    /// The Service is other than it was, asks for a lease of each of these, and speaks of those.
+    pub fn look_at(&mut self, name: &ObjectName, families: &[IpFamily], told: &Leases) {
+        for family in FAMILIES {
+            let key = (name.clone(), family);
+            let asks = families.contains(&family);
+            let asked =
+                if asks { !self.asking.insert(key.clone()) } else { self.asking.remove(&key) };
+            let told = told.address(family).is_some() && self.config.is_some();
+            if asks || asked || told || self.held.contains_key(&key) {
+                self.open.insert(key);
+            }
         }
     }
 
     /// The address that is leased for the Service, as far as this node knows.
-    pub fn address(&self, service: &Service) -> Option<IpAddr> {
-        let lease = match self.held.get(&service.name) {
-            Some(it) if it.uid == service.uid => it.machine.lease().cloned(),
-            Some(_) | None => written(service),
-        };
-        lease.map(|it| it.address.into())
+    pub fn address(&self, service: &Service, family: IpFamily) -> Option<IpAddr> {
+        match self.held.get(&(service.name.clone(), family)) {
+            Some(it) if it.uid == service.uid => it.machine.address(),
+            Some(_) | None => written(service).address(family),
+        }
     }
 
     /// When the right to use the address ends, if this node knows.
     pub fn until(&self, name: &ObjectName, ip: IpAddr) -> Option<Instant> {
-        let it = &self.held.get(name)?.machine;
-        it.until().filter(|_| it.lease().is_some_and(|it| IpAddr::from(it.address) == ip))
+        let it = &self.held.get(&(name.clone(), IpFamily::of(ip)))?.machine;
+        it.until().filter(|_| it.address() == Some(ip))
     }
 
     pub fn refusal(&self, name: &ObjectName) -> Option<&DhcpRefusal> {
-        self.held.get(name)?.machine.refusal()
+        self.held_for(name).find_map(|it| it.1.machine.refusal())
     }
 
-    pub fn status(&self, now: Instant, name: &ObjectName) -> Option<LeaseStatus> {
-        self.held.get(name).map(|it| it.machine.status(now))
+    pub fn status(&self, now: Instant, name: &ObjectName) -> Vec<LeaseStatus> {
+        self.held_for(name).map(|it| it.1.machine.status(now)).collect()
+    }
+
+    /// What is held for a Service.
+    fn held_for(&self, name: &ObjectName) -> impl Iterator<Item = (&Key, &Held)> {
+        let [first, last] = FAMILIES.map(|it| (name.clone(), it));
+        self.held.range(first..=last)
     }
 
     /// A server speaks. It is listened to when the turn gets to leases.
-    pub fn on_message(&mut self, link: LinkIndex, from: Mac, message: Dhcp4Message) {
-        self.inbox.push((link, from, message));
+    pub fn on_message(&mut self, link: LinkIndex, heard: DhcpHeard) {
+        self.inbox.push((link, heard));
     }
 
     /// Somebody speaks of an address.
@@ -169,7 +206,7 @@ impl Leasing {
         let Some(name) = self.writing.remove(&request) else {
             return;
         };
-        let Some(it) = self.held.get_mut(&name).map(|it| &mut it.write) else {
+        let Some(it) = self.writes.get_mut(&name) else {
             return;
         };
         it.under_way = false;
@@ -185,7 +222,9 @@ impl Leasing {
                 (None, Some(cx.now + wait))
             }
         };
-        self.open.insert(name);
+        let held: Vec<_> = self.held_for(&name).map(|it| it.0.clone()).collect();
+        self.open.extend(held.is_empty().then_some((name, IpFamily::V4)));
+        self.open.extend(held);
     }
 
     /// What is to be listened for: who uses what was leased just now.
@@ -196,37 +235,48 @@ impl Leasing {
     pub fn deadline(&self) -> Option<Deadline> {
         let open = (!self.open.is_empty()).then(|| look_at(self.looked_at + NEXT_AFTER));
         let open = open.into_iter().chain(self.agenda.deadline());
-        open.chain(self.probing.deadline()).min()
+        let partings = self.partings.iter().map(|it| look_at(it.1.deadline()));
+        open.chain(self.probing.deadline()).chain(partings).min()
     }
 
     /// Has servers heard where there is something to ask them.
     fn listen(&mut self, cx: &mut Cx<'_>) {
-        let links: BTreeSet<_> = self.held.values().map(|it| it.link.index).collect();
-        if self.listening != links {
-            cx.act(Action::Dhcp(DhcpJob::Listen(links.iter().copied().collect())));
-            self.listening = links;
-        }
-    }
-
-    fn schedule(&mut self, name: &ObjectName) {
-        let Some(it) = self.held.get(name) else {
-            return;
+        let held = self.held.iter().map(|((_, family), it)| (*family, it.link.index));
+        let partings = self.partings.iter().map(|it| (IpFamily::V6, it.0.index));
+        let all: BTreeSet<_> = held.chain(partings).collect();
+        let of = |set: &BTreeSet<(IpFamily, LinkIndex)>, family| -> Vec<LinkIndex> {
+            set.iter().filter(|it| it.0 == family).map(|it| it.1).collect()
         };
-        let write = it.write.again_at.filter(|_| !it.write.under_way);
-        let due = it.machine.deadline().into_iter().chain(write).min();
-        self.agenda.set(name.clone(), due.map(look_at));
+        for family in FAMILIES {
+            let links = of(&all, family);
+            if of(&self.listening, family) != links {
+                cx.act(Action::Dhcp(DhcpJob::Listen(family, links)));
+            }
+        }
+        self.listening = all;
     }
 
-    fn remove(&mut self, name: &ObjectName) -> Option<Held> {
-        let it = self.held.remove(name)?;
-        self.agenda.set(name.clone(), None);
+    fn schedule(&mut self, key: &Key) {
+        let write = self.writes.get(&key.0).filter(|it| !it.under_way);
+        let write = write.and_then(|it| it.again_at);
+        let machine = self.held.get(key).and_then(|it| it.machine.deadline());
+        let due = machine.into_iter().chain(write).min();
+        self.agenda.set(key.clone(), due.map(look_at));
+    }
+
+    fn remove(&mut self, key: &Key) -> Option<Held> {
+        let it = self.held.remove(key)?;
+        self.agenda.set(key.clone(), None);
+        if self.held_for(&key.0).next().is_none() {
+            self.writes.remove(&key.0);
+        }
         Some(it)
     }
 
     /// Has unchecked addresses checked. Returns whether others are than before.
-    fn check(&mut self, now: Instant, name: &ObjectName) -> bool {
-        let before = self.checking.iter().find(|it| it.1 == name).map(|it| *it.0);
-        let after = self.held.get(name).and_then(|it| it.machine.unchecked()).map(IpAddr::from);
+    fn check(&mut self, now: Instant, key: &Key) -> bool {
+        let before = self.checking.iter().find(|it| it.1 == key).map(|it| *it.0);
+        let after = self.held.get(key).and_then(|it| it.machine.unchecked());
         if before == after {
             return false;
         }
@@ -235,7 +285,7 @@ impl Leasing {
             self.probing.forget(ip);
         }
         if let Some(ip) = after {
-            self.checking.insert(ip, name.clone());
+            self.checking.insert(ip, key.clone());
             self.probing.forget(ip);
             let all: Vec<_> = self.checking.keys().copied().collect();
             self.probing.want(now, &all);
@@ -248,7 +298,7 @@ fn look_at(at: Instant) -> Deadline {
     Deadline { at, why: "a lease" }
 }
 
-/// The lease that the Service speaks of.
-fn written(service: &Service) -> Option<Dhcp4Lease> {
-    service.annotations.get(LEASE).and_then(|it| lease::decode(it))
+/// The leases that the Service speaks of.
+pub(super) fn written(service: &Service) -> Leases {
+    service.annotations.get(LEASE).map(|it| lease::decode(it)).unwrap_or_default()
 }

@@ -34,9 +34,9 @@ use super::network::{LinkChoice, Usable};
 use super::watch::Follower;
 use super::{Cx, Deadline};
 use crate::model::{
-    ApiFault, ClusterNode, Dhcp4Message, DhcpRefusal, Followed, Heard, Instant, LinkIndex, Mac,
-    NodeName, ObjectEvent, ObjectName, ObjectReply, PoolRefusal, Refusal, RequestId, Service,
-    ServiceRefusal, Vip,
+    ApiFault, ClusterNode, DhcpHeard, DhcpRefusal, Followed, Heard, Instant, LinkIndex, NodeName,
+    ObjectEvent, ObjectName, ObjectReply, PoolRefusal, Refusal, RequestId, Service, ServiceRefusal,
+    Vip,
 };
 use allocating::Allocating;
 pub use allocating::PoolsConfig;
@@ -250,8 +250,8 @@ impl Services {
     }
 
     /// A DHCP server speaks.
-    pub fn on_dhcp(&mut self, link: LinkIndex, from: Mac, message: Dhcp4Message) {
-        self.leasing.on_message(link, from, message);
+    pub fn on_dhcp(&mut self, link: LinkIndex, heard: DhcpHeard) {
+        self.leasing.on_message(link, heard);
     }
 
     /// Time passed: what is due is asked for, and losses begin to count.

@@ -16,7 +16,7 @@ impl Services {
                 code: refusal.as_ref().map(|it| it.code().to_owned()),
                 why: refusal.map(|it| it.to_string()),
                 mappings: self.mapping_status(now, it),
-                lease: self.leasing.status(now, name),
+                leases: self.leasing.status(now, name),
             }
         };
         self.services.iter().filter(|it| it.1.verdict != Verdict::Others).map(one).collect()

@@ -4,13 +4,15 @@
 //! `allow-reconcile-without-endpoints`, `loadbalancerHostname`, `hwaddr`, `requestedIP`, both
 //! of its class rules, its order of address sources. Refused by name: what needs a capability that is not here.
 
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::IpAddr;
 
 use serde::{Deserialize, Serialize};
 
 use crate::engine::mapping;
 use crate::engine::network::LinkChoice;
-use crate::model::{LeaseOwner, LinkName, Mac, ObjectName, Service, ServicePort, ServiceRefusal};
+use crate::model::{
+    IpFamily, LeaseOwner, LinkName, Mac, ObjectName, Service, ServicePort, ServiceRefusal,
+};
 use crate::wire::lease;
 
 /// What the peer's annotations begin with.
@@ -54,9 +56,9 @@ pub(crate) enum Backing {
 /// What a Service asks for, understood.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub(crate) struct Wants {
-    /// Its addresses, in its order; what is leased is the last.
+    /// Its addresses, in its order; what is leased comes last.
     pub addresses: Vec<IpAddr>,
-    /// What it says of an address that is to be leased, if it asks for one.
+    /// What it says of addresses that are to be leased, if it asks for any.
     pub lease: Option<AskedLease>,
     /// The link it names.
     pub link: Option<LinkChoice>,
@@ -75,15 +77,17 @@ pub(crate) struct LeaseOf {
     pub owner: Option<LeaseOwner>,
 }
 
-/// What a Service says of its lease.
+/// What a Service says of its leases.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub(crate) struct AskedLease {
+    /// It asks for one of each, in this order.
+    pub families: Vec<IpFamily>,
     /// Name and client identifier.
     pub host_name: String,
     /// The hardware address to lease it to.
     pub mac: Option<Mac>,
-    /// The address to ask for first.
-    pub requested: Option<Ipv4Addr>,
+    /// The address of each family to ask for first.
+    pub requested: Vec<IpAddr>,
 }
 
 /// What is to become of a Service.
@@ -111,9 +115,9 @@ pub(crate) fn verdict(service: &Service, class: &ClassRule) -> Verdict {
 }
 
 fn wanted(service: &Service, mut addresses: Vec<IpAddr>) -> Result<Wants, ServiceRefusal> {
-    let all = addresses.len();
-    addresses.retain(|it| !it.is_unspecified());
-    let lease = (addresses.len() < all).then(|| asked_lease(service)).transpose()?;
+    let leased = addresses.extract_if(.., |it| it.is_unspecified());
+    let families: Vec<_> = leased.map(IpFamily::of).collect();
+    let lease = (!families.is_empty()).then(|| asked_lease(service, families)).transpose()?;
     Ok(Wants {
         first_claim: service.ingress.is_empty(),
         addresses,
@@ -124,7 +128,7 @@ fn wanted(service: &Service, mut addresses: Vec<IpAddr>) -> Result<Wants, Servic
     })
 }
 
-fn asked_lease(service: &Service) -> Result<AskedLease, ServiceRefusal> {
+fn asked_lease(service: &Service, families: Vec<IpFamily>) -> Result<AskedLease, ServiceRefusal> {
     let written = |key| annotation(service, key).filter(|it| !it.is_empty());
     let host_name = written("loadbalancerHostname").unwrap_or_default();
     let fits = |it: u8| it.is_ascii_alphanumeric() || b"-._".contains(&it);
@@ -142,11 +146,8 @@ fn asked_lease(service: &Service) -> Result<AskedLease, ServiceRefusal> {
     let Some(ips) = ips.filter(|it| it.len() <= 2) else {
         return Err(unreadable("requestedIP", &words.join(","), "one address of a family"));
     };
-    let requested = ips.iter().find_map(|it| match it {
-        IpAddr::V4(it) => Some(*it),
-        IpAddr::V6(_) => None,
-    });
-    Ok(AskedLease { host_name: host_name.to_owned(), mac: mac.transpose()?, requested })
+    let (host_name, mac) = (host_name.to_owned(), mac.transpose()?);
+    Ok(AskedLease { families, host_name, mac, requested: ips })
 }
 
 fn unreadable(setting: &str, value: &str, right: &str) -> ServiceRefusal {
@@ -205,9 +206,6 @@ fn parse(setting: &str, text: &str) -> Result<Vec<IpAddr>, ServiceRefusal> {
         };
         if ip.is_unspecified() && !cfg!(feature = "dhcp") {
             return Err(bad(word, "this build has no DHCP; give an address"));
-        }
-        if ip.is_unspecified() && ip.is_ipv6() {
-            return Err(bad(word, "addresses by DHCPv6 are not in this version; give one"));
         }
         if ip.is_loopback() || ip.is_multicast() || is_broadcast(ip) {
             return Err(bad(word, "not an address that one node can carry for others"));

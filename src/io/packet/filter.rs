@@ -142,6 +142,20 @@ impl Program {
         it
     }
 
+    /// The same of DHCPv6. What has headers between IPv6 and UDP is not of servers.
+    pub fn dhcp6(links: &[LinkIndex]) -> Self {
+        let mut it = Self::incoming(links, FROM_HERE);
+        it.load(Field::Half(ETHERNET - 2));
+        it.reject_unless(libc::ETH_P_IPV6 as u32);
+        it.load(Field::Byte(IP6_NEXT_HEADER));
+        it.reject_unless(libc::IPPROTO_UDP as u32);
+        // Both ports.
+        it.load(Field::Word(ETHERNET + 40));
+        it.reject_unless(547 << 16 | 546);
+        it.accept();
+        it
+    }
+
     /// Begins a program that looks at what comes in on these links, of a packet type below
     /// this.
     fn incoming(links: &[LinkIndex], below: u32) -> Self {

@@ -73,7 +73,7 @@ fn family(it: IpFamily) -> &'static str {
 }
 
 fn lease_metrics(page: &mut Page, services: &[ServiceStatus]) {
-    let each = || services.iter().flat_map(|of| of.lease.iter().map(|it| (of.name.as_str(), it)));
+    let each = || services.iter().flat_map(|of| of.leases.iter().map(|it| (of.name.as_str(), it)));
     if each().next().is_none() {
         return;
     }
@@ -192,14 +192,14 @@ mod tests {
         };
         let leased = ServiceStatus {
             name: "a/leased".into(),
-            lease: Some(lease),
+            leases: vec![lease],
             mappings: Vec::new(),
             ..with_mappings()
         };
         let refused = ServiceStatus {
             name: "a/none".into(),
             code: Some("no-pool".into()),
-            lease: None,
+            leases: Vec::new(),
             ..leased.clone()
         };
         let services = vec![leased, refused];

@@ -1,5 +1,6 @@
 //! Leases of Services that the quorum places: the member that carries the VIP has the lease.
 
+use std::collections::BTreeMap;
 use std::net::IpAddr;
 
 use edgevip::io::clock;
@@ -8,14 +9,14 @@ use serde_json::Value;
 use super::LONG;
 use super::api::with_api;
 use crate::RaftScenario;
-use crate::lab::dhcp::dnsmasq;
+use crate::lab::dhcp::{dnsmasq, dnsmasq_dual};
 use crate::lab::net::NODES;
 use crate::lab::quorum::Quorum;
 use crate::lab::wait_for;
 use crate::lab::watch::Watch;
 use crate::outcome::never_two;
 
-pub const SCENARIOS: &[RaftScenario] = &[("raft_dhcp", leases)];
+pub const SCENARIOS: &[RaftScenario] = &[("raft_dhcp", leases), ("raft_dhcp_dual", dual)];
 
 const NAME: &str = "quorum-leased";
 
@@ -50,7 +51,7 @@ fn told(quorum: &Quorum<'_>, node: &str) -> IpAddr {
 fn held(quorum: &Quorum<'_>, node: &str) {
     let lease = |it: &str| {
         let status = quorum.status(it).unwrap_or_default();
-        status["services"]["services"][0]["lease"].clone()
+        status["services"]["services"][0]["leases"][0].clone()
     };
     let fine = wait_for(LONG, || {
         let others = NODES.iter().filter(|it| **it != node);
@@ -81,7 +82,7 @@ fn leases(quorum: &mut Quorum<'_>) -> String {
     let anybody = || {
         NODES.iter().any(|it| {
             let status = quorum.status(it).unwrap_or_default();
-            status["services"]["services"][0]["lease"]["phase"] == "bound"
+            status["services"]["services"][0]["leases"][0]["phase"] == "bound"
         })
     };
     assert!(wait_for(LONG, anybody), "nobody has the lease: {}", server.log());
@@ -98,4 +99,55 @@ fn leases(quorum: &mut Quorum<'_>) -> String {
     watch.nobody(LONG);
     server.forget();
     "one lease, on each node that serves it in turn, given back in the end".into()
+}
+
+/// A lease of each family, which the quorum places each for itself; both are told by one
+/// annotation, whoever has them.
+fn dual(quorum: &mut Quorum<'_>) -> String {
+    let server = dnsmasq_dual("dnsmasq-raft-dual");
+    with_api(quorum, "raft-dhcp-dual");
+    quorum.set("svc_enable", "true");
+    quorum.settle();
+    let asks = service("n2").replace("\"0.0.0.0\"", "\"0.0.0.0,::\"").replace("Local", "Cluster");
+    quorum.lab.api.apply(&asks);
+    let leased = |quorum: &Quorum<'_>| {
+        let words = ["get", "service", NAME, "-o", "json"];
+        let it: Value = serde_json::from_str(&quorum.lab.api.kubectl(&words)).unwrap_or_default();
+        let text = it["metadata"]["annotations"]["edgevip.io/dhcp-lease"].as_str();
+        let leases: Value = serde_json::from_str(text.unwrap_or_default()).unwrap_or_default();
+        let ip = |family: &str| leases[family]["address"].as_str()?.parse::<IpAddr>().ok();
+        Some([ip("ipv4")?, ip("ipv6")?])
+    };
+    // Each address and who has its lease.
+    let bound = |quorum: &Quorum<'_>| {
+        let of = |node: &'static str| {
+            let status = quorum.status(node).unwrap_or_default();
+            let leases = status["services"]["services"][0]["leases"].as_array().cloned();
+            let bound = leases.unwrap_or_default().into_iter().filter(|it| it["phase"] == "bound");
+            bound.filter_map(move |it| Some((it["address"].as_str()?.to_owned(), node)))
+        };
+        NODES.iter().flat_map(|it| of(it)).collect::<BTreeMap<_, _>>()
+    };
+    assert!(wait_for(LONG, || leased(quorum).is_some()), "{}", server.log());
+    let ips = leased(quorum).expect("it was there");
+    let watches = ips.map(Watch::begin);
+    let holders = watches.each_ref().map(|it| it.someone(LONG));
+    assert!(wait_for(LONG, || bound(quorum).len() == 2), "{:?}", bound(quorum));
+    let since = clock::now();
+    quorum.kill(&holders[1]);
+    let heir = watches[1].other_than(&[&holders[1]], LONG);
+    let told = |quorum: &Quorum<'_>| {
+        let all = bound(quorum);
+        all.len() == 2 && all.get(&ips[1].to_string()).is_some_and(|it| *it == heir)
+    };
+    assert!(wait_for(LONG, || told(quorum)), "{:?}", bound(quorum));
+    never_two(&watches[1], since);
+    assert_eq!(leased(quorum), Some(ips));
+    let counts = ["DHCPDISCOVER(", "DHCPSOLICIT("].map(|it| server.said(it));
+    assert_eq!(counts, [1, 1], "{}", server.log());
+    quorum.lab.api.kubectl(&["delete", "service", NAME]);
+    quorum.lab.api.kubectl(&["delete", "endpointslice", &format!("{NAME}-1")]);
+    assert!(wait_for(LONG, || server.said("DHCPRELEASE(") == 2), "{}", server.log());
+    server.forget();
+    format!("on {} and {}, then the latter on {heir}", holders[0], holders[1])
 }

@@ -22,8 +22,9 @@ impl Dhcp4 {
             return;
         };
         asking.answered = true;
-        if let Some(by) = (turn.node_of)(address) {
-            self.refusal = Some(DhcpRefusal::AddressOfNode { ip: address, by, server });
+        if let Some(by) = (turn.node_of)(address.into()) {
+            let (ip, server) = (address.into(), server.into());
+            self.refusal = Some(DhcpRefusal::AddressOfNode { ip, by, server });
             return;
         }
         let offer = Dhcp4Lease {
@@ -56,8 +57,9 @@ impl Dhcp4 {
             return;
         }
         let server = message.server.unwrap_or(lease.server);
-        if let Some(by) = (turn.node_of)(lease.address) {
-            self.refusal = Some(DhcpRefusal::AddressOfNode { ip: lease.address, by, server });
+        if let Some(by) = (turn.node_of)(lease.address.into()) {
+            let (ip, server) = (lease.address.into(), server.into());
+            self.refusal = Some(DhcpRefusal::AddressOfNode { ip, by, server });
             self.pause(turn, true);
             return;
         }
@@ -95,7 +97,7 @@ impl Dhcp4 {
         }
         let words = message.words.clone().unwrap_or_default();
         let words = words.chars().filter(|it| !it.is_control()).take(100).collect();
-        self.refusal = Some(DhcpRefusal::Refused { server: message.server, words });
+        self.refusal = Some(DhcpRefusal::Refused { server: message.server.map(Into::into), words });
         self.config.requested = None;
         match server {
             Some(_) => self.pause(turn, true),

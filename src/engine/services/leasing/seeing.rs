@@ -1,18 +1,18 @@
 //! Which lease begins, goes on, or ends here, and what follows from that for its Service.
 
 use std::collections::BTreeMap;
-use std::net::{IpAddr, Ipv4Addr};
-use std::time::Duration;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-use super::identity::{client_id, own_mac, send};
-use super::{AT_ONCE, Ground, Held, LINK_AGAIN, NEXT_AFTER, Write, look_at, written};
-use crate::engine::Cx;
-use crate::engine::backoff::Backoff;
-use crate::engine::dhcp::{Dhcp4, Dhcp4Config, Turn};
+use super::identity::{client_id, iaid_and_duid, own_mac, packets6};
+use super::machine::{Cause, Here, Machine};
+use super::{AT_ONCE, Ground, Held, Key, LINK_AGAIN, NEXT_AFTER, look_at, written};
+use crate::engine::dhcp::{Dhcp4, Dhcp4Config, Dhcp6, Dhcp6Config, Turn};
 use crate::engine::network::{LinkChoice, Usable};
 use crate::engine::services::wants::{AskedLease, Verdict};
 use crate::engine::services::{Known, Services};
-use crate::model::{Instant, ObjectName, Service, Vip};
+use crate::engine::{Action, Cx};
+use crate::model::{DhcpHeard, DhcpJob, DhcpPacket, Instant, IpFamily, Service, Vip};
+use crate::wire::lease::LEASE;
 
 impl Services {
     /// Sees to leases. Returns whether other addresses are to be listened for than before.
@@ -21,48 +21,67 @@ impl Services {
             return false;
         }
         let mut news = false;
-        for (link, from, message) in std::mem::take(&mut self.leasing.inbox) {
+        for (link, heard) in std::mem::take(&mut self.leasing.inbox) {
             let held = self.leasing.held.iter();
             let mut of = held.filter(|it| it.1.link.index == link);
-            if let Some((name, _)) = of.find(|it| it.1.machine.awaits(message.xid)) {
-                let name = name.clone();
-                news |= self.act(cx, ground, &name, |it, turn| it.on_message(turn, from, &message));
+            if let Some((key, _)) = of.find(|it| it.1.machine.awaits(&heard)) {
+                let key = key.clone();
+                news |= self.act(cx, ground, &key, Cause::Heard(&heard));
+            } else if let DhcpHeard::V6(_, answer) = &heard {
+                self.leasing.partings.retain(|it| !it.1.awaits(answer));
             }
         }
         for (ip, mac) in std::mem::take(&mut self.leasing.in_use) {
-            if let Some(name) = self.leasing.checking.get(&ip).cloned() {
-                news |= self.act(cx, ground, &name, |it, turn| it.on_probed(turn, Some(mac)));
+            if let Some(key) = self.leasing.checking.get(&ip).cloned() {
+                news |= self.act(cx, ground, &key, Cause::Probed(Some(mac)));
             }
         }
         if std::mem::replace(&mut self.leasing.leads, ground.leads) != ground.leads {
             self.leasing.open.extend(self.leasing.asking.iter().cloned());
+            let told = self.services.values().map(|it| &it.service);
+            let told = told.filter(|it| it.annotations.contains_key(LEASE));
+            self.leasing.open.extend(told.map(|it| (it.name.clone(), IpFamily::V4)));
         }
-        for name in self.leasing.agenda.due(cx.now).collect::<Vec<_>>() {
-            self.leasing.agenda.set(name.clone(), None);
-            self.leasing.open.insert(name);
+        for key in self.leasing.agenda.due(cx.now).collect::<Vec<_>>() {
+            self.leasing.agenda.set(key.clone(), None);
+            self.leasing.open.insert(key);
         }
         let paused = cx.now < self.leasing.looked_at + NEXT_AFTER;
         if !self.leasing.open.is_empty() && !paused {
             self.leasing.looked_at = cx.now;
             for _ in 0..AT_ONCE {
-                let Some(name) = self.leasing.open.pop_first() else { break };
-                news |= self.see_to(cx, ground, &name);
+                let Some(key) = self.leasing.open.pop_first() else { break };
+                news |= self.see_to(cx, ground, &key);
             }
         }
         let links: BTreeMap<_, _> = self.leasing.checking.iter().collect();
         let held = &self.leasing.held;
-        let on = |ip| links.get(&ip).and_then(|name| Some(held.get(*name)?.link));
+        let on = |ip| links.get(&ip).and_then(|key| Some(held.get(*key)?.link));
         let mut probing = std::mem::take(&mut self.leasing.probing);
         probing.tick(cx, &on);
         self.leasing.probing = probing;
-        let free = |it: &(&IpAddr, &ObjectName)| self.leasing.probing.is_free(cx.now, *it.0);
+        let free = |it: &(&IpAddr, &Key)| self.leasing.probing.is_free(cx.now, *it.0);
         let free: Vec<_> =
             self.leasing.checking.iter().filter(free).map(|it| it.1.clone()).collect();
-        for name in free {
-            news |= self.act(cx, ground, &name, |it, turn| it.on_probed(turn, None));
+        for key in free {
+            news |= self.act(cx, ground, &key, Cause::Probed(None));
         }
+        self.part(cx, ground);
         self.leasing.listen(cx);
         news
+    }
+
+    /// Says again what nobody has heard.
+    fn part(&mut self, cx: &mut Cx<'_>, ground: &Ground<'_>) {
+        let mut partings = std::mem::take(&mut self.leasing.partings);
+        for (on, it) in &mut partings {
+            let (now, rng, mut said) = (cx.now, &mut *cx.rng, Vec::new());
+            let (node_of, answered) = (&|_| None, false);
+            it.tick(&mut Turn { now, rng, out: &mut said, node_of, answered });
+            send(cx, *on, packets6(*on, (ground.local)(on.index), said));
+        }
+        partings.retain(|it| !it.1.is_over());
+        self.leasing.partings = partings;
     }
 
     /// Whether this node may hold the lease of a VIP.
@@ -72,150 +91,194 @@ impl Services {
             return;
         }
         let claims = self.claims.get(&vip.0).into_iter().flatten();
-        let names: Vec<_> = claims.filter(|it| leasing.asking.contains(*it)).cloned().collect();
-        let may = !names.is_empty() && may_hold(vip);
+        let keys = claims.map(|it| (it.clone(), IpFamily::of(vip.0)));
+        let keys: Vec<_> = keys.filter(|it| leasing.asking.contains(it)).collect();
+        let may = !keys.is_empty() && may_hold(vip);
         let set = &mut leasing.placed;
         let news = if may { set.insert(vip.0) } else { set.remove(&vip.0) };
         if news {
-            leasing.open.extend(names);
+            leasing.open.extend(keys);
         }
     }
 
-    /// Begins, goes on with, or ends the lease of a Service, as is right.
-    fn see_to(&mut self, cx: &mut Cx<'_>, ground: &Ground<'_>, name: &ObjectName) -> bool {
-        let asked = self.services.get(name).and_then(|it| Some((it.service.clone(), asked(it)?)));
-        let held = self.leasing.held.get(name);
+    /// Begins, goes on with, or ends a lease, as is right.
+    fn see_to(&mut self, cx: &mut Cx<'_>, ground: &Ground<'_>, key: &Key) -> bool {
+        let (name, family) = key;
+        let asked = |it: &Known| Some((it.service.clone(), asked(it, *family)?));
+        let asked = self.services.get(name).and_then(asked);
+        let held = self.leasing.held.get(key);
         let Some((service, (asks, link))) = asked else {
-            return held.is_some() && self.give_back(cx, ground, name);
+            let had = held.is_some();
+            let news = had && self.give_back(cx, ground, key);
+            // Nobody is to take up again what is given back.
+            if had || ground.leads {
+                self.write_leases(cx, name);
+            }
+            if self.leasing.held_for(name).next().is_none() {
+                if !had && !ground.leads {
+                    self.leasing.writes.remove(name);
+                }
+                self.leasing.schedule(key);
+            }
+            return news;
         };
         if held.is_some_and(|it| it.uid != service.uid) {
-            self.give_back(cx, ground, name);
+            self.give_back(cx, ground, key);
         }
-        let has = self.leasing.address(&service);
+        let has = self.leasing.address(&service, *family);
         let may = match has {
             Some(ip) => (ground.may_hold)(Vip(ip)),
             None => ground.leads,
         };
-        match (self.leasing.held.get(name), may) {
+        match (self.leasing.held.get(key), may) {
             (None, false) => return false,
             (Some(it), false) => {
                 // What nobody else can know yet is not forgotten.
-                let secret = it.machine.lease().is_some() && written(&service).is_none();
+                let has = it.machine.address().is_some();
+                let secret = has && written(&service).address(*family).is_none();
                 if secret && self.config.writes {
-                    return self.act(cx, ground, name, |_, _| {});
+                    return self.act(cx, ground, key, Cause::Time);
                 }
-                let before = self.lease_of(name);
-                self.leasing.remove(name);
-                return self.after(cx, name, before);
+                let before = self.lease_of(key);
+                self.leasing.remove(key);
+                return self.after(cx, key, before);
             }
             (Some(_), true) => {}
             (None, true) => {
-                let ip = has.unwrap_or(Ipv4Addr::UNSPECIFIED.into());
+                let ip = has.unwrap_or(match family {
+                    IpFamily::V4 => Ipv4Addr::UNSPECIFIED.into(),
+                    IpFamily::V6 => Ipv6Addr::UNSPECIFIED.into(),
+                });
                 let Some(on) = (ground.on)(link.as_ref(), ip) else {
                     let next = look_at(cx.now + LINK_AGAIN);
-                    self.leasing.agenda.set(name.clone(), Some(next));
+                    self.leasing.agenda.set(key.clone(), Some(next));
                     return false;
                 };
-                self.begin(cx.now, &service, &asks, on);
+                self.begin(cx.now, &service, *family, &asks, on);
                 // Before it speaks: answers are quick.
                 self.leasing.listen(cx);
             }
         }
         if let Some(on) = has.and_then(|ip| (ground.on)(link.as_ref(), ip))
-            && let Some(it) = self.leasing.held.get_mut(name)
+            && let Some(it) = self.leasing.held.get_mut(key)
         {
             it.link = on;
         }
-        self.act(cx, ground, name, |_, _| {})
+        self.act(cx, ground, key, Cause::Time)
     }
 
-    fn begin(&mut self, now: Instant, service: &Service, asks: &AskedLease, on: Usable) {
+    fn begin(
+        &mut self,
+        now: Instant,
+        service: &Service,
+        family: IpFamily,
+        asks: &AskedLease,
+        on: Usable,
+    ) {
         let Some(rules) = &self.leasing.config else {
             return;
         };
-        let config = Dhcp4Config {
-            mac: match rules.own_mac {
-                true => asks.mac.unwrap_or_else(|| own_mac(&service.uid)),
-                false => on.mac,
-            },
-            client_id: match asks.host_name.as_str() {
-                "" => client_id(&service.uid),
-                name => name.as_bytes().to_vec(),
-            },
-            host_name: asks.host_name.clone(),
-            requested: asks.requested,
-            attempts: rules.attempts,
+        let written = written(service);
+        let requested = asks.requested.iter().find(|it| IpFamily::of(**it) == family);
+        let machine = match family {
+            IpFamily::V4 => {
+                let config = Dhcp4Config {
+                    mac: match rules.own_mac {
+                        true => asks.mac.unwrap_or_else(|| own_mac(&service.uid)),
+                        false => on.mac,
+                    },
+                    client_id: match asks.host_name.as_str() {
+                        "" => client_id(&service.uid),
+                        name => name.as_bytes().to_vec(),
+                    },
+                    host_name: asks.host_name.clone(),
+                    requested: requested.and_then(|it| match it {
+                        IpAddr::V4(it) => Some(*it),
+                        IpAddr::V6(_) => None,
+                    }),
+                    attempts: rules.attempts,
+                };
+                Machine::V4(Box::new(match written.v4 {
+                    Some(lease) => Dhcp4::take_over(config, lease, now),
+                    None => Dhcp4::new(config, now),
+                }))
+            }
+            IpFamily::V6 => {
+                let (iaid, duid) = iaid_and_duid(&service.uid);
+                // It asks again: what was given back is not given back once more.
+                self.leasing.partings.retain(|it| !it.1.is_of(&duid));
+                let config = Dhcp6Config {
+                    duid,
+                    iaid,
+                    host_name: asks.host_name.clone(),
+                    requested: requested.and_then(|it| match it {
+                        IpAddr::V4(_) => None,
+                        IpAddr::V6(it) => Some(*it),
+                    }),
+                };
+                Machine::V6(Box::new(match written.v6 {
+                    Some(lease) => Dhcp6::take_over(config, lease, now),
+                    None => Dhcp6::new(config, now),
+                }))
+            }
         };
-        let machine = match written(service) {
-            Some(lease) => Dhcp4::take_over(config, lease, now),
-            None => Dhcp4::new(config, now),
-        };
-        let write = Write {
-            under_way: false,
-            from: service.version.clone(),
-            awaits: None,
-            last: None,
-            backoff: Backoff::new(Duration::from_millis(100), Duration::from_secs(60)),
-            again_at: None,
-        };
-        let held = Held { uid: service.uid.clone(), machine, link: on, write };
-        self.leasing.held.insert(service.name.clone(), held);
+        let held = Held { uid: service.uid.clone(), machine, link: on };
+        self.leasing.held.insert((service.name.clone(), family), held);
     }
 
     /// The Service is gone, or asks no more.
-    fn give_back(&mut self, cx: &mut Cx<'_>, ground: &Ground<'_>, name: &ObjectName) -> bool {
-        let before = self.lease_of(name);
-        let Some(it) = self.leasing.remove(name) else {
+    fn give_back(&mut self, cx: &mut Cx<'_>, ground: &Ground<'_>, key: &Key) -> bool {
+        let before = self.lease_of(key);
+        let Some(it) = self.leasing.remove(key) else {
             return false;
         };
         // Services that go by one name have one lease.
-        let id = &it.machine.config().client_id;
-        let shared = self.leasing.held.values().any(|it| it.machine.config().client_id == *id);
+        let shared =
+            self.leasing.held.values().any(|other| it.machine.is_same_client(&other.machine));
         if !shared {
-            let mut said = Vec::new();
-            let node_of = |ip: Ipv4Addr| self.node_of(ground, ip);
-            let (now, rng) = (cx.now, &mut *cx.rng);
-            let answered = false;
-            let turn = &mut Turn { now, rng, out: &mut said, node_of: &node_of, answered };
-            it.machine.release(turn);
+            let here = Here {
+                now: cx.now,
+                rng: &mut *cx.rng,
+                node_of: &|ip| self.node_of(ground, ip),
+                answered: false,
+                link: it.link,
+                local: (ground.local)(it.link.index),
+            };
+            let (said, parting) = it.machine.release(here);
             send(cx, it.link, said);
+            self.leasing.partings.extend(parting.map(|parting| (it.link, parting)));
         }
-        self.after(cx, name, before)
+        self.after(cx, key, before)
     }
 
     /// Lets a machine do something, and does what follows from that.
-    fn act(
-        &mut self,
-        cx: &mut Cx<'_>,
-        ground: &Ground<'_>,
-        name: &ObjectName,
-        what: impl FnOnce(&mut Dhcp4, &mut Turn<'_>),
-    ) -> bool {
-        let before = self.lease_of(name);
-        let Some(it) = self.leasing.held.get(name) else {
+    fn act(&mut self, cx: &mut Cx<'_>, ground: &Ground<'_>, key: &Key, cause: Cause<'_>) -> bool {
+        let before = self.lease_of(key);
+        let Some(it) = self.leasing.held.get(key) else {
             return false;
         };
         let (mut machine, link) = (it.machine.clone(), it.link);
-        let has = machine.lease().map(|it| IpAddr::from(it.address));
-        let mut said = Vec::new();
-        let node_of = |ip: Ipv4Addr| self.node_of(ground, ip);
-        let answered = has.is_some_and(|ip| self.telling.answering.contains(&ip));
-        let (now, rng) = (cx.now, &mut *cx.rng);
-        let turn = &mut Turn { now, rng, out: &mut said, node_of: &node_of, answered };
-        what(&mut machine, turn);
-        machine.tick(turn);
-        if let Some(it) = self.leasing.held.get_mut(name) {
+        let here = Here {
+            now: cx.now,
+            rng: &mut *cx.rng,
+            node_of: &|ip| self.node_of(ground, ip),
+            answered: machine.address().is_some_and(|ip| self.telling.answering.contains(&ip)),
+            link,
+            local: (ground.local)(link.index),
+        };
+        let said = machine.act(cause, here);
+        if let Some(it) = self.leasing.held.get_mut(key) {
             it.machine = machine;
         }
         send(cx, link, said);
-        self.write_lease(cx, name);
-        self.after(cx, name, before)
+        self.write_leases(cx, &key.0);
+        self.after(cx, key, before)
     }
 
     /// The address and its end, as they stand.
-    fn lease_of(&self, name: &ObjectName) -> Option<(IpAddr, Option<Instant>)> {
+    fn lease_of(&self, (name, family): &Key) -> Option<(IpAddr, Option<Instant>)> {
         let it = self.services.get(name)?;
-        let ip = self.leasing.address(&it.service)?;
+        let ip = self.leasing.address(&it.service, *family)?;
         Some((ip, self.leasing.until(name, ip)))
     }
 
@@ -223,32 +286,40 @@ impl Services {
     fn after(
         &mut self,
         cx: &mut Cx<'_>,
-        name: &ObjectName,
+        key: &Key,
         before: Option<(IpAddr, Option<Instant>)>,
     ) -> bool {
-        self.leasing.schedule(name);
-        let news = self.leasing.check(cx.now, name);
-        if self.lease_of(name) != before
-            && let Some(service) = self.services.get(name).map(|it| it.service.clone())
+        self.leasing.schedule(key);
+        let news = self.leasing.check(cx.now, key);
+        if self.lease_of(key) != before
+            && let Some(service) = self.services.get(&key.0).map(|it| it.service.clone())
         {
             self.take(cx.now, service);
         }
-        self.telling.look_at(name);
+        self.telling.look_at(&key.0);
         news
     }
 
     /// Who has the address, of those who may not have it by a lease.
-    fn node_of(&self, ground: &Ground<'_>, ip: Ipv4Addr) -> Option<String> {
-        let ip = IpAddr::from(ip);
+    fn node_of(&self, ground: &Ground<'_>, ip: IpAddr) -> Option<String> {
         let node = self.nodes.values().find(|it| it.addresses.contains(&ip));
         node.map(|it| format!("the node {}", it.name)).or_else(|| (ground.own)(ip))
     }
 }
 
-/// What a Service asks for, if that is a lease.
-fn asked(it: &Known) -> Option<(AskedLease, Option<LinkChoice>)> {
+fn send(cx: &mut Cx<'_>, on: Usable, said: Vec<DhcpPacket>) {
+    for packet in said {
+        cx.act(Action::Dhcp(DhcpJob::Send { link: on.index, packet: Box::new(packet) }));
+    }
+}
+
+/// What a Service asks for, if that is a lease of this family.
+fn asked(it: &Known, family: IpFamily) -> Option<(AskedLease, Option<LinkChoice>)> {
     match &it.verdict {
-        Verdict::Wanted(it) => Some((it.lease.clone()?, it.link.clone())),
+        Verdict::Wanted(it) => {
+            let lease = it.lease.clone().filter(|it| it.families.contains(&family))?;
+            Some((lease, it.link.clone()))
+        }
         Verdict::Addressless | Verdict::Others | Verdict::Refused(_) => None,
     }
 }

@@ -6,11 +6,15 @@ use crate::engine::services::Services;
 use crate::engine::services::tests::{config, service};
 use crate::engine::{NextIds, Rng};
 use crate::model::{
-    Dhcp4Kind, Dhcp4Packet, Followed, Frame, KernelJob, NodeName, Object, ObjectCall, ObjectEvent,
+    Dhcp4Kind, Dhcp4Lease, Dhcp4Message, Dhcp4Packet, Dhcp6Packet, DhcpPacket, Followed, Frame,
+    KernelJob, NodeName, Object, ObjectCall, ObjectEvent,
 };
+
+mod dual;
 
 const NAME: &str = "a/web";
 const SERVER: Mac = Mac([2, 0, 0, 0, 0, 1]);
+const LOCAL: Ipv6Addr = Ipv6Addr::new(0xfe80, 0, 0, 0, 0, 0, 0, 9);
 const LINK: Usable = Usable { index: LinkIndex(3), mac: Mac([2, 0, 0, 0, 0, 9]), carrier: true };
 
 /// Services of a node with a DHCP server beside; what is said and written is taken down.
@@ -22,7 +26,8 @@ struct Bench {
     leads: bool,
     carries: bool,
     said: Vec<Dhcp4Packet>,
-    listening: Vec<LinkIndex>,
+    said6: Vec<Dhcp6Packet>,
+    listening: BTreeMap<IpFamily, Vec<LinkIndex>>,
     probes: usize,
     asked: Vec<(RequestId, ObjectCall)>,
 }
@@ -46,7 +51,8 @@ fn told(version: u32, last: u8) -> Service {
         mac: identity::own_mac(&it.uid),
         client_id: identity::client_id(&it.uid),
     };
-    it.annotations.insert(LEASE.into(), lease::encode(&lease));
+    let leases = Leases { v4: Some(lease), v6: None };
+    it.annotations.insert(LEASE.into(), lease::encode(&leases).unwrap());
     it
 }
 
@@ -61,7 +67,8 @@ impl Bench {
             leads: true,
             carries: true,
             said: Vec::new(),
-            listening: Vec::new(),
+            said6: Vec::new(),
+            listening: BTreeMap::new(),
             probes: 0,
             asked: Vec::new(),
         }
@@ -77,15 +84,27 @@ impl Bench {
             leads: self.leads,
             may_hold: &|_| carries,
             on: &|_, _| Some(LINK),
+            local: &|_| Some(LOCAL),
             own: &|_| None,
         };
         self.services.lease(cx, &ground);
         for action in out {
             match action {
-                Action::Dhcp(DhcpJob::Listen(links)) => self.listening = links,
+                Action::Dhcp(DhcpJob::Listen(family, links)) => {
+                    self.listening.insert(family, links);
+                }
                 Action::Dhcp(DhcpJob::Send { packet, .. }) => {
-                    assert_eq!(self.listening, [LINK.index], "nobody hears the answer");
-                    self.said.push(*packet);
+                    let family = match *packet {
+                        DhcpPacket::V4(it) => {
+                            self.said.push(it);
+                            IpFamily::V4
+                        }
+                        DhcpPacket::V6(it) => {
+                            self.said6.push(it);
+                            IpFamily::V6
+                        }
+                    };
+                    assert_eq!(self.listening[&family], [LINK.index], "nobody hears the answer");
                 }
                 Action::Ask { request, call } => self.asked.push((request, call)),
                 Action::Kernel {
@@ -129,7 +148,7 @@ impl Bench {
         let mut it = Dhcp4Message::new(kind, asked.xid, asked.mac);
         (it.yours, it.server, it.lease) =
             (Some([10, 0, 0, last].into()), Some([10, 0, 0, 1].into()), Some(80));
-        self.turn(|services, _| services.on_dhcp(LINK.index, SERVER, it))
+        self.turn(|services, _| services.on_dhcp(LINK.index, DhcpHeard::V4(SERVER, it)))
     }
 
     fn kinds(&mut self) -> Vec<Dhcp4Kind> {
@@ -165,8 +184,12 @@ impl Bench {
 
     fn is_empty(&self) -> bool {
         let it = &self.services.leasing;
-        let sets = it.held.is_empty() && it.asking.is_empty() && it.checking.is_empty();
-        sets && it.agenda.is_empty() && it.open.is_empty() && self.listening.is_empty()
+        let sets = it.held.is_empty()
+            && it.partings.is_empty()
+            && it.asking.is_empty()
+            && it.checking.is_empty();
+        let deaf = self.listening.values().all(Vec::is_empty);
+        sets && it.agenda.is_empty() && it.open.is_empty() && it.writes.is_empty() && deaf
     }
 }
 
@@ -249,6 +272,42 @@ fn what_is_gone_or_asks_no_more_is_given_back_and_leaves_nothing() {
     it.event(gone).pass(100);
     assert_eq!(it.kinds(), [Dhcp4Kind::Release]);
     assert!(it.is_empty() && it.services.probed().next().is_none());
+}
+
+/// Else whoever asks again, on whatever node, would take for its own what is others' by then.
+#[test]
+fn a_service_that_asks_no_more_does_not_speak_of_a_lease_any_more() {
+    let mut fixed = told(3, 50);
+    fixed.annotations.insert(ADDRESSES.into(), "10.0.0.7".into());
+    let mut it = Bench::bound();
+    it.service(fixed.clone()).pass(100);
+    assert_eq!(it.kinds(), [Dhcp4Kind::Release]);
+    let written = it.written();
+    let [(request, annotations)] = &written[..] else { panic!("{written:?}") };
+    assert_eq!(annotations, &BTreeMap::from([(LEASE.to_owned(), None)]));
+    // What is not done is tried again, once the Service has come as it is now.
+    it.turn(|services, cx| services.on_reply(cx, *request, &ObjectReply::Conflict)).pass(100);
+    assert_eq!(it.written().len(), 0);
+    fixed.version = ResourceVersion("4".into());
+    it.service(fixed.clone()).pass(1_000);
+    let written = it.written();
+    assert_eq!(written.len(), 1);
+    fixed.annotations.remove(LEASE);
+    fixed.version = ResourceVersion("5".into());
+    let done = ObjectReply::Done(fixed.version.clone());
+    it.turn(|services, cx| services.on_reply(cx, written[0].0, &done)).service(fixed).pass(9_000);
+    assert!(it.written().is_empty() && it.is_empty());
+
+    // Who was not there sees to it when it leads; who does not lead leaves it alone.
+    let mut fixed = told(3, 50);
+    fixed.annotations.insert(ADDRESSES.into(), "10.0.0.7".into());
+    let mut it = Bench::new();
+    it.leads = false;
+    it.service(fixed).pass(9_000);
+    assert_eq!(it.written().len(), 0);
+    it.leads = true;
+    it.turn(|_, _| {}).pass(100);
+    assert_eq!(it.written().len(), 1);
 }
 
 #[test]

@@ -1,9 +1,11 @@
 //! How a Service comes to say what is leased for it. What is said is compared with what is so;
 //! what somebody else writes over is put right, and each time later than the time before.
 
+use super::{FAMILIES, Write, written};
 use crate::engine::Cx;
 use crate::engine::services::Services;
-use crate::model::{ObjectCall, ObjectName, ServicePatch};
+use crate::engine::services::wants::{Verdict, Wants};
+use crate::model::{IpFamily, ObjectCall, ObjectName, ServicePatch};
 use crate::wire::lease::{self, LEASE};
 
 /// The peer's annotations, which it writes as well.
@@ -11,20 +13,35 @@ const REQUESTED: &str = "kube-vip.io/requestedIP";
 const HARDWARE: &str = "kube-vip.io/hwaddr";
 
 impl Services {
-    /// Has the Service say what is leased for it.
-    pub(super) fn write_lease(&mut self, cx: &mut Cx<'_>, name: &ObjectName) {
-        let (Some(known), Some(it)) = (self.services.get(name), self.leasing.held.get_mut(name))
-        else {
+    /// Has the Service say what is leased for it, as far as this node knows better.
+    pub(super) fn write_leases(&mut self, cx: &mut Cx<'_>, name: &ObjectName) {
+        let Some(known) = self.services.get(name) else {
             return;
         };
         let service = &known.service;
-        let lease = it.machine.lease();
-        let wanted = lease.map(lease::encode);
+        let families: &[IpFamily] = match &known.verdict {
+            Verdict::Wanted(Wants { lease: Some(it), .. }) => &it.families,
+            Verdict::Wanted(Wants { lease: None, .. }) | Verdict::Addressless => &[],
+            Verdict::Others | Verdict::Refused(_) => return,
+        };
+        // Another node may hold the other one.
+        let mut leases = written(service);
+        for (_, it) in self.leasing.held_for(name) {
+            it.machine.put(&mut leases);
+        }
+        leases.v4.take_if(|_| !families.contains(&IpFamily::V4));
+        leases.v6.take_if(|_| !families.contains(&IpFamily::V6));
+        let wanted = lease::encode(&leases);
         if !self.config.writes || service.annotations.get(LEASE) == wanted.as_ref() {
-            (it.write.again_at, it.write.awaits) = (None, None);
+            let held = self.leasing.held_for(name).next().is_some();
+            match self.leasing.writes.get_mut(name).filter(|_| held) {
+                Some(it) => (it.again_at, it.awaits) = (None, None),
+                None => _ = self.leasing.writes.remove(name),
+            }
             return;
         }
-        let write = &mut it.write;
+        let begin = || Write::begin(service.version.clone());
+        let write = self.leasing.writes.entry(name.clone()).or_insert_with(begin);
         if write.last.as_ref() != Some(&wanted) {
             write.backoff.reset();
             write.again_at = None;
@@ -38,18 +55,23 @@ impl Services {
         }
         let mut patch = ServicePatch::default();
         patch.annotations.insert(LEASE.to_owned(), wanted.clone());
-        if let (Some(lease), Some(rules)) = (lease, &self.leasing.config) {
-            let other = service.annotations.get(REQUESTED).into_iter().flat_map(|it| it.split(','));
-            let other = other.map(str::trim).filter(|it| it.contains(':')).map(str::to_owned);
-            let all: Vec<_> = [lease.address.to_string()].into_iter().chain(other).collect();
+        if let (Some(_), Some(rules)) = (&wanted, &self.leasing.config) {
+            let before =
+                service.annotations.get(REQUESTED).into_iter().flat_map(|it| it.split(','));
+            let before: Vec<_> = before.map(str::trim).filter(|it| !it.is_empty()).collect();
+            let requested = |of: IpFamily| {
+                let other = before.iter().find(|it| it.contains(':') == (of == IpFamily::V6));
+                leases.address(of).map(|it| it.to_string()).or(other.map(|it| (*it).to_owned()))
+            };
+            let all: Vec<_> = FAMILIES.into_iter().filter_map(requested).collect();
             let mut say = |key: &str, value: String| {
                 if service.annotations.get(key) != Some(&value) {
                     patch.annotations.insert(key.to_owned(), Some(value));
                 }
             };
             say(REQUESTED, all.join(","));
-            if rules.own_mac {
-                say(HARDWARE, lease.mac.to_string());
+            if let Some(it) = leases.v4.as_ref().filter(|_| rules.own_mac) {
+                say(HARDWARE, it.mac.to_string());
             }
         }
         let version = service.version.clone();

@@ -72,7 +72,6 @@ fn what_cannot_be_understood_names_the_setting_the_value_and_what_would_be_right
     let table = [
         ("loadbalancerIPs", "10.0.0.1/24", "an address without a prefix length"),
         ("loadbalancerIPs", "a.example", "DNS names"),
-        ("loadbalancerIPs", "::", "DHCPv6"),
         ("loadbalancerIPs", "127.0.0.1", "carry for others"),
         ("loadbalancerIPs", "255.255.255.255", "carry for others"),
         ("loadbalancerIPs", "ff02::1", "carry for others"),
@@ -98,6 +97,10 @@ fn what_is_to_be_leased_is_asked_for_by_any_source() {
         ("0.0.0.0", "", "", ""),
         ("0.0.0.0", "10.0.0.2", "10.0.0.3", ""),
         ("fd00::1,0.0.0.0", "", "", "fd00::1"),
+        ("::", "", "", ""),
+        ("10.0.0.1,::", "", "", "10.0.0.1"),
+        ("0.0.0.0,::", "", "", ""),
+        ("", "::", "fd00::3", ""),
         ("", "0.0.0.0", "", ""),
         ("", "0.0.0.0", "10.0.0.3", ""),
         ("", "0.0.0.0", "fd00::3", ""),
@@ -130,10 +133,11 @@ fn what_a_service_says_of_its_lease_is_understood_or_refused_by_name() {
     };
     assert_eq!(good("loadbalancerHostname", "web.example.org").host_name, "web.example.org");
     assert_eq!(good("hwaddr", "02-00-00-00-00-0A").mac, Some(Mac([2, 0, 0, 0, 0, 10])));
-    let requested = Some(Ipv4Addr::new(10, 0, 0, 9));
-    assert_eq!(good("requestedIP", "10.0.0.9").requested, requested);
-    assert_eq!(good("requestedIP", "fd00::9, 10.0.0.9").requested, requested);
-    assert_eq!(good("requestedIP", "").requested, None);
+    let requested = |text| good("requestedIP", text).requested;
+    let ip = |text: &str| text.parse::<IpAddr>().unwrap();
+    assert_eq!(requested("10.0.0.9"), [ip("10.0.0.9")]);
+    assert_eq!(requested("fd00::9, 10.0.0.9"), [ip("fd00::9"), ip("10.0.0.9")]);
+    assert!(requested("").is_empty());
     let table = [
         ("loadbalancerHostname", "we b"),
         ("hwaddr", "02:00:00:00:00"),
