@@ -220,7 +220,12 @@ impl World {
                         }
                         had.insert(Vip(ip), *host);
                     }
-                    (Some(_), [host]) => {
+                    (Some(Hindrance::Unserved), [host]) => {
+                        return at(format!(
+                            "C1: host-{host} answers for {ip}, and nobody serves it"
+                        ));
+                    }
+                    (Some(Hindrance::Contested), [host]) => {
                         had.insert(Vip(ip), *host);
                     }
                     (Some(_), []) => {}
@@ -284,9 +289,9 @@ impl World {
     }
 
     /// Why a Service need not have an address that it asks for.
-    fn hindrance(&self, objects: &Objects, it: &Service, ip: IpAddr) -> Option<String> {
+    fn hindrance(&self, objects: &Objects, it: &Service, ip: IpAddr) -> Option<Hindrance> {
         if objects.nodes().any(|node| node.addresses.contains(&ip)) {
-            return Some("it is a node's".into());
+            return Some(Hindrance::Contested);
         }
         let meets = |other: &&Service| {
             other.name != it.name
@@ -294,8 +299,8 @@ impl World {
                 && asks_for(other).contains(&ip)
                 && (it.local || other.local || !apart(it, other))
         };
-        if let Some(other) = objects.services().find(meets) {
-            return Some(format!("{} asks for it as well", other.name));
+        if objects.services().any(|it| meets(&it)) {
+            return Some(Hindrance::Contested);
         }
         let leader = self.more[SERVED - 1].author();
         let leader = self.procs.iter().find(|it| it.runs() && Some(it.author) == leader);
@@ -312,8 +317,20 @@ impl World {
             true => here.any(|it| it.node == carrier),
             false => without || anywhere.next().is_some(),
         };
-        (!served || shared.count() > 1).then(|| "nobody serves it there".into())
+        match (shared.count() > 1, served) {
+            (true, _) => Some(Hindrance::Contested),
+            (false, false) => Some(Hindrance::Unserved),
+            (false, true) => None,
+        }
     }
+}
+
+/// Why a Service need not have an address that it asks for.
+enum Hindrance {
+    /// Others may have it.
+    Contested,
+    /// It is to be answered for by nobody.
+    Unserved,
 }
 
 /// Whether a Service is to be carried at all.

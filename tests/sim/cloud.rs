@@ -244,6 +244,17 @@ impl World {
         self.schedule(delay, Event::Objects { proc, life, id, what, events });
     }
 
+    /// What a process is told of Services waits for so long, unless it lists them anew.
+    pub fn stall(&mut self, proc: usize, span: Nanos) {
+        let until = self.now + span;
+        let Some(cloud) = &mut self.cloud else { return };
+        for (what, it) in &mut cloud.desks[proc].follows {
+            if matches!(what, Followed::Services(_)) {
+                it.last_at = it.last_at.max(until);
+            }
+        }
+    }
+
     /// One of them, whatever it is.
     pub fn end_some_follow(&mut self, proc: usize) {
         let Some(cloud) = &self.cloud else { return };

@@ -43,11 +43,15 @@ fn asking(name: &str, ip: &str) -> Service {
 }
 
 impl Tale {
-    fn pools(mut self, range: &str) -> Self {
+    fn pools(self, range: &str) -> Self {
+        self.pools_of("range-global", range)
+    }
+
+    fn pools_of(mut self, key: &str, range: &str) -> Self {
         let map = ConfigMap {
             name: POOLS.into(),
             version: ResourceVersion(String::new()),
-            data: [("range-global".to_owned(), range.to_owned())].into(),
+            data: [(key.to_owned(), range.to_owned())].into(),
         };
         self.world.change(|it| drop(it.put(Object::ConfigMap(map))));
         self
@@ -319,6 +323,79 @@ fn who_sees_nothing_new_does_not_write_the_old_again() {
     let conflicts = tale.world.cloud.as_ref().map_or(0, |it| it.conflicts);
     assert!(conflicts <= 10, "{conflicts} conflicts");
     tale.until(20 * SEC, "it is served", |it| is_reached(it, "web")).unwrap();
+    tale.finish().unwrap();
+}
+
+#[test]
+fn what_is_written_and_not_answered_is_kept_for_whom_it_was_for() {
+    what_is_written_and_not_answered_is_given_to_nobody_else().unwrap();
+}
+
+pub fn what_is_written_and_not_answered_is_given_to_nobody_else() -> Result<(), String> {
+    let mut tale = services().pools("10.0.0.100-10.0.0.150");
+    tale.run(20 * SEC)?;
+    let names: Vec<_> = (0..40).map(|it| format!("s{it:02}")).collect();
+    // The first are neither the first nor the last when all are looked at again.
+    let (first, rest): (Vec<_>, Vec<_>) = names.iter().partition(|it| it.starts_with("s1"));
+    first.into_iter().chain(rest).for_each(|it| tale.make(anywhere(it)));
+    tale.world.weather.garbage = 1_000;
+    // What they make of it, they will hear of late.
+    (0..3).for_each(|it| tale.world.stall(it, 8 * SEC));
+    tale.run(50 * MS)?;
+    tale.world.weather.garbage = 0;
+    tale.run(10 * SEC)?;
+    let all = |it: &World| names.iter().all(|name| is_reached(it, name));
+    tale.until(30 * SEC, "all are served", all)?;
+    tale.finish()
+}
+
+#[test]
+fn who_gives_next_knows_what_was_given() {
+    who_gives_next_lists_what_was_given().unwrap();
+}
+
+/// The others have not heard yet of what was given last.
+pub fn who_gives_next_lists_what_was_given() -> Result<(), String> {
+    let mut tale = services().pools_of("range-b", "10.0.0.100-10.0.0.100");
+    tale.make(anywhere("late"));
+    tale.run(20 * SEC)?;
+    let author = tale.world.api_of(2).author();
+    let giver = tale.world.procs.iter().position(|it| Some(it.author) == author);
+    let giver = giver.ok_or("nobody gives addresses")?;
+    (0..3).filter(|it| *it != giver).for_each(|it| tale.world.stall(it, 10 * SEC));
+    let web = named("b", "web");
+    tale.make(Service { name: web.clone(), ..anywhere("web") });
+    let given = |it: &World| it.objects().service(&web).is_some_and(|it| !known_by(it).is_empty());
+    tale.until(SEC, "it is given an address", given)?;
+    let mut tale = tale.pools("10.0.0.100-10.0.0.100");
+    tale.run(100 * MS)?;
+    tale.world.stop(giver);
+    tale.run(20 * SEC)?;
+    if !has(&tale.world, "late").is_empty() {
+        return Err("S11: the same address is given to another".into());
+    }
+    tale.world.start(giver);
+    tale.finish()
+}
+
+/// Both ask the link about what may be given out next, and neither takes the other for one who
+/// has it.
+#[test]
+fn who_gives_and_who_carries_may_be_two() {
+    let mut tale = services().pools_of("range-b", "10.0.0.90-10.0.0.90");
+    tale.run(20 * SEC).unwrap();
+    let author = tale.world.api_of(2).author();
+    let giver = tale.world.procs.iter().position(|it| Some(it.author) == author).unwrap();
+    tale.world.change(|it| drop(it.put(node(giver, true, false, true))));
+    tale.run(10 * SEC).unwrap();
+    assert_ne!(tale.carrier(), giver, "another carries");
+    let mut tale = tale.pools("10.0.0.100-10.0.0.102");
+    tale.run(SEC).unwrap();
+    for name in ["one", "two", "three"] {
+        tale.make(anywhere(name));
+        tale.until(2 * SEC, "it is served", |it| is_reached(it, name)).unwrap();
+    }
+    tale.run(60 * SEC).unwrap();
     tale.finish().unwrap();
 }
 

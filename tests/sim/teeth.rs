@@ -12,6 +12,7 @@ use crate::stories_quorum::{
 };
 use crate::stories_services::{
     a_local_service_stays_while_its_endpoints_flap,
+    what_is_written_and_not_answered_is_given_to_nobody_else, who_gives_next_lists_what_was_given,
     whose_status_is_written_over_writes_ever_less_often,
 };
 use crate::world::Log;
@@ -49,24 +50,28 @@ const WITHIN_QUORUM: [(Sabotage, u64); 12] = [
 ];
 
 /// The same for Services.
-const WITHIN_SERVICES: [(Sabotage, u64); 9] = [
-    (Sabotage::AddressGivenAtOnce, 100),
-    (Sabotage::ConflictTakenForWritten, 100),
-    (Sabotage::ConflictWithdraws, 1_000),
-    (Sabotage::DeletedServiceKept, 100),
-    (Sabotage::GivenBeforeListed, 1_000),
-    (Sabotage::LostAnswerWithdrawn, 1_000),
+const WITHIN_SERVICES: [(Sabotage, u64); 6] = [
+    (Sabotage::AddressGivenAtOnce, 50),
+    (Sabotage::ConflictTakenForWritten, 50),
+    (Sabotage::DeletedServiceKept, 20),
     (Sabotage::MissingFromListKept, 100),
     (Sabotage::StaleEndpointsServed, 100),
-    (Sabotage::UsersNotCounted, 100),
+    (Sabotage::UsersNotCounted, 50),
 ];
 
 /// These take a holder that is cut off in two ways while voters are changed twice, a cut at the
 /// very moment of a founding, one who is heard again just when the leader dies, or a count of
 /// the milliseconds in which a move is answered by nobody, or of writes: stories.
-const BY_STORY: [(Sabotage, Story, &str); 7] = [
+const BY_STORY: [(Sabotage, Story, &str); 10] = [
+    (Sabotage::ConflictWithdraws, what_is_written_and_not_answered_is_given_to_nobody_else, "S11"),
     (Sabotage::FoundedByMajority, one_of_a_founding_set_is_cut_off_and_founds_with_others, "S2"),
+    (Sabotage::GivenBeforeListed, who_gives_next_lists_what_was_given, "S11"),
     (Sabotage::LossCountsAtOnce, a_local_service_stays_while_its_endpoints_flap, "L1"),
+    (
+        Sabotage::LostAnswerWithdrawn,
+        what_is_written_and_not_answered_is_given_to_nobody_else,
+        "S11",
+    ),
     (Sabotage::MoveBeforeReady, a_move_waits_for_who_is_slow, "nobody answers"),
     (Sabotage::OldConfigPromised, voters_are_changed_and_a_holder_does_not_hear_of_it, "S2"),
     (

@@ -329,7 +329,8 @@ impl Services {
 
     /// Somebody speaks of an address.
     pub fn on_heard(&mut self, now: Instant, heard: &Heard) {
-        if self.probing.on_heard(heard.ip) {
+        // Who carries and who gives out ask about the same addresses: who asks does not have it.
+        if !heard.probe && self.probing.on_heard(heard.ip) {
             self.allocating.answered(now, heard);
         }
         self.leasing.on_heard(heard.ip, heard.mac);
