@@ -141,6 +141,10 @@ impl Node {
             self.decide(cx, asked);
             self.place(now);
             self.reconcile(cx);
+            if self.has_let_go(now) {
+                self.place(now);
+                self.reconcile(cx);
+            }
             (self.rng, self.next, self.actions) = (rng, next, out);
         }
         self.actions.drain(..)

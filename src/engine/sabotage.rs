@@ -3,14 +3,22 @@
 /// A mistake that can be switched on in a build with the `sabotage` feature.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Sabotage {
+    /// An address that a Service freed is given to another at once.
+    AddressGivenAtOnce,
     /// Becoming answering again after a pause sends no burst.
     BurstMissingAfterHeal,
     /// A leader's own disk is taken for a majority.
     CommitWithoutMajority,
+    /// What a write was to give is free again once the write conflicts.
+    ConflictWithdraws,
     /// A release that conflicts is taken for done.
     ConflictingReleaseNotRetried,
+    /// A write to a Service that conflicts is taken for done.
+    ConflictTakenForWritten,
     /// A holder counts its right from the answer instead of from the question.
     CountedFromAnswer,
+    /// The address of a Service that is deleted is kept.
+    DeletedServiceKept,
     /// A voter remembers the last hold that it promised, not the highest.
     EarlierHoldPromised,
     /// A VIP that is moved keeps its epoch.
@@ -19,6 +27,8 @@ pub enum Sabotage {
     FoundedByMajority,
     /// A leader that sees another holder goes on.
     ForeignHolderIgnored,
+    /// Addresses are given out before all Services have been listed anew.
+    GivenBeforeListed,
     /// A request is given up after one retry period.
     GivenUpAfterRetryPeriod,
     /// A follower waits half of the renew deadline.
@@ -31,6 +41,12 @@ pub enum Sabotage {
     LearnerCounted,
     /// An earlier process's addresses are left in the kernel.
     LeftoversNotCleaned,
+    /// A VIP is given up in the moment in which its last endpoint goes.
+    LossCountsAtOnce,
+    /// An address whose write got no answer is free again.
+    LostAnswerWithdrawn,
+    /// What a new list does not name is kept.
+    MissingFromListKept,
     /// A VIP is moved by plan before its next holder is ready.
     MoveBeforeReady,
     /// The kernel is given addresses without an end.
@@ -59,33 +75,47 @@ pub enum Sabotage {
     ReplayBelieved,
     /// The voters are changed again at once.
     SecondStepWithoutWaiting,
+    /// An EndpointSlice that is gone still counts.
+    StaleEndpointsServed,
     /// A vote is given whatever the asker's newest entry is.
     StaleLogElected,
     /// Leadership is counted from the reply instead of the request.
     UntilFromReply,
+    /// An address that a user asks for does not count as in use.
+    UsersNotCounted,
     /// After a restart the votes of the life before are forgotten.
     VoteForgotten,
     /// Two candidates get a vote in one term.
     VoteTwice,
+    /// What somebody writes over is put right without waiting.
+    WrittenOverAtOnce,
 }
 
 impl Sabotage {
     /// All of them.
-    pub const ALL: [Self; 32] = [
+    pub const ALL: [Self; 43] = [
+        Self::AddressGivenAtOnce,
         Self::BurstMissingAfterHeal,
         Self::CommitWithoutMajority,
+        Self::ConflictWithdraws,
         Self::ConflictingReleaseNotRetried,
+        Self::ConflictTakenForWritten,
         Self::CountedFromAnswer,
+        Self::DeletedServiceKept,
         Self::EarlierHoldPromised,
         Self::EpochNotRaised,
         Self::FoundedByMajority,
         Self::ForeignHolderIgnored,
+        Self::GivenBeforeListed,
         Self::GivenUpAfterRetryPeriod,
         Self::ImpatientFollower,
         Self::LateAcknowledgement,
         Self::LateReply,
         Self::LearnerCounted,
         Self::LeftoversNotCleaned,
+        Self::LossCountsAtOnce,
+        Self::LostAnswerWithdrawn,
+        Self::MissingFromListKept,
         Self::MoveBeforeReady,
         Self::NoLifetime,
         Self::NoWaitAfterStart,
@@ -100,10 +130,13 @@ impl Sabotage {
         Self::ReleasedPromisedAgain,
         Self::ReplayBelieved,
         Self::SecondStepWithoutWaiting,
+        Self::StaleEndpointsServed,
         Self::StaleLogElected,
         Self::UntilFromReply,
+        Self::UsersNotCounted,
         Self::VoteForgotten,
         Self::VoteTwice,
+        Self::WrittenOverAtOnce,
     ];
 }
 

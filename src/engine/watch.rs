@@ -142,6 +142,12 @@ impl Follower {
         }
     }
 
+    /// Lists anew at once, as if nothing had been said yet; a fault stays one until that works.
+    pub fn begin_anew(&mut self, now: Instant) {
+        self.stream.state = State::Waiting { at: now };
+        (self.version, self.listing, self.listed) = (None, false, false);
+    }
+
     /// Ends it; what is still on its way means nothing.
     pub fn stop(self, cx: &mut Cx<'_>) {
         cx.act(Action::Unfollow(self.what));

@@ -13,6 +13,7 @@ use edgevip::model::{
 use crate::book::{Life, host_of};
 use crate::cluster::Cluster;
 use crate::host::{Excuse, MS, Nanos, SEC};
+use crate::process::{CONTROL, SERVED};
 use crate::world::{Event, World};
 
 /// More actions in one turn than a node with two VIPs can have reason for.
@@ -270,10 +271,15 @@ impl World {
         (self.procs[proc].host, self.procs[proc].author.life)
     }
 
-    /// The furthest that the process, or its host, was entitled to answer for anything.
-    pub fn furthest(&self, proc: usize) -> Instant {
+    /// The furthest that the process, or its host, was entitled to answer for anything; if an
+    /// address is to be held, for that.
+    pub fn furthest(&self, proc: usize, job: &KernelJob) -> Instant {
+        let of = match job {
+            KernelJob::HoldAddress { vip, .. } => self.bond_of(*vip),
+            _ => CONTROL,
+        };
         match &self.cluster {
-            None => self.procs[proc].truth.ever,
+            None => self.procs[proc].bonds[of].truth.ever,
             Some(it) => {
                 let host = self.procs[proc].host;
                 let all = self.vips.iter().map(|vip| it.book.ever(host, *vip));
@@ -284,7 +290,8 @@ impl World {
 
     /// The same for one VIP.
     fn ever(&self, host: usize, vip: Vip) -> Instant {
-        let of_host = || self.procs_on(host).map(|it| self.procs[it].truth.ever).max();
+        let of = self.bond_of(vip);
+        let of_host = || self.procs_on(host).map(|it| self.procs[it].bonds[of].truth.ever).max();
         match &self.cluster {
             None => of_host().unwrap_or(Instant::from_nanos(0)),
             Some(it) => it.book.ever(host, vip),
@@ -329,7 +336,7 @@ impl World {
 
     /// Not what no process can prevent: what the kernel does after a suspend or a flush of
     /// the ruleset, and the time by which a slow write made the fence late.
-    fn counts(&self, host: usize, vip: Vip) -> bool {
+    pub fn counts(&self, host: usize, vip: Vip) -> bool {
         let it = &self.hosts[host];
         let now = it.clock.boot(self.now);
         let overshoot = it.kernel.fences.guards(vip)
@@ -341,7 +348,7 @@ impl World {
         it.excuse.is_none() && !overshoot
     }
 
-    fn check_end(&mut self, host: usize, vip: Vip) {
+    pub fn check_end(&mut self, host: usize, vip: Vip) {
         let it = &self.hosts[host];
         if it.excuse.is_some() {
             return;
@@ -426,7 +433,7 @@ impl World {
         let now = self.local(proc);
         let me = self.life_of(proc);
         let entitled = |vip: Vip| match &self.cluster {
-            None => self.procs[proc].truth.entitled_at(now),
+            None => self.procs[proc].bonds[CONTROL].truth.entitled_at(now),
             Some(it) => {
                 let right = it.book.entitled_until(me, self.now, vip);
                 right.max(it.book.alone_until(me, now)).is_some_and(|it| now < it)
@@ -435,22 +442,34 @@ impl World {
         if self.vips.iter().any(|it| self.answers(host, *it) && !entitled(*it)) {
             self.fail(format!("S2: node-{proc} has come to rest answering without a right to"));
         }
+        self.check_settled_services(proc, now);
     }
 
-    /// There is one.
-    pub fn check_lease(&mut self, proc: usize, lease: &ObjectName) {
-        if self.procs[proc].lease.name != *lease {
+    /// Which of those that there are.
+    pub fn check_lease(&mut self, proc: usize, lease: &ObjectName) -> usize {
+        let of = self.bond_named(proc, &lease.to_string());
+        if of.is_none() {
             self.fail(format!("node-{proc}: asks about {lease}"));
         }
+        of.unwrap_or(CONTROL)
     }
 
     /// S4, and that nobody campaigns over leftovers.
-    pub fn check_lease_call(&mut self, proc: usize, call: &LeaseCall) {
+    pub fn check_lease_call(&mut self, proc: usize, of: usize, call: &LeaseCall) {
         let LeaseCall::Write { holder, .. } = call else { return };
         let host = self.procs[proc].host;
         if holder.is_none() {
-            let it = &self.vips;
-            let loud = it.iter().any(|it| self.answers(host, *it) && self.counts(host, *it));
+            let vips = match of {
+                CONTROL => self.vips.clone(),
+                // What is left by an earlier process, and named by no fence, ends by itself.
+                SERVED => {
+                    let all: Vec<_> = self.held_of_services(host).collect();
+                    all.into_iter().filter(|it| !self.is_left(host, *it)).collect()
+                }
+                _ => Vec::new(),
+            };
+            let mut it = vips.iter();
+            let loud = it.any(|it| self.answers(host, *it) && self.counts(host, *it));
             if loud {
                 self.fail(format!("S4: node-{proc} releases the lease while host-{host} answers"));
             }
@@ -460,7 +479,9 @@ impl World {
         let mono = self.hosts[host].clock.mono(self.now);
         let old = |by: crate::kernel::Owner| by.proc == proc && by.life < life;
         let held = &self.hosts[host].kernel.held;
-        let left = held.values().any(|it| mono < it.ends && old(it.by));
+        // What was left of Services, nobody knows of if no fence names it; it ends in time.
+        let known = |vip: Vip| self.vips.contains(&vip) || self.cloud.is_none();
+        let left = held.iter().any(|((_, vip), it)| mono < it.ends && old(it.by) && known(*vip));
         if left {
             self.fail(format!("S10: node-{proc} campaigns over what an earlier process left"));
         }
@@ -475,7 +496,9 @@ impl World {
             self.announced_at[host][at] = self.now;
         }
         let it = &self.procs[proc];
-        let ever = if self.cluster.is_some() { self.ever(host, vip) } else { it.truth.ever };
+        let of = self.bond_of(vip);
+        let ever = &it.bonds[of].truth.ever;
+        let ever = if self.cluster.is_some() { self.ever(host, vip) } else { *ever };
         let (late, stalled) = (now >= ever, it.last_stall);
         let failed = it.thread.failed_at.unwrap_or(0);
         if late {
@@ -498,7 +521,12 @@ impl World {
         if self.cluster.is_some() {
             return;
         }
-        let ours = self.api.author() == Some(it.author) && self.api.holder() == Some(&it.name);
+        let (author, name) = (it.author, it.name.clone());
+        // Who gives addresses out need not want to, and lets that run out.
+        let ours = (0..self.leases().min(2)).any(|of| {
+            let api = self.api_of(of);
+            api.author() == Some(author) && api.holder() == Some(&name)
+        });
         if fair && ours {
             self.fail(format!("S4: node-{proc} left and kept the lease"));
         }

@@ -6,6 +6,7 @@ use edgevip::model::{LeaseRecord, NodeName};
 
 use crate::foreign::FOR_GOOD;
 use crate::host::{MS, Nanos, SEC, US};
+use crate::process::CONTROL;
 use crate::world::{Event, World};
 
 /// Tails are the worst of one delay in five; the rest is in a thousand.
@@ -265,16 +266,18 @@ impl World {
                 self.schedule(span, Event::Clears(Kind::ApiSlow));
             }
             Kind::ClockStep => self.hosts[host].wall = self.rng.below(1 << 40),
-            Kind::Compact => self.api.compact(),
+            Kind::Compact => self.compact(),
             Kind::Crash => self.crash(proc, span),
             Kind::Delete => {
                 self.lied_until = now + self.longest_lease * 2;
-                self.api.delete();
-                self.push();
+                let of = self.some_lease();
+                self.api_of(of).delete();
+                self.push_of(of);
             }
             Kind::Edit => {
-                self.api.edit();
-                self.push();
+                let of = self.some_lease();
+                self.api_of(of).edit();
+                self.push_of(of);
             }
             Kind::FlushAddress => {
                 let gone = self.hosts[host].kernel.remove_if(|_, _| true);
@@ -306,9 +309,10 @@ impl World {
             Kind::Pause => self.pause(proc, span),
             Kind::Restore => {
                 let steps = self.rng.below(20) as usize;
-                if self.api.restore(steps) {
+                let of = self.some_lease();
+                if self.api_of(of).restore(steps) {
                     self.lied_until = now + self.longest_lease * 2;
-                    (0..self.procs.len()).for_each(|it| self.end_watch(it, MS));
+                    (0..self.procs.len()).for_each(|it| self.end_watch_of(it, of, MS));
                 }
             }
             Kind::RulesChurn => self.rules_changed(host),
@@ -340,11 +344,32 @@ impl World {
             | Kind::Sick
             | Kind::Split
             | Kind::StoreLost => self.inflict_on_members(kind, host, proc, span),
-            Kind::WatchCut => self.end_watch(proc, 0),
+            Kind::WatchCut if self.cloud.is_some() && self.rng.below(2) == 0 => {
+                self.end_some_follow(proc);
+            }
+            Kind::WatchCut => {
+                let of = self.some_lease();
+                self.end_watch_of(proc, of, 0);
+            }
             Kind::WatchLag => {
                 self.weather.watch_lag = self.rng.below(10 * SEC);
                 self.schedule(span, Event::Clears(Kind::WatchLag));
             }
+        }
+    }
+
+    /// One of those that there are.
+    fn some_lease(&mut self) -> usize {
+        match self.leases() {
+            1 => CONTROL,
+            all => self.rng.below(all as u64) as usize,
+        }
+    }
+
+    fn compact(&mut self) {
+        (0..self.leases()).for_each(|of| self.api_of(of).compact());
+        if let Some(cloud) = &mut self.cloud {
+            cloud.objects.compact();
         }
     }
 
@@ -400,19 +425,20 @@ impl World {
 
     /// Somebody writes another holder into the record, waiting for nobody.
     fn steal(&mut self) {
-        let Some(before) = self.api.lease().map(|it| it.record.clone()) else { return };
+        let of = self.some_lease();
+        let Some(before) = self.api_of(of).lease().map(|it| it.record.clone()) else { return };
         let names = ["thief", "node-0", "node-1"];
         let name = NodeName(names[self.rng.below(3) as usize].into());
         let renewed = Some(format!("stolen-{}", self.now));
         // The annotation is kept but fits the stamp no more.
-        self.api.put(LeaseRecord {
+        self.api_of(of).put(LeaseRecord {
             holder: Some(name),
             renewed,
             author: None,
             quorum: None,
             ..before
         });
-        self.push();
+        self.push_of(of);
     }
 
     pub fn foreign_leaves(&mut self) {

@@ -112,7 +112,8 @@ impl World {
 
     /// Once a second the client looks whether an entry is old, and asks if it is.
     pub fn client_looks(&mut self) {
-        for vip in self.vips.clone() {
+        let vips = [self.vips.clone(), self.service_addresses()].concat();
+        for vip in vips {
             let known = self.client.cache.get(&vip).copied();
             let due = known.is_none_or(|it| it.look_again_at <= self.now);
             if !due {
@@ -194,7 +195,7 @@ impl World {
 
     /// A stranger claims the VIPs once, as a duplicate address that comes up does.
     pub fn stranger_claims(&mut self) {
-        for vip in self.vips.clone() {
+        for vip in [self.vips.clone(), self.service_addresses()].concat() {
             self.broadcast(None, STRANGER, vip.0, false);
         }
     }

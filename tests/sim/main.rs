@@ -1,26 +1,34 @@
 //! Deterministic simulation: nodes, their kernels, a LAN with a client, one API server, and
 //! one bad day per seed.
 //!
-//! `cargo test --test sim` runs 500 seeds, `SEEDS=10000` more, `FIRST=7000` others;
+//! `cargo test --test sim` runs 500 seeds, `SEEDS=10000` more, `FIRST=7000` others (`QUORUM_SEEDS`,
+//! `SERVICES_SEEDS` and so on for those of a quorum and of Services);
 //! `SEED=7 cargo test --test sim one_node -- --nocapture` replays one with its log.
 
 mod apiserver;
 mod book;
 mod checks;
+mod checks_services;
+mod cloud;
 mod cluster;
 mod faults;
 mod foreign;
 mod host;
 mod kernel;
 mod lan;
+mod objects;
 mod process;
 mod run;
 mod run_quorum;
+mod run_services;
 mod stories;
 mod stories_beside;
 mod stories_quorum;
+mod stories_services;
 #[cfg(feature = "sabotage")]
 mod teeth;
+mod told;
+mod users;
 mod wires;
 mod world;
 
@@ -77,16 +85,31 @@ fn one_node_of_a_quorum_at_most_answers_and_one_does_once_all_is_well() {
     // Members speak thirty times a second, so a seed takes a hundred times as long.
     let first = number("QUORUM_FIRST").unwrap_or(0);
     let seeds: Vec<u64> = (first..first + number("QUORUM_SEEDS").unwrap_or(60)).collect();
-    let failures = play_quorum(&seeds);
+    let failures = play(&seeds, run_quorum::run, "one_node_of_a_quorum");
     let shown = failures.iter().take(20).cloned().collect::<Vec<_>>().join("\n");
     assert!(failures.is_empty(), "{} seeds failed, among them:\n{shown}", failures.len());
 }
 
-fn play_quorum(seeds: &[u64]) -> Vec<String> {
+#[test]
+fn one_node_answers_for_each_service_and_nothing_is_left_of_others() {
+    if let Some(seed) = number("SEED") {
+        if let Err(why) = run_services::run(seed, Log::Print) {
+            panic!("SEED={seed}: {why}");
+        }
+        return;
+    }
+    let first = number("SERVICES_FIRST").unwrap_or(0);
+    let seeds: Vec<u64> = (first..first + number("SERVICES_SEEDS").unwrap_or(60)).collect();
+    let failures = play(&seeds, run_services::run, "one_node_answers");
+    let shown = failures.iter().take(20).cloned().collect::<Vec<_>>().join("\n");
+    assert!(failures.is_empty(), "{} seeds failed, among them:\n{shown}", failures.len());
+}
+
+fn play(seeds: &[u64], run: fn(u64, Log) -> Result<Stats, String>, name: &str) -> Vec<String> {
     let started = now();
     let (mut events, mut takeovers, mut simulated) = (0, 0, 0);
     let mut failures = Vec::new();
-    for (seed, outcome) in run_all(seeds, run_quorum::run) {
+    for (seed, outcome) in run_all(seeds, run) {
         match outcome {
             Ok(stats) => {
                 events += stats.events;
@@ -94,7 +117,7 @@ fn play_quorum(seeds: &[u64]) -> Vec<String> {
                 simulated += stats.simulated;
             }
             Err(why) => failures.push(format!(
-                "{why}\n    SEED={seed} cargo test --test sim one_node_of_a_quorum -- --nocapture"
+                "{why}\n    SEED={seed} cargo test --test sim {name} -- --nocapture"
             )),
         }
     }
@@ -118,6 +141,12 @@ fn the_same_seed_is_the_same_run() {
     assert_ne!(runs[0][0], runs[0][1]);
     let runs = [0, 1].map(|_| {
         let stats = (0..3).map(|seed| run_quorum::run(seed, Log::Hash(seed)).expect("a good run"));
+        stats.map(|it| it.fingerprint).collect::<Vec<_>>()
+    });
+    assert_eq!(runs[0], runs[1]);
+    let runs = [0, 1].map(|_| {
+        let stats =
+            (0..3).map(|seed| run_services::run(seed, Log::Hash(seed)).expect("a good run"));
         stats.map(|it| it.fingerprint).collect::<Vec<_>>()
     });
     assert_eq!(runs[0], runs[1]);

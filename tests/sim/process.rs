@@ -11,6 +11,7 @@ use edgevip::model::{
 };
 
 use crate::checks::{self, Truth};
+use crate::cloud::Desk;
 use crate::host::{Excuse, Host, MS, Nanos, SEC, US};
 use crate::kernel::{Doing, Kernel, MARGIN, Owner, end_of, is_too_late};
 use crate::world::{Event, Log, World};
@@ -33,17 +34,31 @@ pub struct Proc {
     wake_at: Nanos,
     seen_slept: u64,
     pub thread: KernelThread,
-    /// The request that the lease's own connection is busy with.
-    pub asked: Option<RequestId>,
-    pub watch: Option<Watch>,
+    /// By Lease.
+    pub bonds: [Bond; 3],
+    /// Which Lease a request is about.
+    requests: BTreeMap<RequestId, usize>,
     pub watches: u32,
     /// Notifications stay in order.
     pub told_at: Nanos,
     pub stopping_since: Option<Nanos>,
     pub started_at: Nanos,
     pub last_stall: Nanos,
-    pub truth: Truth,
     pub notices: Vec<(Nanos, Notice)>,
+}
+
+/// The Leases of a process: the control plane's, that by which Services are carried, and that
+/// by which they are given addresses.
+pub const CONTROL: usize = 0;
+pub const SERVED: usize = 1;
+pub const GIVEN: usize = 2;
+
+/// What a process has to do with one Lease.
+pub struct Bond {
+    /// The request that the Lease's own connection is busy with.
+    pub asked: Option<RequestId>,
+    pub watch: Option<Watch>,
+    pub truth: Truth,
 }
 
 pub struct Watch {
@@ -95,6 +110,11 @@ enum Outcome {
 }
 
 impl KernelThread {
+    /// What it listens for.
+    pub fn ears(&self) -> impl Iterator<Item = &Vip> {
+        self.vips.iter()
+    }
+
     pub fn hears(&self, link: LinkIndex, vip: Vip) -> bool {
         self.links.contains(&link) && self.vips.contains(&vip)
     }
@@ -122,14 +142,13 @@ impl Proc {
             wake_at: u64::MAX,
             seen_slept: 0,
             thread: KernelThread::default(),
-            asked: None,
-            watch: None,
+            bonds: [(); 3].map(|()| Bond { asked: None, watch: None, truth: Truth::new() }),
+            requests: BTreeMap::new(),
             watches: 0,
             told_at: 0,
             stopping_since: None,
             started_at: 0,
             last_stall: 0,
-            truth: Truth::new(),
             notices: Vec::new(),
         }
     }
@@ -161,8 +180,8 @@ impl World {
         it.started_at = self.now;
         it.last_stall = self.now;
         it.seen_slept = self.hosts[host].clock.slept();
-        it.truth.begin();
-        let config = Config {
+        it.bonds.iter_mut().for_each(|it| it.truth.begin());
+        let mut config = Config {
             me: it.name.clone(),
             author: it.author,
             election: match &mut self.cluster {
@@ -174,6 +193,12 @@ impl World {
             },
             ..self.settings.node(&self.hosts[host].kernel.fences)
         };
+        if let Some(cloud) = &self.cloud {
+            config.services = Some(cloud.config(&it.lease));
+            if !cloud.control {
+                config.vips.clear();
+            }
+        }
         it.node = Some(Node::new(config, Rng::from_seed(seed), now));
         self.note(|| (format!("node-{proc}"), "starts".into()));
         let snapshot = self.hosts[host].kernel.snapshot();
@@ -201,9 +226,14 @@ impl World {
         it.todo.clear();
         it.batch.clear();
         (it.busy, it.stalled, it.wake_at) = (false, false, u64::MAX);
-        (it.asked, it.watch, it.stopping_since) = (None, None, None);
+        it.bonds.iter_mut().for_each(|it| (it.asked, it.watch) = (None, None));
+        it.requests.clear();
+        it.stopping_since = None;
         it.paused_until = 0;
         it.thread = KernelThread::default();
+        if let Some(cloud) = &mut self.cloud {
+            cloud.desks[proc] = Desk::default();
+        }
         if self.hosts[host].lock == Some(proc) {
             self.hosts[host].lock = None;
             self.schedule(500 * MS, Event::Lock { host });
@@ -365,12 +395,24 @@ impl World {
         }
         let is_tick = input == Input::Tick;
         let answering = self.vips.iter().any(|it| self.answers(host, *it));
+        let serving = self.held_of_services(host).any(|it| self.answers(host, it));
+        let of = match &input {
+            Input::Lease { request, .. } => self.procs[proc].requests.remove(request),
+            Input::Watch { lease, .. } => self.bond_named(proc, &lease.to_string()),
+            _ => None,
+        };
+        if let (Some(cloud), Input::Objects { what, events }) = (&mut self.cloud, &input) {
+            cloud.desks[proc].told.learn(now, what, events);
+        }
         let it = &mut self.procs[proc];
         match &mut self.cluster {
             None => {
-                it.truth.learn(&it.name, it.author, it.lease.renew_deadline, &input);
-                if input == Input::Suspended && answering {
-                    it.truth.doubt(now);
+                let truth = &mut it.bonds[of.unwrap_or(CONTROL)].truth;
+                truth.learn(&it.name, it.author, it.lease.renew_deadline, &input);
+                for (of, loud) in [(CONTROL, answering), (SERVED, serving)] {
+                    if input == Input::Suspended && loud {
+                        it.bonds[of].truth.doubt(now);
+                    }
                 }
             }
             Some(cluster) => cluster.note_input((host, it.author.life), now, &input),
@@ -378,6 +420,7 @@ impl World {
         let Some(node) = &mut it.node else { return };
         let actions: Vec<_> = node.handle(now, input).collect();
         let most = checks::most_actions(self.vips.len(), self.hosts.len(), self.cluster.is_some());
+        let most = most + self.cloud.as_ref().map_or(0, |it| it.most_actions());
         let mut wrong = checks::turn(&actions, node.deadline(), now, is_tick, most);
         // A twin costs more than the turn: stories have one each turn, worlds of chance sometimes.
         let looks = matches!(self.log, Log::Print) || self.events.is_multiple_of(16);
@@ -392,10 +435,19 @@ impl World {
         }
         if self.cluster.is_none() {
             for action in &actions {
-                wrong = wrong.or_else(|| it.truth.check_order(it.author, now, action));
+                for of in self.bonds_of(proc, action) {
+                    let it = &mut self.procs[proc];
+                    let truth = &mut it.bonds[of].truth;
+                    wrong = wrong.or_else(|| truth.check_order(it.author, now, action));
+                }
+                if let Action::Lease { request, lease, .. } = action {
+                    let of = self.bond_named(proc, &lease.to_string()).unwrap_or(CONTROL);
+                    self.procs[proc].requests.insert(*request, of);
+                }
             }
         }
         wrong = wrong.or_else(|| self.check_decided(proc, now, &actions).err());
+        wrong = wrong.or_else(|| self.check_giving(proc, now, &actions));
         self.procs[proc].todo.extend(actions);
         if let Some(why) = wrong {
             self.fail(format!("node-{proc}: {why}"));
@@ -429,17 +481,16 @@ impl World {
                     self.submit(proc);
                 }
             }
-            Action::Ask { .. }
-            | Action::Dhcp(_)
-            | Action::Follow { .. }
-            | Action::Gateway { .. }
-            | Action::Unfollow(_) => {
-                self.fail(format!("node-{proc}: no Services here, but {action:?}"));
+            Action::Ask { request, call } => self.ask_object(proc, request, call),
+            Action::Follow { what, from } => self.follow(proc, what, from),
+            Action::Unfollow(what) => self.unfollow(proc, &what),
+            Action::Dhcp(_) | Action::Gateway { .. } => {
+                self.fail(format!("node-{proc}: no leases and gateways here, but {action:?}"));
             }
             Action::Lease { request, lease, call, give_up_at } => {
-                self.check_lease(proc, &lease);
-                self.check_lease_call(proc, &call);
-                self.ask_lease(proc, request, call, give_up_at);
+                let of = self.check_lease(proc, &lease);
+                self.check_lease_call(proc, of, &call);
+                self.ask_lease(proc, of, request, call, give_up_at);
             }
             Action::Side { request, call } => self.ask_side(proc, request, &call),
             Action::Tell(notice) => {
@@ -447,8 +498,8 @@ impl World {
                 self.procs[proc].notices.push((now, notice));
             }
             Action::Watch { lease, from } => {
-                self.check_lease(proc, &lease);
-                self.ask_watch(proc, from);
+                let of = self.check_lease(proc, &lease);
+                self.ask_watch(proc, of, from);
             }
         }
     }
@@ -563,7 +614,7 @@ impl World {
             | KernelJob::Unfence { .. }
             | KernelJob::VerifyFence => {}
         }
-        let answer = self.with_kernel(proc, read_at, |it, doing| it.carry_out(&job, doing));
+        let answer = self.with_kernel(proc, read_at, &job, |it, doing| it.carry_out(&job, doing));
         match answer {
             KernelAnswer::Done => Outcome::Good,
             KernelAnswer::FenceRebuilt => Outcome::Rebuilt,
@@ -574,16 +625,17 @@ impl World {
     }
 
     fn undo_order(&mut self, proc: usize, read_at: Instant, job: &KernelJob) {
-        self.with_kernel(proc, read_at, |kernel, doing| ((), kernel.undo(job, doing)));
+        self.with_kernel(proc, read_at, job, |kernel, doing| ((), kernel.undo(job, doing)));
     }
 
     fn with_kernel<T>(
         &mut self,
         proc: usize,
         read_at: Instant,
+        job: &KernelJob,
         act: impl FnOnce(&mut Kernel, &mut Doing<'_>) -> (T, Vec<NetworkChange>),
     ) -> T {
-        let ever = self.furthest(proc);
+        let ever = self.furthest(proc, job);
         let it = &mut self.procs[proc];
         let Host { clock, kernel, .. } = &mut self.hosts[it.host];
         let doing = &mut Doing {

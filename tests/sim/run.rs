@@ -125,7 +125,12 @@ fn populate(world: &mut World, rng: &mut Rng, rates: &[u64], fenced: bool) {
 
 /// Hugs the bound: generous margins would hide mistakes. A candidate that differs has a
 /// lease of another length, by which its own leadership is as safe as the others'.
-fn lease(rng: &mut Rng, rates: &[u64], fenced: bool, beside: Option<&LeaseConfig>) -> LeaseConfig {
+pub fn lease(
+    rng: &mut Rng,
+    rates: &[u64],
+    fenced: bool,
+    beside: Option<&LeaseConfig>,
+) -> LeaseConfig {
     let (slowest, fastest) = (rates.iter().min(), rates.iter().max());
     let (Some(slowest), Some(fastest)) = (slowest, fastest) else { unreachable!("three hosts") };
     let seconds = [4, 5, 8, 15, 30][rng.below(5) as usize];

@@ -4,10 +4,16 @@ use edgevip::engine::{Sabotage, sabotage};
 
 use crate::run::{Stats, run};
 use crate::run_quorum;
+use crate::run_services;
 use crate::stories_quorum::discovery::one_of_a_founding_set_is_cut_off_and_founds_with_others;
 use crate::stories_quorum::{
     a_move_waits_for_who_is_slow, voters_are_changed_and_a_holder_does_not_hear_of_it,
     voters_are_changed_twice_while_a_holder_is_not_heard, who_missed_an_entry_is_not_elected,
+};
+use crate::stories_services::{
+    a_local_service_stays_while_its_endpoints_flap,
+    what_is_written_and_not_answered_is_given_to_nobody_else, who_gives_next_lists_what_was_given,
+    whose_status_is_written_over_writes_ever_less_often,
 };
 use crate::world::Log;
 
@@ -43,11 +49,29 @@ const WITHIN_QUORUM: [(Sabotage, u64); 12] = [
     (Sabotage::VoteTwice, 100),
 ];
 
+/// The same for Services.
+const WITHIN_SERVICES: [(Sabotage, u64); 6] = [
+    (Sabotage::AddressGivenAtOnce, 50),
+    (Sabotage::ConflictTakenForWritten, 50),
+    (Sabotage::DeletedServiceKept, 20),
+    (Sabotage::MissingFromListKept, 100),
+    (Sabotage::StaleEndpointsServed, 100),
+    (Sabotage::UsersNotCounted, 50),
+];
+
 /// These take a holder that is cut off in two ways while voters are changed twice, a cut at the
 /// very moment of a founding, one who is heard again just when the leader dies, or a count of
-/// the milliseconds in which a move is answered by nobody: stories.
-const BY_STORY: [(Sabotage, Story, &str); 5] = [
+/// the milliseconds in which a move is answered by nobody, or of writes: stories.
+const BY_STORY: [(Sabotage, Story, &str); 10] = [
+    (Sabotage::ConflictWithdraws, what_is_written_and_not_answered_is_given_to_nobody_else, "S11"),
     (Sabotage::FoundedByMajority, one_of_a_founding_set_is_cut_off_and_founds_with_others, "S2"),
+    (Sabotage::GivenBeforeListed, who_gives_next_lists_what_was_given, "S11"),
+    (Sabotage::LossCountsAtOnce, a_local_service_stays_while_its_endpoints_flap, "L1"),
+    (
+        Sabotage::LostAnswerWithdrawn,
+        what_is_written_and_not_answered_is_given_to_nobody_else,
+        "S11",
+    ),
     (Sabotage::MoveBeforeReady, a_move_waits_for_who_is_slow, "nobody answers"),
     (Sabotage::OldConfigPromised, voters_are_changed_and_a_holder_does_not_hear_of_it, "S2"),
     (
@@ -56,6 +80,7 @@ const BY_STORY: [(Sabotage, Story, &str); 5] = [
         "S2",
     ),
     (Sabotage::StaleLogElected, who_missed_an_entry_is_not_elected, "S5"),
+    (Sabotage::WrittenOverAtOnce, whose_status_is_written_over_writes_ever_less_often, "L4"),
 ];
 
 /// These lead to nothing as long as nobody believes a datagram that is not newer: the search
@@ -71,7 +96,8 @@ type Play = fn(u64, Log) -> Result<Stats, String>;
 
 #[test]
 fn every_seeded_defect_is_found_within_its_seeds() {
-    let by_seeds = WITHIN.iter().chain(&WITHIN_QUORUM).map(|(defect, _)| *defect);
+    let by_seeds = WITHIN.iter().chain(&WITHIN_QUORUM).chain(&WITHIN_SERVICES);
+    let by_seeds = by_seeds.map(|(defect, _)| *defect);
     let by_story = BY_STORY.iter().map(|(defect, ..)| *defect);
     let listed: Vec<_> = by_seeds.chain(by_story).chain(HIDDEN).chain(BY_PROPERTY).collect();
     let unlisted: Vec<_> = Sabotage::ALL.iter().filter(|it| !listed.contains(it)).collect();
@@ -92,7 +118,13 @@ fn every_seeded_defect_of_a_quorum_is_found_within_its_seeds() {
 }
 
 #[test]
-fn some_defects_of_a_quorum_are_found_by_a_story() {
+fn every_seeded_defect_of_services_is_found_within_its_seeds() {
+    let missed = look_for(&WITHIN_SERVICES, run_services::run);
+    assert!(missed.is_empty(), "not found: {missed:?}");
+}
+
+#[test]
+fn some_defects_are_found_by_a_story() {
     for (defect, story, rule) in BY_STORY {
         story().expect("a good story without the defect");
         sabotage(Some(defect));

@@ -7,8 +7,10 @@ use edgevip::model::{
     SideReply, WatchEvent,
 };
 
+use crate::apiserver::ApiServer;
+use crate::cloud::{GIVEN_BY, SERVED_BY};
 use crate::host::{MS, Nanos, SEC};
-use crate::process::Watch;
+use crate::process::{Bond, CONTROL, SERVED, Watch};
 use crate::world::{Event, World};
 
 /// How the API server behaves.
@@ -33,6 +35,7 @@ impl World {
     pub fn ask_lease(
         &mut self,
         proc: usize,
+        of: usize,
         request: RequestId,
         call: LeaseCall,
         give_up_at: Instant,
@@ -40,7 +43,7 @@ impl World {
         self.calls += 1;
         let it = &mut self.procs[proc];
         let (host, life) = (it.host, it.life);
-        it.asked = Some(request);
+        it.bonds[of].asked = Some(request);
         let clock = &self.hosts[host].clock;
         let give_up = clock.when_boot(give_up_at).max(self.now + 1) - self.now;
         self.schedule(give_up, Event::GiveUp { proc, life, request });
@@ -49,7 +52,7 @@ impl World {
             Some(delay) => {
                 let call = Box::new(call);
                 let slow = self.weather.slow > 0;
-                self.schedule(delay, Event::Ask { proc, life, request, call, stamp, slow });
+                self.schedule(delay, Event::Ask { proc, of, life, request, call, stamp, slow });
             }
             // No way at once, or found dead by TCP_USER_TIMEOUT.
             None => {
@@ -62,9 +65,9 @@ impl World {
 
     /// A request reaches the server.
     pub fn on_ask(&mut self, ask: Event) {
-        let Event::Ask { proc, life, request, call, stamp, slow } = ask else { return };
+        let Event::Ask { proc, of, life, request, call, stamp, slow } = ask else { return };
         if self.weather.frozen_until > self.now {
-            let ask = Event::Ask { proc, life, request, call, stamp, slow };
+            let ask = Event::Ask { proc, of, life, request, call, stamp, slow };
             return self.schedule(self.weather.frozen_until - self.now, ask);
         }
         if self.weather.gone_until > self.now {
@@ -72,24 +75,24 @@ impl World {
             return self.schedule(MS, Event::Reply { proc, life, request, reply });
         }
         if slow && self.rng.below(2) == 0 {
-            let ask = Event::Ask { proc, life, request, call, stamp, slow: false };
+            let ask = Event::Ask { proc, of, life, request, call, stamp, slow: false };
             return self.schedule(self.weather.slow, ask);
         }
         let refused = self.chance(self.weather.errors);
         let done = !refused || self.rng.below(2) == 0;
-        let before = self.api.writes;
+        let before = self.api_of(of).writes;
         let mut reply = match *call {
             _ if !done => LeaseReply::Failed(fault(ApiFaultKind::Refused)),
             LeaseCall::Read if self.chance(self.weather.stale) => {
                 let steps = self.rng.below(5) as usize;
-                self.api.read_stale(steps)
+                self.api_of(of).read_stale(steps)
             }
             LeaseCall::Found { .. } | LeaseCall::Read | LeaseCall::Write { .. } => {
-                self.api.ask(&call, stamp)
+                self.api_of(of).ask(&call, stamp)
             }
         };
-        if self.api.writes > before {
-            self.push();
+        if self.api_of(of).writes > before {
+            self.push_of(of);
         }
         if refused {
             reply = LeaseReply::Failed(fault(ApiFaultKind::Refused));
@@ -106,8 +109,9 @@ impl World {
 
     pub fn on_reply(&mut self, proc: usize, life: u32, request: RequestId, reply: LeaseReply) {
         let it = &mut self.procs[proc];
-        if it.life == life && it.asked == Some(request) {
-            it.asked = None;
+        let bond = it.bonds.iter_mut().find(|it| it.asked == Some(request));
+        if let Some(bond) = bond.filter(|_| it.life == life) {
+            bond.asked = None;
             // From the client's thread to the loop: usually nothing.
             let delay = self.quick(MS / 50, self.faults.action_tail);
             let input = Box::new(Input::Lease { request, reply });
@@ -120,11 +124,11 @@ impl World {
         self.on_reply(proc, life, request, reply);
     }
 
-    pub fn ask_watch(&mut self, proc: usize, from: Option<ResourceVersion>) {
+    pub fn ask_watch(&mut self, proc: usize, of: usize, from: Option<ResourceVersion>) {
         let it = &mut self.procs[proc];
         it.watches += 1;
         let (host, life, id) = (it.host, it.life, it.watches);
-        it.watch = Some(Watch { id, open: false, last_at: self.now });
+        it.bonds[of].watch = Some(Watch { id, open: false, last_at: self.now });
         match self.transit(host).filter(|_| self.weather.gone_until <= self.now) {
             Some(delay) => {
                 let delay = delay + self.weather.slow;
@@ -132,18 +136,18 @@ impl World {
             }
             None => {
                 let delay = self.rng.below(3 * SEC);
-                self.end_watch(proc, delay);
+                self.end_watch_of(proc, of, delay);
             }
         }
     }
 
     pub fn open_watch(&mut self, proc: usize, life: u32, id: u32, from: Option<ResourceVersion>) {
-        let Some(watch) = self.watch_of(proc, life, id) else { return };
-        watch.open = true;
-        for event in self.api.since(from.as_ref()) {
+        let Some((of, bond)) = self.bond_of_watch(proc, life, id) else { return };
+        bond.watch.iter_mut().for_each(|it| it.open = true);
+        for event in self.api_of(of).since(from.as_ref()) {
             let expired = event == WatchEvent::Expired;
-            self.send_event(proc, event);
-            if expired && let Some(watch) = &mut self.procs[proc].watch {
+            self.send_event(proc, of, event);
+            if expired && let Some(watch) = &mut self.procs[proc].bonds[of].watch {
                 watch.open = false;
             }
         }
@@ -151,32 +155,49 @@ impl World {
 
     /// Tells every watch what changed.
     pub fn push(&mut self) {
-        let Some(event) = self.api.newest().cloned() else { return };
+        self.push_of(CONTROL);
+    }
+
+    pub fn push_of(&mut self, of: usize) {
+        let Some(event) = self.api_of(of).newest().cloned() else { return };
         for proc in 0..self.procs.len() {
-            self.send_event(proc, event.clone());
+            self.send_event(proc, of, event.clone());
         }
+    }
+
+    /// The API server, as far as one of the Leases goes.
+    pub fn api_of(&mut self, of: usize) -> &mut ApiServer {
+        if of == CONTROL { &mut self.api } else { &mut self.more[of - 1] }
     }
 
     pub fn bookmark(&mut self) {
         for proc in 0..self.procs.len() {
-            let event = self.api.bookmark();
-            self.send_event(proc, event);
+            for of in 0..self.leases() {
+                let event = self.api_of(of).bookmark();
+                self.send_event(proc, of, event);
+            }
         }
+        self.bookmark_objects();
         self.schedule(60 * SEC, Event::Bookmark);
     }
 
-    fn send_event(&mut self, proc: usize, event: WatchEvent) {
+    /// How many Leases there are.
+    pub fn leases(&self) -> usize {
+        if self.cloud.is_some() { 3 } else { 1 }
+    }
+
+    fn send_event(&mut self, proc: usize, of: usize, event: WatchEvent) {
         let it = &self.procs[proc];
-        let Some(watch) = it.watch.as_ref().filter(|it| it.open) else { return };
+        let Some(watch) = it.bonds[of].watch.as_ref().filter(|it| it.open) else { return };
         let (id, life, last_at) = (watch.id, it.life, watch.last_at);
         if self.hosts[it.host].api_cut_until > self.now {
             // Nobody says so: the connection is found dead after a while.
             let delay = 4 * SEC + self.rng.below(5 * SEC);
-            return self.end_watch(proc, delay);
+            return self.end_watch_of(proc, of, delay);
         }
         let delay = self.quick(MS, self.faults.net_tail + self.weather.watch_lag);
         let at = (self.now + delay).max(last_at + 1);
-        if let Some(watch) = &mut self.procs[proc].watch {
+        if let Some(watch) = &mut self.procs[proc].bonds[of].watch {
             watch.last_at = at;
         }
         let event = Box::new(event);
@@ -184,8 +205,12 @@ impl World {
     }
 
     pub fn end_watch(&mut self, proc: usize, delay: Nanos) {
+        self.end_watch_of(proc, CONTROL, delay);
+    }
+
+    pub fn end_watch_of(&mut self, proc: usize, of: usize, delay: Nanos) {
         let it = &mut self.procs[proc];
-        let Some(watch) = &mut it.watch else { return };
+        let Some(watch) = &mut it.bonds[of].watch else { return };
         watch.open = false;
         let (life, id) = (it.life, watch.id);
         let event = Box::new(WatchEvent::Ended(fault(ApiFaultKind::Unreachable)));
@@ -193,13 +218,15 @@ impl World {
     }
 
     pub fn on_watch(&mut self, proc: usize, life: u32, id: u32, event: WatchEvent) {
-        if self.watch_of(proc, life, id).is_none() {
-            return;
-        }
+        let Some((of, bond)) = self.bond_of_watch(proc, life, id) else { return };
         if matches!(event, WatchEvent::Ended(_) | WatchEvent::Expired) {
-            self.procs[proc].watch = None;
+            bond.watch = None;
         }
-        let lease = self.procs[proc].lease.name.clone();
+        let lease = match of {
+            CONTROL => self.procs[proc].lease.name.clone(),
+            SERVED => SERVED_BY.into(),
+            _ => GIVEN_BY.into(),
+        };
         self.deliver(proc, Input::Watch { lease, event });
     }
 
@@ -227,14 +254,16 @@ impl World {
         self.schedule(delay, Event::Deliver { proc, life, input });
     }
 
-    fn watch_of(&mut self, proc: usize, life: u32, id: u32) -> Option<&mut Watch> {
+    fn bond_of_watch(&mut self, proc: usize, life: u32, id: u32) -> Option<(usize, &mut Bond)> {
         let it = &mut self.procs[proc];
         let same_life = it.life == life;
-        it.watch.as_mut().filter(|it| same_life && it.id == id)
+        let mut bonds = it.bonds.iter_mut().enumerate();
+        let is_meant = |it: &Bond| it.watch.as_ref().is_some_and(|it| same_life && it.id == id);
+        bonds.find(|it| is_meant(it.1))
     }
 
     /// How long a message between the host and the API server takes, or `None`: lost.
-    fn transit(&mut self, host: usize) -> Option<Nanos> {
+    pub fn transit(&mut self, host: usize) -> Option<Nanos> {
         let lost = self.chance(self.faults.api_loss) || self.hosts[host].api_cut_until > self.now;
         let delay = MS / 10 + self.quick(MS, self.faults.net_tail);
         (!lost).then_some(delay)

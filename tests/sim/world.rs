@@ -9,11 +9,12 @@ use edgevip::engine::{
     AnnouncerConfig, Config, Election, Family, Input, LeaseConfig, LinkChoice, Rng, WantedVip,
 };
 use edgevip::model::{
-    Author, Fences, LeaseCall, LeaseReply, LinkIndex, LinkName, Mac, NetworkChange, NodeName,
-    RequestId, ResourceVersion, Vip, WatchEvent,
+    Author, Fences, Followed, LeaseCall, LeaseReply, LinkIndex, LinkName, Mac, NetworkChange,
+    NodeName, ObjectCall, ObjectEvent, ObjectReply, RequestId, ResourceVersion, Vip, WatchEvent,
 };
 
 use crate::apiserver::ApiServer;
+use crate::cloud::Cloud;
 use crate::cluster::{Cluster, Quorum};
 use crate::faults::{Faults, Kind};
 use crate::foreign::Foreign;
@@ -24,31 +25,131 @@ use crate::process::Proc;
 use crate::wires::Weather;
 
 pub enum Event {
-    Ask { proc: usize, life: u32, request: RequestId, call: Box<LeaseCall>, stamp: u64, slow: bool },
+    Ask {
+        proc: usize,
+        of: usize,
+        life: u32,
+        request: RequestId,
+        call: Box<LeaseCall>,
+        stamp: u64,
+        slow: bool,
+    },
+    AskObject {
+        proc: usize,
+        life: u32,
+        request: RequestId,
+        call: Box<ObjectCall>,
+        slow: bool,
+    },
+    Asked {
+        proc: usize,
+        life: u32,
+        request: RequestId,
+        reply: Box<ObjectReply>,
+    },
     Bookmark,
-    BurstDue { host: usize, at: usize, since: Nanos },
+    BurstDue {
+        host: usize,
+        at: usize,
+        since: Nanos,
+    },
     Clears(Kind),
     ClientLooks,
-    Datagram { from: usize, to: usize, bytes: Vec<u8> },
-    Deliver { proc: usize, life: u32, input: Box<Input> },
+    Datagram {
+        from: usize,
+        to: usize,
+        bytes: Vec<u8>,
+    },
+    Deliver {
+        proc: usize,
+        life: u32,
+        input: Box<Input>,
+    },
+    Follow {
+        proc: usize,
+        life: u32,
+        id: u32,
+        what: Followed,
+        from: Option<ResourceVersion>,
+    },
     ForeignTries,
-    ForeignWrites { version: Option<ResourceVersion>, sent: Nanos },
-    Frame { to: Ear, mac: Mac, ip: IpAddr, probe: bool },
-    GiveUp { proc: usize, life: u32, request: RequestId },
-    KernelStep { proc: usize, life: u32 },
-    KernelTimer { host: usize },
-    Kick { host: usize },
-    LinkBack { host: usize },
-    Lock { host: usize },
+    ForeignWrites {
+        version: Option<ResourceVersion>,
+        sent: Nanos,
+    },
+    Frame {
+        to: Ear,
+        mac: Mac,
+        ip: IpAddr,
+        probe: bool,
+    },
+    GiveUp {
+        proc: usize,
+        life: u32,
+        request: RequestId,
+    },
+    KernelStep {
+        proc: usize,
+        life: u32,
+    },
+    KernelTimer {
+        host: usize,
+    },
+    Kick {
+        host: usize,
+    },
+    LinkBack {
+        host: usize,
+    },
+    Lock {
+        host: usize,
+    },
     Mischief,
-    OpenWatch { proc: usize, life: u32, id: u32, from: Option<ResourceVersion> },
-    PlugBack { host: usize },
-    Reply { proc: usize, life: u32, request: RequestId, reply: Box<LeaseReply> },
-    Start { proc: usize },
-    Turn { proc: usize, life: u32 },
-    Wake { proc: usize, life: u32 },
-    Watch { proc: usize, life: u32, id: u32, event: Box<WatchEvent> },
-    Written { proc: usize, life: u32, number: u64 },
+    Objects {
+        proc: usize,
+        life: u32,
+        id: u32,
+        what: Followed,
+        events: Vec<ObjectEvent>,
+    },
+    OpenWatch {
+        proc: usize,
+        life: u32,
+        id: u32,
+        from: Option<ResourceVersion>,
+    },
+    PlugBack {
+        host: usize,
+    },
+    Reply {
+        proc: usize,
+        life: u32,
+        request: RequestId,
+        reply: Box<LeaseReply>,
+    },
+    Start {
+        proc: usize,
+    },
+    Turn {
+        proc: usize,
+        life: u32,
+    },
+    Users,
+    Wake {
+        proc: usize,
+        life: u32,
+    },
+    Watch {
+        proc: usize,
+        life: u32,
+        id: u32,
+        event: Box<WatchEvent>,
+    },
+    Written {
+        proc: usize,
+        life: u32,
+        number: u64,
+    },
 }
 
 /// Who hears a frame.
@@ -131,8 +232,11 @@ pub struct World {
     pub procs: Vec<Proc>,
     pub client: Client,
     pub api: ApiServer,
+    /// The Leases of Services.
+    pub more: [ApiServer; 2],
     pub foreign: Option<Foreign>,
     pub cluster: Option<Box<Cluster>>,
+    pub cloud: Option<Box<Cloud>>,
     /// Something may go wrong so often.
     pub pace: Nanos,
     pub faults: Faults,
@@ -194,8 +298,10 @@ impl World {
             procs,
             client: Client::default(),
             api: ApiServer::default(),
+            more: Default::default(),
             foreign: None,
             cluster: None,
+            cloud: None,
             pace: SEC,
             faults: Faults::none(),
             weather: Weather::default(),
@@ -243,6 +349,7 @@ impl World {
             self.events += 1;
             self.step(next.event);
             self.check();
+            self.check_services();
             self.account();
             if self.events.is_multiple_of(16) {
                 self.check_lifetimes();
@@ -273,6 +380,10 @@ impl World {
     fn step(&mut self, event: Event) {
         match event {
             Event::Ask { .. } => self.on_ask(event),
+            Event::AskObject { .. } => self.on_ask_object(event),
+            Event::Asked { proc, life, request, reply } => {
+                self.on_asked(proc, life, request, *reply);
+            }
             Event::Bookmark => self.bookmark(),
             Event::BurstDue { host, at, since } => self.check_burst(host, at, since),
             Event::Clears(kind) => self.clear(kind),
@@ -281,6 +392,7 @@ impl World {
             Event::Deliver { proc, life, input } if self.lives(proc, life) => {
                 self.deliver(proc, *input);
             }
+            Event::Follow { .. } => self.on_follow(event),
             Event::ForeignTries => self.foreign_tries(),
             Event::ForeignWrites { version, sent } => self.foreign_writes(version, sent),
             Event::Frame { to, mac, ip, probe } => self.on_frame(to, mac, ip, probe),
@@ -291,6 +403,9 @@ impl World {
             Event::LinkBack { host } => self.add_link(host),
             Event::Lock { host } => self.hand_lock_on(host),
             Event::Mischief => self.mischief(),
+            Event::Objects { proc, life, id, what, events } => {
+                self.on_objects((proc, life, id), what, events);
+            }
             Event::OpenWatch { proc, life, id, from } => self.open_watch(proc, life, id, from),
             Event::PlugBack { host } => self.set_carrier(host, true),
             Event::Reply { proc, life, request, reply } => {
@@ -298,6 +413,7 @@ impl World {
             }
             Event::Start { proc } => self.start(proc),
             Event::Turn { proc, life } if self.lives(proc, life) => self.turn(proc),
+            Event::Users => self.users_act(),
             Event::Wake { proc, life } if self.lives(proc, life) => self.wake(proc),
             Event::Watch { proc, life, id, event } => self.on_watch(proc, life, id, *event),
             Event::Written { proc, life, number } if self.lives(proc, life) => {

@@ -298,6 +298,12 @@ impl Announcer {
         self.vips.get(&vip).is_none_or(|it| !it.may_answer)
     }
 
+    /// Whether the VIP is there, answered for or not.
+    pub fn is_here(&self, vip: Vip) -> bool {
+        let held = self.vips.get(&vip).and_then(|it| it.held);
+        held.is_some_and(|it| !it.missing)
+    }
+
     /// Whether the VIP is there and could answer at once; where it cannot be silent, it is
     /// as ready as it can be.
     pub fn is_ready(&self, vip: Vip) -> bool {

@@ -235,6 +235,15 @@ impl Node {
         self.settle_each(now);
     }
 
+    /// Whether the Lease of Services was given up after they were placed, which makes another
+    /// reason for it that they are not here.
+    pub(super) fn has_let_go(&self, now: Instant) -> bool {
+        let one = self.serving.as_ref().and_then(|it| it.one()).filter(|_| !self.exited);
+        let basis = self.attention.basis.as_ref().and_then(|it| it.of_services.as_ref());
+        let placed_by = basis.and_then(|it| it.stake.as_ref());
+        one.is_some_and(|it| placed_by.is_some_and(|before| it.stake(now) != *before))
+    }
+
     /// Where each Service has a Lease: whether this node stands for those that something
     /// happened to.
     fn settle_each(&mut self, now: Instant) {

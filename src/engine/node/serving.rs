@@ -323,7 +323,7 @@ impl Node {
     pub(super) fn unserved(&self, vip: Vip) -> Option<Refusal> {
         let serving = self.serving.as_ref().filter(|_| !self.resolver.vips().contains(&vip))?;
         let place = serving.services.place(vip)?;
-        let unserved = place.refusal(self.announcer.is_answering(vip));
+        let unserved = place.refusal(self.announcer.is_here(vip));
         serving.ineligible.clone().or(unserved)
     }
 

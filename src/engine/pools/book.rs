@@ -14,6 +14,7 @@ use super::occupied::Occupied;
 use super::ports::{Ports, Share};
 use super::ranges::{ByFamily, number};
 use super::resting::Resting;
+use crate::engine::sabotage::{Sabotage, sabotaged};
 use crate::model::{Instant, Mac, ObjectName, Service, ServicePort};
 
 /// So many Services that are gone find their addresses again.
@@ -76,17 +77,21 @@ impl Book {
     }
 
     /// A Service is about to be given these: nobody else gets them, whatever an older state
-    /// of the Service says.
+    /// of the Service says, until it says so itself or [`Book::withdraw`] is told.
     pub fn grant(&mut self, request: &Request, grant: &Grant) {
         let mut entry = self.services.get(&request.name).cloned().unwrap_or_default();
-        let real = grant.addresses.iter().filter(|it| !it.is_unspecified());
-        entry.granted = real.copied().collect();
+        // What it was to get before may have been written all the same.
+        for ip in grant.addresses.iter().filter(|it| !it.is_unspecified()) {
+            if !entry.granted.contains(ip) {
+                entry.granted.push(*ip);
+            }
+        }
         entry.ports = each_once(&request.ports);
         entry.local = request.local;
         self.put(&request.name, Some(entry), request.now);
     }
 
-    /// What was granted could not be written.
+    /// It is known what became of all that was granted: the Service says so, or it was not written.
     pub fn withdraw(&mut self, name: &ObjectName, now: Instant) {
         let Some(entry) = self.services.get(name) else { return };
         let entry = Entry { granted: Vec::new(), ..entry.clone() };
@@ -195,7 +200,9 @@ impl Book {
         }
         for ip in before.addresses().filter(|ip| !after.addresses().any(|it| it == *ip)) {
             if self.leave(ip, &name) && before.shown.contains(&ip) {
-                self.resting.free(ip, name.clone(), now);
+                if !sabotaged(Sabotage::AddressGivenAtOnce) {
+                    self.resting.free(ip, name.clone(), now);
+                }
                 freed.push(ip);
             }
         }
@@ -204,8 +211,11 @@ impl Book {
             if let Err(place) = users.binary_search(&name) {
                 users.insert(place, name.clone());
             }
-            self.resting.taken(ip);
             self.settle(ip);
+        }
+        // What is granted and never seen was not there to end its rest.
+        for ip in after.shown.iter().filter(|ip| !before.shown.contains(ip)) {
+            self.resting.taken(*ip);
         }
         if !freed.is_empty() {
             self.former.remember(&name, freed);

@@ -11,21 +11,25 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use super::wants::is_ignored;
-use super::{Followed, Following, Services};
+use super::{Followed, Services};
 use crate::engine::backoff::Backoff;
 use crate::engine::elector::LeaseConfig;
-use crate::engine::pools::{Book, Pools, Request, Sync, SyncRules, next_candidates, usage};
-use crate::engine::watch::Follower;
+use crate::engine::pools::{
+    ALLOCATED, Book, Pools, Request, Sync, SyncRules, next_candidates, usage,
+};
+use crate::engine::sabotage::{Sabotage, sabotaged};
 use crate::engine::{Cx, Deadline};
 use crate::model::{
     ConfigMap, Heard, Instant, NodeName, ObjectCall, ObjectName, ObjectReply, PoolRefusal, PoolUse,
-    RequestId, Service, Vip,
+    RequestId, ResourceVersion, Service, Vip,
 };
 
 /// So many Services are given addresses at a time.
 const AT_ONCE: usize = 8;
 /// So many addresses of each pool and family are kept probed.
 const NEXT: usize = 8;
+/// What conflicted, and of which nothing new comes by the watch, is tried again then.
+const COMES_BACK: Duration = Duration::from_secs(5);
 
 /// Where pools are, and who gives addresses out.
 #[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
@@ -48,6 +52,14 @@ pub(super) struct Allocating {
     pub refused: BTreeMap<ObjectName, PoolRefusal>,
     backoff: Backoff,
     again_at: Option<Instant>,
+    /// The version from which each of these was last written: as long as nothing newer is seen,
+    /// what became of that is not known, and what was granted by it stays granted.
+    written: BTreeMap<ObjectName, ResourceVersion>,
+    /// These are not as they are known any more: nothing is written to them before something
+    /// newer comes by the watch, or is late.
+    outdated: BTreeMap<ObjectName, Instant>,
+    /// An address will have rested then, for those that got none.
+    rested_at: Option<Instant>,
     /// Other addresses may be the next to be given out.
     news: bool,
     carries: bool,
@@ -64,13 +76,27 @@ impl Allocating {
             refused: BTreeMap::new(),
             backoff: Backoff::new(Duration::from_millis(200), Duration::from_secs(30)),
             again_at: None,
+            written: BTreeMap::new(),
+            outdated: BTreeMap::new(),
+            rested_at: None,
             news: false,
             carries: false,
         }
     }
 
     pub fn learn(&mut self, now: Instant, service: &Service) {
-        self.book.update(service, now);
+        let newer =
+            |from: &ResourceVersion| *from != service.version && !service.version.is_before(from);
+        if self.written.get(&service.name).is_some_and(newer) {
+            // Of all writes from that version, one at most was done, and this is after it.
+            self.written.remove(&service.name);
+            self.outdated.remove(&service.name);
+            self.book.withdraw(&service.name, now);
+        }
+        let users = !service.annotations.contains_key(ALLOCATED);
+        if !(users && sabotaged(Sabotage::UsersNotCounted)) {
+            self.book.update(service, now);
+        }
         self.news = true;
         self.open.insert(service.name.clone());
     }
@@ -78,6 +104,8 @@ impl Allocating {
     pub fn forget(&mut self, now: Instant, name: &ObjectName) {
         self.book.remove(name, now);
         self.open.remove(name);
+        self.written.remove(name);
+        self.outdated.remove(name);
         self.refused.remove(name);
         self.reopen();
     }
@@ -89,6 +117,20 @@ impl Allocating {
 
     pub fn reserve(&mut self, node: &NodeName, addresses: &[IpAddr]) {
         self.book.reserve(&format!("the node {node}"), addresses.iter().copied());
+    }
+
+    /// Time passed: what is over is not waited for any longer.
+    pub fn expire(&mut self, now: Instant) {
+        self.again_at.take_if(|at| *at <= now);
+        let late: Vec<_> = self.outdated.iter().filter(|it| *it.1 <= now).collect();
+        let late: Vec<_> = late.into_iter().map(|it| it.0.clone()).collect();
+        for name in late {
+            self.outdated.remove(&name);
+            self.open.insert(name);
+        }
+        if self.rested_at.take_if(|at| *at <= now).is_some() {
+            self.reopen();
+        }
     }
 
     /// Whoever got nothing may get something now.
@@ -123,10 +165,21 @@ impl Allocating {
         let Some(name) = self.writing.remove(&request) else {
             return;
         };
+        if *reply == ObjectReply::Conflict && sabotaged(Sabotage::ConflictWithdraws) {
+            self.book.withdraw(&name, cx.now);
+        }
         match reply {
-            ObjectReply::Done(_) => self.backoff.reset(),
-            ObjectReply::Conflict | ObjectReply::Gone => self.book.withdraw(&name, cx.now),
+            ObjectReply::Conflict | ObjectReply::Done(_) | ObjectReply::Gone => {
+                self.backoff.reset();
+                // The watch may have been faster than the answer.
+                if self.written.contains_key(&name) {
+                    self.outdated.insert(name.clone(), cx.now + COMES_BACK);
+                }
+            }
             ObjectReply::Failed(fault) => {
+                if sabotaged(Sabotage::LostAnswerWithdrawn) {
+                    self.book.withdraw(&name, cx.now);
+                }
                 // It may have been written all the same: the address is kept until then.
                 let wait = self.backoff.wait(cx.rng).max(fault.retry_after.unwrap_or_default());
                 self.again_at = Some(cx.now + wait);
@@ -135,9 +188,9 @@ impl Allocating {
         self.open.insert(name);
     }
 
-    pub fn deadline(&self, now: Instant) -> Option<Deadline> {
-        let rested = self.book.deadline(now).filter(|_| self.gives && !self.refused.is_empty());
-        let at = [self.again_at, rested].into_iter().flatten().min()?;
+    pub fn deadline(&self) -> Option<Deadline> {
+        let outdated = self.outdated.values().copied().min();
+        let at = [self.again_at, self.rested_at, outdated].into_iter().flatten().min()?;
         Some(Deadline { at, why: "give addresses out" })
     }
 }
@@ -156,25 +209,28 @@ impl Services {
     /// Gives addresses to those that need them, if that is this node's business.
     pub fn allocate(&mut self, cx: &mut Cx<'_>, leads: bool) {
         if !leads {
-            self.allocating.gives = false;
+            let it = &mut self.allocating;
+            it.gives = false;
+            (it.again_at, it.rested_at) = (None, None);
+            it.outdated.clear();
             return;
         }
         let all = Followed::Services(self.config.namespace.clone());
         if !self.allocating.gives {
             self.allocating.gives = true;
             self.allocating.news = true;
-            let follower = Follower::new(all.clone(), cx.now);
-            self.followers.insert(all.clone(), Following { follower, unseen: None });
+            if let Some(it) = self.followers.get_mut(&all)
+                && !sabotaged(Sabotage::GivenBeforeListed)
+            {
+                it.follower.begin_anew(cx.now);
+                it.unseen = None;
+            }
             self.followers.values_mut().for_each(|it| it.follower.tick(cx));
         }
         let it = &mut self.allocating;
         let listed = self.followers.get(&all).is_some_and(|it| it.follower.has_listed());
-        if it.again_at.is_some_and(|at| cx.now < at) || !listed {
+        if it.again_at.is_some() || !listed {
             return;
-        }
-        it.again_at = None;
-        if it.book.deadline(cx.now).is_some_and(|at| at <= cx.now) {
-            it.reopen();
         }
         let rules = SyncRules {
             classless: self.config.class.takes(None),
@@ -185,6 +241,8 @@ impl Services {
             let Some(name) = self.allocating.open.pop_first() else { break };
             self.give(cx, &rules, &name);
         }
+        let it = &mut self.allocating;
+        it.rested_at = it.book.deadline(cx.now).filter(|_| !it.refused.is_empty());
     }
 
     fn give(&mut self, cx: &mut Cx<'_>, rules: &SyncRules, name: &ObjectName) {
@@ -194,7 +252,8 @@ impl Services {
             return;
         };
         let service = &known.service;
-        if under_way || is_ignored(service) {
+        let outdated = it.outdated.contains_key(name);
+        if under_way || outdated || is_ignored(service) {
             return;
         }
         let sync = Sync::decide(rules, pools, &it.book, service, cx.now);
@@ -213,6 +272,7 @@ impl Services {
             it.book.grant(&request, grant);
         }
         let (name, version) = (name.clone(), service.version.clone());
+        it.written.insert(name.clone(), version.clone());
         let call = ObjectCall::PatchService { name: name.clone(), version, patch: sync.patch };
         let request = cx.ask(call);
         it.writing.insert(request, name);

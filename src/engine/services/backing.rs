@@ -8,6 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use super::wants::Backing;
+use crate::engine::sabotage::{Sabotage, sabotaged};
 use crate::model::{Endpoint, EndpointSlice, Instant, NodeName, ObjectName};
 
 /// Without an endpoint for so long, a VIP is given up.
@@ -107,6 +108,7 @@ impl Endpoints {
         match (count.ready, count.serving) {
             (1.., _) => Backed::Yes,
             (0, 1..) => Backed::Ends,
+            (0, 0) if sabotaged(Sabotage::LossCountsAtOnce) => Backed::No,
             (0, 0) if lost_at.is_some_and(|it| now < it + PATIENCE) => Backed::Ends,
             (0, 0) => Backed::No,
         }
@@ -140,6 +142,7 @@ impl Endpoints {
         let it = self.services.entry(service.clone()).or_default();
         match reach {
             Some(reach) => drop(it.slices.insert(slice.clone(), reach)),
+            None if sabotaged(Sabotage::StaleEndpointsServed) => {}
             None => drop(it.slices.remove(slice)),
         }
         let before = it.all;

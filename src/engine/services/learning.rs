@@ -5,6 +5,7 @@ use std::net::IpAddr;
 
 use super::wants::{Verdict, Wants, verdict};
 use super::{Known, Services, ServicesElection, leasing, of_cluster};
+use crate::engine::sabotage::{Sabotage, sabotaged};
 use crate::model::{
     ClusterNode, Followed, Instant, IpFamily, Leases, NodeName, Object, ObjectName, Service,
     ServiceRefusal,
@@ -143,7 +144,8 @@ impl Services {
         let Some(gone) = self.services.remove(name) else {
             return;
         };
-        for ip in gone.addresses() {
+        let kept = sabotaged(Sabotage::DeletedServiceKept);
+        for ip in gone.addresses().iter().filter(|_| !kept) {
             self.unclaim(*ip, name);
             self.settle(now, *ip);
         }

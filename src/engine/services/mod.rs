@@ -31,6 +31,7 @@ use super::agenda::Marks;
 use super::draw::draw;
 use super::elector::LeaseConfig;
 use super::network::{LinkChoice, Usable};
+use super::sabotage::{Sabotage, sabotaged};
 use super::watch::Follower;
 use super::{Cx, Deadline};
 use crate::model::{
@@ -103,10 +104,11 @@ pub(crate) struct Place {
 
 impl Place {
     /// Why it may not be answered for here, as far as endpoints go.
-    pub fn refusal(&self, answering: bool) -> Option<Refusal> {
+    /// `here`: the address is, so that nothing is begun.
+    pub fn refusal(&self, here: bool) -> Option<Refusal> {
         match self.backed {
             Backed::Yes => None,
-            Backed::Ends if answering => None,
+            Backed::Ends if here => None,
             Backed::Ends | Backed::No if self.local => Some(Refusal::NotServedHere),
             Backed::Ends | Backed::No => Some(Refusal::NoEndpoints),
         }
@@ -228,7 +230,9 @@ impl Services {
                 }
                 ObjectEvent::Listed(_) => {
                     let of = self.followers.get_mut(what);
-                    for gone in of.and_then(|it| it.unseen.take()).unwrap_or_default() {
+                    let unseen = of.and_then(|it| it.unseen.take());
+                    let unseen = unseen.filter(|_| !sabotaged(Sabotage::MissingFromListKept));
+                    for gone in unseen.unwrap_or_default() {
                         self.forget(cx.now, what, &gone);
                     }
                 }
@@ -260,6 +264,7 @@ impl Services {
             self.settle_all_of(cx.now, &service);
         }
         self.end_lingering(cx.now);
+        self.allocating.expire(cx.now);
         let needs_slices = self.services.values().any(Known::needs_endpoints);
         let slices = Followed::EndpointSlices(self.config.namespace.clone());
         match (needs_slices, self.followers.contains_key(&slices)) {
@@ -316,15 +321,12 @@ impl Services {
         carries: bool,
         on: &dyn Fn(IpAddr) -> Option<Usable>,
     ) -> bool {
-        let mut news = false;
         if self.allocating.take_news(carries) {
             let next = self.allocating.next(cx.now, carries);
-            let before: Vec<_> = self.probing.addresses().collect();
             self.probing.want(cx.now, &next);
-            news = !self.probing.addresses().eq(before);
         }
         self.probing.tick(cx, on);
-        news
+        self.probing.take_news()
     }
 
     /// The addresses that are listened for beside those of Services.
@@ -334,7 +336,8 @@ impl Services {
 
     /// Somebody speaks of an address.
     pub fn on_heard(&mut self, now: Instant, heard: &Heard) {
-        if self.probing.on_heard(heard.ip) {
+        // Who carries and who gives out ask about the same addresses: who asks does not have it.
+        if !heard.probe && self.probing.on_heard(heard.ip) {
             self.allocating.answered(now, heard);
         }
         self.leasing.on_heard(heard.ip, heard.mac);
@@ -398,7 +401,7 @@ impl Services {
             .endpoints
             .deadline()
             .map(|at| Deadline { at, why: "a Service lost its endpoints" });
-        let allocating = self.allocating.deadline(now);
+        let allocating = self.allocating.deadline();
         let probing = self.probing.deadline();
         followers
             .chain(losses)

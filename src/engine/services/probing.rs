@@ -22,6 +22,8 @@ const EARLY: Duration = Duration::from_secs(10);
 #[derive(Clone, Debug, Default)]
 pub(super) struct Probing {
     candidates: BTreeMap<IpAddr, Candidate>,
+    /// Others are to be listened for than when this was last asked.
+    news: bool,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -29,16 +31,34 @@ struct Candidate {
     sent: u8,
     next_at: Instant,
     free_since: Option<Instant>,
+    /// It may be given out next; else what is known of it counts until it is old.
+    wanted: bool,
 }
 
 impl Probing {
     /// From now on these, and only these, are asked about.
     pub fn want(&mut self, now: Instant, wanted: &[IpAddr]) {
-        self.candidates.retain(|ip, it| wanted.contains(ip) || it.is_fresh(now));
+        for (ip, it) in &mut self.candidates {
+            it.wanted = wanted.contains(ip);
+        }
+        self.keep(|it| it.wanted || it.is_fresh(now));
+        let before = self.candidates.len();
         for ip in wanted {
-            let new = Candidate { sent: 0, next_at: now, free_since: None };
+            let new = Candidate { sent: 0, next_at: now, free_since: None, wanted: true };
             self.candidates.entry(*ip).or_insert(new);
         }
+        self.news |= self.candidates.len() > before;
+    }
+
+    /// Whether others are to be listened for than when this was last asked.
+    pub fn take_news(&mut self) -> bool {
+        std::mem::take(&mut self.news)
+    }
+
+    fn keep(&mut self, is_kept: impl Fn(&Candidate) -> bool) {
+        let before = self.candidates.len();
+        self.candidates.retain(|_, it| is_kept(it));
+        self.news |= self.candidates.len() < before;
     }
 
     /// What is to be listened for.
@@ -48,12 +68,14 @@ impl Probing {
 
     /// Somebody speaks of an address; returns whether that was to be found out.
     pub fn on_heard(&mut self, ip: IpAddr) -> bool {
-        self.candidates.remove(&ip).is_some()
+        let known = self.candidates.remove(&ip);
+        self.news |= known.is_some();
+        known.is_some_and(|it| it.wanted)
     }
 
     /// It is not to be found out any more.
     pub fn forget(&mut self, ip: IpAddr) {
-        self.candidates.remove(&ip);
+        self.news |= self.candidates.remove(&ip).is_some();
     }
 
     /// Whether nobody is known to use it, by a probe of late.
@@ -64,6 +86,7 @@ impl Probing {
     /// Asks for what is due. `on`: the link that an address would be on.
     pub fn tick(&mut self, cx: &mut Cx<'_>, on: &dyn Fn(IpAddr) -> Option<Usable>) {
         let now = cx.now;
+        self.keep(|it| it.wanted || now < it.next_at);
         for (ip, it) in self.candidates.iter_mut().filter(|it| it.1.next_at <= now) {
             let Some(on) = on(*ip) else {
                 it.next_at = cx.now + FRESH;

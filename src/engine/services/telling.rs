@@ -11,6 +11,7 @@ use std::time::Duration;
 use super::{Known, Services};
 use crate::engine::backoff::Backoff;
 use crate::engine::mapping::{self, OUTSIDE};
+use crate::engine::sabotage::{Sabotage, sabotaged};
 use crate::engine::{Cx, Deadline};
 use crate::model::{
     ApiFault, Ingress, Instant, NodeName, ObjectCall, ObjectName, ObjectReply, RequestId,
@@ -61,6 +62,9 @@ struct Affair {
     wrote_at: Instant,
     /// It was written over: wait that long.
     backoff: Backoff,
+    /// The last write conflicted: once more is no chance any more, and waits.
+    contested: bool,
+    contest: Backoff,
     again_at: Option<Instant>,
     /// The wait for that is over.
     waited: bool,
@@ -126,6 +130,9 @@ impl Telling {
             return;
         };
         it.writing = false;
+        if *reply == ObjectReply::Conflict && sabotaged(Sabotage::ConflictTakenForWritten) {
+            return self.look_again(&name, Some(cx.now + PEACE * 60));
+        }
         it.awaits = match reply {
             ObjectReply::Done(version) => Some(Awaits::AtLeast(version.clone())),
             // The watch brings what there is now, or that it is gone.
@@ -139,9 +146,19 @@ impl Telling {
             ObjectReply::Failed(fault) => Some(fault.clone()),
             ObjectReply::Conflict | ObjectReply::Done(_) | ObjectReply::Gone => None,
         };
+        let contested = *reply == ObjectReply::Conflict;
+        let storm = std::mem::replace(&mut it.contested, contested) && contested;
+        if !contested {
+            it.contest.reset();
+        }
         let again_at = match reply {
             ObjectReply::Failed(fault) => {
                 it.backoff.wait(cx.rng).max(fault.retry_after.unwrap_or_default())
+            }
+            ObjectReply::Conflict if storm => {
+                // Whatever the watch brings is old by the time it is written from.
+                it.awaits = None;
+                it.contest.wait(cx.rng)
             }
             ObjectReply::Conflict | ObjectReply::Done(_) | ObjectReply::Gone => COMES_BACK,
         };
@@ -153,7 +170,8 @@ impl Telling {
 
     pub fn deadline(&self) -> Option<Deadline> {
         let again = self.again.first().map(|it| Deadline { at: it.0, why: "write to a Service" });
-        let open = (!self.open.is_empty() && self.events == 0)
+        let waits = self.events == 0 && self.writing.len() < AT_ONCE;
+        let open = (!self.open.is_empty() && waits)
             .then_some(Deadline { at: self.events_at + EVENT_EVERY, why: "tell Events" });
         again.into_iter().chain(open).min()
     }
@@ -276,6 +294,8 @@ impl Telling {
             last_ingress: None,
             wrote_at: now,
             backoff: Backoff::new(Duration::from_millis(100), PEACE),
+            contested: false,
+            contest: Backoff::new(Duration::from_millis(100), COMES_BACK),
             again_at: None,
             waited: false,
             told: None,
@@ -311,7 +331,7 @@ impl Telling {
         };
         if it.wrote_at + PEACE <= cx.now {
             it.backoff.reset();
-        } else if again && !it.waited {
+        } else if again && !it.waited && !sabotaged(Sabotage::WrittenOverAtOnce) {
             let at = cx.now + it.backoff.wait(cx.rng);
             self.look_again(&name, Some(at));
             return true;

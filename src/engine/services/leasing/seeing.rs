@@ -59,6 +59,7 @@ impl Services {
         let on = |ip| links.get(&ip).and_then(|key| Some(held.get(*key)?.link));
         let mut probing = std::mem::take(&mut self.leasing.probing);
         probing.tick(cx, &on);
+        news |= probing.take_news();
         self.leasing.probing = probing;
         let free = |it: &(&IpAddr, &Key)| self.leasing.probing.is_free(cx.now, *it.0);
         let free: Vec<_> =
