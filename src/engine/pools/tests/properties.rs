@@ -79,8 +79,10 @@ impl Naive {
         let lost = lost.into_iter().filter(|it| self.users(it).is_empty());
         let lost: BTreeSet<_> = lost.collect();
         for ip in &lost {
-            if !self.strange(ip, now) {
-                self.freed.insert(*ip, (name.to_owned(), now + QUARANTINE));
+            let until = now + QUARANTINE;
+            if self.strangers.get(ip).is_none_or(|it| *it < until) {
+                self.strangers.remove(ip);
+                self.freed.insert(*ip, (name.to_owned(), until));
             }
         }
         if !lost.is_empty() {
@@ -252,6 +254,7 @@ fn compare(bench: &mut Bench, naive: &mut Naive, request: &Request, place: &str)
     service.local = request.local;
     service.annotations.insert(ADDRESSES.into(), grant.text());
     bench.book.update(&service, bench.now);
+    bench.book.withdraw(&request.name, bench.now);
     let addresses: BTreeSet<_> = grant.addresses.iter().copied().collect();
     let ports = request.ports.iter().copied().collect();
     let now = (addresses.clone(), ports, request.local);
