@@ -186,7 +186,7 @@ impl World {
             let it = self.hosts[host].kernel.held.iter().find(|it| it.0.1 == *vip);
             // Without a fence nobody knows of what an earlier process left.
             let ours = it.is_some_and(|it| it.1.by.proc == proc && it.1.by.life == life);
-            let asked = told.users(vip.0).any(|it| is_served(it));
+            let asked = told.users(vip.0).any(is_served);
             ours && self.answers(host, *vip) && !(asked && entitled)
         });
         if let Some(vip) = wrong {

@@ -219,11 +219,10 @@ impl Services {
         if !self.allocating.gives {
             self.allocating.gives = true;
             self.allocating.news = true;
-            if !sabotaged(Sabotage::GivenBeforeListed) {
-                if let Some(it) = self.followers.get_mut(&all) {
-                    it.follower.begin_anew(cx.now);
-                    it.unseen = None;
-                }
+            let unlisted = !sabotaged(Sabotage::GivenBeforeListed);
+            if let Some(it) = self.followers.get_mut(&all).filter(|_| unlisted) {
+                it.follower.begin_anew(cx.now);
+                it.unseen = None;
             }
             self.followers.values_mut().for_each(|it| it.follower.tick(cx));
         }
