@@ -55,7 +55,7 @@ const WITHIN_SERVICES: [(Sabotage, u64); 6] = [
     (Sabotage::ConflictTakenForWritten, 50),
     (Sabotage::DeletedServiceKept, 20),
     (Sabotage::MissingFromListKept, 100),
-    (Sabotage::StaleEndpointsServed, 100),
+    (Sabotage::StaleEndpointsServed, 200),
     (Sabotage::UsersNotCounted, 50),
 ];
 
