@@ -38,10 +38,9 @@ pub(super) struct Resting {
 impl Resting {
     pub fn free(&mut self, ip: IpAddr, last: Arc<ObjectName>, now: Instant) {
         self.expire(now);
-        let until = now + QUARANTINE;
-        let longer = |it: &Rest| matches!(it.why, Why::Stranger(_)) && it.until >= until;
-        if !self.get(ip, now).is_some_and(longer) {
-            self.enter(ip, Rest { until, why: Why::Freed(last) });
+        let stranger = self.get(ip, now).is_some_and(|it| matches!(it.why, Why::Stranger(_)));
+        if !stranger {
+            self.enter(ip, Rest { until: now + QUARANTINE, why: Why::Freed(last) });
         }
     }
 
