@@ -13,6 +13,7 @@ mod refusal;
 mod service;
 mod status;
 mod time;
+mod words;
 
 pub use access::{ApiAccess, Bytes, ClientCertificate, Token};
 pub use dhcp::{
@@ -38,7 +39,7 @@ pub use quorum::{
 pub use refusal::{Refusal, ServiceRefusal};
 pub use service::{
     ClusterNode, ConfigMap, Endpoint, EndpointSlice, FamilyPolicy, Followed, Ingress, IpFamily,
-    NamedLease, Object, ObjectCall, ObjectEvent, ObjectName, ObjectReply, Protocol, Service,
+    Named, NamedLease, Object, ObjectCall, ObjectEvent, ObjectName, ObjectReply, Protocol, Service,
     ServicePatch, ServicePort,
 };
 pub use status::{
@@ -46,3 +47,4 @@ pub use status::{
     ServiceStatus, ServicesStatus, Status, VipState, VipStatus, tolerance,
 };
 pub use time::Instant;
+pub use words::Words;

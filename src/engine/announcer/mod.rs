@@ -17,6 +17,7 @@
 
 mod claim;
 mod entry;
+mod hearing;
 mod held;
 mod index;
 
@@ -27,6 +28,7 @@ use serde::{Deserialize, Serialize};
 
 use claim::{Claim, PROBE_AGAIN};
 use entry::{Entry, KERNEL_AGAIN};
+use hearing::Hearing;
 use held::Held;
 use index::{Index, Share};
 
@@ -55,20 +57,14 @@ pub struct AnnouncerConfig {
 #[derive(Clone, Debug)]
 pub(crate) struct Announcer {
     config: AnnouncerConfig,
-    vips: BTreeMap<Vip, Entry>,
+    vips: BTreeMap<Vip, Box<Entry>>,
     index: Index,
     /// VIPs that something happened to since this was last taken.
     pub touched: Marks,
-    /// The links that are listened on, for all that is wanted.
-    listening: Option<Vec<LinkIndex>>,
-    listen: Option<OrderId>,
-    /// What is listened for beside what is wanted.
-    also: (BTreeSet<LinkIndex>, Vec<Vip>),
+    hearing: Hearing,
     verify: Option<OrderId>,
     /// The kernel would not say whether the fence stands: ask again then.
     verify_at: Option<Instant>,
-    /// The kernel would not let us listen: ask again then.
-    listen_at: Option<Instant>,
     doubted_at: Option<Instant>,
     pub conflicts: u64,
     pub readded_in_all: u64,
@@ -83,12 +79,9 @@ impl Announcer {
             vips: BTreeMap::new(),
             index: Index::default(),
             touched: Marks::default(),
-            listening: None,
-            listen: None,
-            also: Default::default(),
+            hearing: Hearing::default(),
             verify: None,
             verify_at: None,
-            listen_at: None,
             doubted_at: None,
             conflicts: 0,
             readded_in_all: 0,
@@ -102,10 +95,7 @@ impl Announcer {
     }
 
     pub fn on_answer(&mut self, cx: &mut Cx<'_>, order: OrderId, answer: &KernelAnswer) {
-        if self.listen == Some(order) && answer.refusal().is_some() {
-            self.listening = None;
-            self.listen_at = Some(cx.now + KERNEL_AGAIN);
-        }
+        self.hearing.on_answer(cx.now, order, answer.refusal().is_some());
         if self.verify == Some(order) && answer.refusal().is_some() {
             self.verify_at = Some(cx.now + KERNEL_AGAIN);
         }
@@ -207,15 +197,9 @@ impl Announcer {
         self.index.due(now)
     }
 
-    /// What is listened for has changed.
-    pub fn listen_anew(&mut self) {
-        self.listening = None;
-    }
-
     /// Hears of these as well, on these links, although nobody is to have them yet.
-    pub fn listen_also(&mut self, links: BTreeSet<LinkIndex>, vips: Vec<Vip>) {
-        self.also = (links, vips);
-        self.listening = None;
+    pub fn listen_also(&mut self, links: BTreeSet<LinkIndex>, vips: BTreeSet<Vip>) {
+        self.hearing.listen_also(links, vips);
     }
 
     /// Makes the kernel equal to `placement`, as far as `vips` go: fences first, then
@@ -226,17 +210,18 @@ impl Announcer {
             let link = match placement.get(*vip) {
                 Some((wish, _)) => {
                     let fenced = self.config.fences.guards(*vip);
-                    self.vips.entry(*vip).or_insert_with(|| Entry::new(fenced));
+                    self.vips.entry(*vip).or_insert_with(|| Box::new(Entry::new(fenced)));
                     wish.link()
                 }
                 None => None,
             };
+            self.hearing.look_at(*vip, placement.get(*vip).is_some());
             if let Some(it) = self.vips.get_mut(vip) {
                 it.wanted_on = link;
                 note(&mut self.index, *vip, it);
             }
         }
-        self.listen(cx, placement);
+        self.hearing.tell(cx, self.index.links(), placement);
         if self.verify_at.is_some_and(|it| it <= cx.now) {
             self.verify(cx);
         }
@@ -280,12 +265,12 @@ impl Announcer {
             }
         }
         // What has moved to another link needs the old one no more.
-        self.listen(cx, placement);
+        self.hearing.tell(cx, self.index.links(), placement);
     }
 
-    /// Whether the kernel is known to answer for none of the VIPs.
-    pub fn is_quiet(&self) -> bool {
-        self.index.is_quiet()
+    /// How many VIPs the kernel may answer for.
+    pub fn loud_count(&self) -> usize {
+        self.index.loud_count()
     }
 
     /// The VIPs that the kernel may answer for.
@@ -301,7 +286,7 @@ impl Announcer {
     /// Whether the VIP is there and could answer at once; where it cannot be silent, it is
     /// as ready as it can be.
     pub fn is_ready(&self, vip: Vip) -> bool {
-        !self.config.fences.guards(vip) || self.vips.get(&vip).is_some_and(Entry::is_ready)
+        !self.config.fences.guards(vip) || self.vips.get(&vip).is_some_and(|it| it.is_ready())
     }
 
     /// Whether the kernel refuses the VIP.
@@ -366,7 +351,7 @@ impl Announcer {
     }
 
     pub fn deadline(&self) -> Option<Deadline> {
-        let listen = self.listen_at.map(|at| Deadline { at, why: "listen again" });
+        let listen = self.hearing.again_at.map(|at| Deadline { at, why: "listen again" });
         let verify = self.verify_at.map(|at| Deadline { at, why: "verify the fence" });
         self.index.deadline().into_iter().chain(listen).chain(verify).min()
     }
@@ -378,20 +363,6 @@ impl Announcer {
             it.on_fence_rebuilt();
         }
         self.touched.mark_all();
-    }
-
-    fn listen(&mut self, cx: &mut Cx<'_>, placement: &Placement) {
-        self.listen_at.take_if(|it| *it <= cx.now);
-        let links: BTreeSet<_> = self.index.links().chain(self.also.0.iter().copied()).collect();
-        let same = |it: &Vec<LinkIndex>| it.iter().eq(&links);
-        if self.listen_at.is_some() || self.listening.as_ref().is_some_and(same) {
-            return;
-        }
-        let links: Vec<_> = links.into_iter().collect();
-        self.listening = Some(links.clone());
-        let vips: BTreeSet<_> = placement.vips().chain(self.also.1.iter().copied()).collect();
-        let vips = vips.into_iter().collect();
-        self.listen = Some(cx.order(KernelJob::Listen { links, vips }));
     }
 
     /// VIPs of one leadership share one transaction.

@@ -61,7 +61,7 @@ impl Services {
 
     fn was_told(&self, name: &ObjectName, ip: IpAddr) -> bool {
         let told = |it: &Known| it.service.ingress.iter().any(|it| it.ip == Some(ip));
-        self.services.get(name).is_some_and(told)
+        self.services.get(name).is_some_and(|it| told(it))
     }
 
     fn wants(&self, name: &ObjectName) -> Option<(&Known, &Wants)> {
@@ -98,7 +98,7 @@ impl Services {
         })
     }
 
-    fn elects_each(&self) -> bool {
+    pub(super) fn elects_each(&self) -> bool {
         matches!(self.config.election, ServicesElection::Each(_))
     }
 

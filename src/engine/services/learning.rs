@@ -34,7 +34,7 @@ impl Services {
     pub(super) fn learn(&mut self, now: Instant, what: &Followed, object: &Object) {
         self.saw(what, &object.name());
         match object {
-            Object::ConfigMap(it) => self.allocating.learn_pools(Some(it)),
+            Object::ConfigMap(it) => self.learn_pools(now, Some(it)),
             Object::EndpointSlice(it) => {
                 for service in self.endpoints.learn(now, it) {
                     self.settle_all_of(now, &service);
@@ -56,7 +56,11 @@ impl Services {
         }
     }
 
-    fn learn_service(&mut self, now: Instant, service: Service) {
+    fn learn_service(&mut self, now: Instant, mut service: Service) {
+        // The name is there once, however often the object comes.
+        if let Some((name, _)) = self.services.get_key_value(&service.name) {
+            service.name = name.clone();
+        }
         let name = service.name.clone();
         if !service.balanced {
             return self.forget_service(now, &name);
@@ -64,7 +68,7 @@ impl Services {
         self.allocating.learn(now, &service);
         self.take(now, service);
         let asks = |it: &Known| matches!(&it.verdict, Verdict::Wanted(it) if it.lease.is_some());
-        let asks = self.services.get(&name).is_some_and(asks);
+        let asks = self.services.get(&name).is_some_and(|it| asks(it));
         self.leasing.look_at(&name, asks);
     }
 
@@ -92,7 +96,13 @@ impl Services {
             wants.addresses.push(ip);
         }
         let refused = BTreeMap::new();
-        let before = self.services.insert(name.clone(), Known { service, verdict, refused });
+        if let (false, Verdict::Wanted(wants)) = (self.elects_each(), &mut verdict) {
+            wants.elected_by = self.nobodys.clone();
+        }
+        let known = Box::new(Known { service, verdict, refused });
+        self.needy += usize::from(known.needs_endpoints());
+        let before = self.services.insert(name.clone(), known);
+        self.needy -= before.iter().filter(|it| it.needs_endpoints()).count();
         let before: BTreeSet<_> =
             before.iter().flat_map(|it| it.addresses().iter().copied()).collect();
         let after: BTreeSet<_> = self.services[&name].addresses().iter().copied().collect();
@@ -110,7 +120,7 @@ impl Services {
 
     pub(super) fn forget(&mut self, now: Instant, what: &Followed, name: &ObjectName) {
         match what {
-            Followed::ConfigMap(_) => self.allocating.learn_pools(None),
+            Followed::ConfigMap(_) => self.learn_pools(now, None),
             Followed::EndpointSlices(_) => {
                 if let Some(service) = self.endpoints.forget(now, name) {
                     self.settle_all_of(now, &service);
@@ -133,6 +143,7 @@ impl Services {
         let Some(gone) = self.services.remove(name) else {
             return;
         };
+        self.needy -= usize::from(gone.needs_endpoints());
         for ip in gone.addresses() {
             self.unclaim(*ip, name);
             self.settle(now, *ip);

@@ -113,7 +113,11 @@ pub(crate) struct Services {
     config: ServicesConfig,
     me: NodeName,
     followers: BTreeMap<Followed, Following>,
-    services: BTreeMap<ObjectName, Known>,
+    services: BTreeMap<ObjectName, Box<Known>>,
+    /// What elects where no Service has a Lease of its own.
+    nobodys: LeaseOf,
+    /// So many of them need to know their endpoints.
+    needy: usize,
     endpoints: Endpoints,
     nodes: BTreeMap<NodeName, ClusterNode>,
     /// Who asks for each address.
@@ -184,6 +188,8 @@ impl Services {
             me: me.clone(),
             followers: BTreeMap::new(),
             services: BTreeMap::new(),
+            nobodys: LeaseOf { name: of_cluster(""), owner: None },
+            needy: 0,
             endpoints: Endpoints::new(me.clone()),
             nodes: BTreeMap::new(),
             claims: BTreeMap::new(),
@@ -253,7 +259,7 @@ impl Services {
             self.settle_all_of(cx.now, &service);
         }
         self.end_lingering(cx.now);
-        let needs_slices = self.services.values().any(Known::needs_endpoints);
+        let needs_slices = self.needy > 0;
         let slices = Followed::EndpointSlices(self.config.namespace.clone());
         match (needs_slices, self.followers.contains_key(&slices)) {
             (true, false) => self.follow(slices, cx.now),
@@ -346,7 +352,7 @@ impl Services {
 
     /// What an operator is told of each of them.
     pub fn status(&self, now: Instant) -> Vec<ServiceStatus> {
-        let one = |(name, it): (&ObjectName, &Known)| {
+        let one = |(name, it): (&ObjectName, &Box<Known>)| {
             let refusal = self.refusal(it);
             ServiceStatus {
                 name: name.to_string(),
@@ -434,7 +440,7 @@ impl Known {
 
 /// The name of what belongs to the whole cluster.
 fn of_cluster(name: &str) -> ObjectName {
-    ObjectName { namespace: String::new(), name: name.to_owned() }
+    ObjectName::new("", name)
 }
 
 #[cfg(test)]

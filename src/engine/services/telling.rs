@@ -5,6 +5,7 @@
 //! two that are both sure cost a write now and then, and no loop.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::hash::{DefaultHasher, Hash, Hasher};
 use std::net::IpAddr;
 use std::time::Duration;
 
@@ -34,8 +35,10 @@ pub(super) struct Telling {
     me: NodeName,
     /// Of these, what is told may differ from what is true.
     open: BTreeSet<ObjectName>,
+    /// Of these, nothing is left but Events, which wait for their turn.
+    mute: BTreeSet<ObjectName>,
     writing: BTreeMap<RequestId, ObjectName>,
-    affairs: BTreeMap<ObjectName, Affair>,
+    affairs: BTreeMap<ObjectName, Box<Affair>>,
     /// When to look at one again.
     again: BTreeSet<(Instant, ObjectName)>,
     pub answering: BTreeSet<IpAddr>,
@@ -55,9 +58,9 @@ struct Affair {
     from: ResourceVersion,
     /// What the watch is to bring before anything is written again.
     awaits: Option<Awaits>,
-    /// What was written last, and when: to be written again, it was written over.
-    last_patch: Option<ServicePatch>,
-    last_ingress: Option<Vec<Ingress>>,
+    /// What was written last, by its hash, and when: to be written again, it was written over.
+    last_patch: Option<u64>,
+    last_ingress: Option<u64>,
     wrote_at: Instant,
     /// It was written over: wait that long.
     backoff: Backoff,
@@ -95,6 +98,7 @@ impl Telling {
         Self {
             me,
             open: BTreeSet::new(),
+            mute: BTreeSet::new(),
             writing: BTreeMap::new(),
             affairs: BTreeMap::new(),
             again: BTreeSet::new(),
@@ -113,6 +117,7 @@ impl Telling {
 
     pub fn forget(&mut self, name: &ObjectName) {
         self.open.remove(name);
+        self.mute.remove(name);
         if let Some(at) = self.affairs.remove(name).and_then(|it| it.again_at) {
             self.again.remove(&(at, name.clone()));
         }
@@ -153,9 +158,9 @@ impl Telling {
 
     pub fn deadline(&self) -> Option<Deadline> {
         let again = self.again.first().map(|it| Deadline { at: it.0, why: "write to a Service" });
-        let open = (!self.open.is_empty() && self.events == 0)
+        let mute = (!self.mute.is_empty() && self.events == 0)
             .then_some(Deadline { at: self.events_at + EVENT_EVERY, why: "tell Events" });
-        again.into_iter().chain(open).min()
+        again.into_iter().chain(mute).min()
     }
 
     /// Nothing is written to it before that.
@@ -181,16 +186,21 @@ impl Telling {
         }
     }
 
+    /// Whether there is room for an Event, and takes it.
     pub fn may_tell(&mut self, now: Instant) -> bool {
+        let may = self.has_room(now);
+        self.events -= u32::from(may);
+        may
+    }
+
+    fn has_room(&mut self, now: Instant) -> bool {
         let nanos = now.saturating_since(self.events_at).as_nanos();
         let more = u32::try_from(nanos / EVENT_EVERY.as_nanos()).unwrap_or(EVENTS);
         if more > 0 {
             self.events = self.events.saturating_add(more).min(EVENTS);
             self.events_at = now;
         }
-        let may = self.events > 0;
-        self.events -= u32::from(may);
-        may
+        self.events > 0
     }
 }
 
@@ -214,14 +224,18 @@ impl Services {
             self.telling.open.extend(self.services.keys().cloned());
         }
         self.telling.due(cx.now);
-        let mut later = BTreeSet::new();
         while self.telling.writing.len() < AT_ONCE {
             let Some(name) = self.telling.open.pop_first() else { break };
             if !self.tell_of(cx, &name) {
-                later.insert(name);
+                self.telling.mute.insert(name);
             }
         }
-        self.telling.open.append(&mut later);
+        while self.telling.writing.len() < AT_ONCE && self.telling.has_room(cx.now) {
+            let Some(name) = self.telling.mute.pop_first() else { break };
+            if !self.tell_of(cx, &name) {
+                self.telling.mute.insert(name);
+            }
+        }
     }
 
     /// Returns whether it is done with for now.
@@ -267,17 +281,19 @@ impl Services {
 impl Telling {
     fn affair(&mut self, now: Instant, known: &Known) -> &mut Affair {
         let name = known.service.name.clone();
-        self.affairs.entry(name).or_insert_with(|| Affair {
-            writing: false,
-            from: known.service.version.clone(),
-            awaits: None,
-            last_patch: None,
-            last_ingress: None,
-            wrote_at: now,
-            backoff: Backoff::new(Duration::from_millis(100), PEACE),
-            again_at: None,
-            waited: false,
-            told: None,
+        self.affairs.entry(name).or_insert_with(|| {
+            Box::new(Affair {
+                writing: false,
+                from: known.service.version.clone(),
+                awaits: None,
+                last_patch: None,
+                last_ingress: None,
+                wrote_at: now,
+                backoff: Backoff::new(Duration::from_millis(100), PEACE),
+                again_at: None,
+                waited: false,
+                told: None,
+            })
         })
     }
 
@@ -301,12 +317,12 @@ impl Telling {
             return true;
         }
         let again = match patch.is_empty() {
-            false => it.last_patch.as_ref() == Some(&patch),
+            false => it.last_patch == Some(hash(&patch)),
             true if is_same(&known.service.ingress, &ingress) => {
                 it.waited = false;
                 return false;
             }
-            true => it.last_ingress.as_ref() == Some(&ingress),
+            true => it.last_ingress == Some(hash(&ingress)),
         };
         if it.wrote_at + PEACE <= cx.now {
             it.backoff.reset();
@@ -318,11 +334,11 @@ impl Telling {
         (it.writing, it.waited, it.from, it.wrote_at) = (true, false, version.clone(), cx.now);
         let call = match patch.is_empty() {
             false => {
-                it.last_patch = Some(patch.clone());
+                it.last_patch = Some(hash(&patch));
                 ObjectCall::PatchService { name: name.clone(), version, patch }
             }
             true => {
-                it.last_ingress = Some(ingress.clone());
+                it.last_ingress = Some(hash(&ingress));
                 ObjectCall::WriteIngress { name: name.clone(), version, ingress }
             }
         };
@@ -390,6 +406,12 @@ fn outside_annotation(known: &Known, outside: &[IpAddr]) -> Option<Option<String
     let text = all.iter().map(IpAddr::to_string).collect::<Vec<_>>().join(",");
     let before = known.service.annotations.get(OUTSIDE).map_or("", String::as_str);
     (before != text).then(|| Some(text).filter(|it| !it.is_empty()))
+}
+
+fn hash(it: &impl Hash) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    it.hash(&mut hasher);
+    hasher.finish()
 }
 
 /// In any order.

@@ -1,6 +1,5 @@
 mod exposing;
 
-use std::collections::BTreeMap;
 use std::net::IpAddr;
 
 use super::*;
@@ -8,7 +7,7 @@ use crate::engine::pools::ADDRESSES;
 use crate::engine::{Action, NextIds, Rng};
 use crate::model::{
     ApiFaultKind, Endpoint, EndpointSlice, FamilyPolicy, GatewayCall, Ingress, IpFamily, LinkName,
-    Object, ObjectCall, ObjectReply, Protocol, ResourceVersion, ServicePort,
+    Object, ObjectCall, ObjectReply, Protocol, ResourceVersion, ServicePort, Words,
 };
 
 /// A Service of type LoadBalancer with one port.
@@ -25,8 +24,8 @@ pub(in crate::engine) fn service(name: &str) -> Service {
         families: vec![IpFamily::V4],
         family_policy: FamilyPolicy::SingleStack,
         ports: vec![ServicePort { port: 80, protocol: Protocol::Tcp }],
-        annotations: BTreeMap::new(),
-        labels: BTreeMap::new(),
+        annotations: Words::new(),
+        labels: Words::new(),
         finalizers: Vec::new(),
         ingress: Vec::new(),
     }
@@ -381,7 +380,7 @@ fn who_begins_to_give_addresses_out_lists_anew_and_nothing_becomes_unknown() {
         version: ResourceVersion("1".into()),
         data,
     };
-    bench.turn(|it, _| it.allocating.learn_pools(Some(&map)));
+    bench.turn(|it, cx| it.learn_pools(cx.now, Some(&map)));
     bench.service(service("a/web"));
     bench.turn(|it, cx| it.allocate(cx, true));
     assert_eq!(bench.writes(), [], "the one before may have given something out");
