@@ -14,6 +14,7 @@ pub mod watch;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
+use std::thread::sleep;
 use std::time::Duration;
 
 use nix::errno::Errno;
@@ -36,6 +37,8 @@ const MEMORY: Duration = Duration::from_secs(5);
 const SURE: Duration = Duration::from_millis(50);
 /// So often is a transaction tried that lost a race against elements that end.
 const ATTEMPTS: usize = 4;
+/// The kernel is busy with its sets for so long at a time.
+const BUSY: Duration = Duration::from_millis(2);
 /// So many addresses are in one transaction: it takes well below [`MARGIN`], and is within what
 /// the kernel takes in one piece.
 pub const AT_ONCE: usize = 256;
@@ -248,6 +251,8 @@ impl Fence {
                     self.build()?;
                     change = Change::Rebuilt;
                 }
+                // The kernel is about to make more room for its sets.
+                Attempt::Refused(refused) if refused.errno == Errno::EBUSY => sleep(BUSY),
                 Attempt::Refused(refused) => return Err(explain(refused)),
             }
         }

@@ -8,7 +8,7 @@
 mod batch;
 
 use std::cell::RefCell;
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, VecDeque};
 use std::fmt;
 use std::io;
 use std::sync::Arc;
@@ -20,7 +20,7 @@ use std::time::Duration;
 use log::{info, warn};
 use smol::future::zip;
 
-use self::batch::{Step, steps};
+use self::batch::{Answers, BETWEEN, Batch, Step, is_apart, steps, tell};
 use super::clock;
 use super::fence::watch::{WRITER, Watch};
 use super::fence::{AT_ONCE, Change, Fence, MARGIN};
@@ -32,7 +32,7 @@ use crate::model::{
 };
 
 /// So many batches may wait for the kernel; another one fails at once.
-const BACKLOG: usize = 256;
+const BACKLOG: usize = 1_024;
 const STACK: usize = 256 * 1024;
 /// An answer that the kernel took too long to write is written again so often.
 const ATTEMPTS: usize = 3;
@@ -67,7 +67,7 @@ pub type Deliver = Arc<dyn Fn(FromKernel) + Send + Sync>;
 
 /// The way to the thread.
 pub struct KernelThread {
-    orders: SyncSender<Vec<(OrderId, KernelJob)>>,
+    orders: SyncSender<Batch>,
     deliver: Deliver,
     slowest: Arc<AtomicU32>,
 }
@@ -109,7 +109,7 @@ impl KernelThread {
     }
 
     /// Has a batch done, in order; one delivery at most answers it.
-    pub fn order(&self, batch: Vec<(OrderId, KernelJob)>) {
+    pub fn order(&self, batch: Batch) {
         let Err(error) = self.orders.try_send(batch) else { return };
         let (why, batch) = match error {
             TrySendError::Full(batch) => ("the kernel is far behind with earlier orders", batch),
@@ -125,8 +125,6 @@ impl KernelThread {
     }
 }
 
-type Answers = Vec<(OrderId, KernelAnswer)>;
-
 /// The kernel thread's own.
 struct Work {
     addresses: Addresses,
@@ -139,29 +137,53 @@ struct Work {
 }
 
 impl Work {
-    fn run(mut self, inbox: &Receiver<Vec<(OrderId, KernelJob)>>, deliver: &Deliver) {
-        while let Ok(batch) = inbox.recv() {
-            self.addresses.follow();
-            self.spoiled.clear();
-            let mut answers = Vec::with_capacity(batch.len());
-            for step in steps(batch) {
-                match step {
-                    Step::One(order, job) => {
-                        let taken_for_done =
-                            matches!(job, KernelJob::Answer { .. } | KernelJob::SendFrame { .. });
-                        let answer = self.carry_out(job);
-                        if !taken_for_done || answer != KernelAnswer::Done {
-                            answers.push((order, answer));
-                        }
-                    }
-                    Step::Silence(all) => self.silence(all, &mut answers),
-                    Step::Unfence(all) => self.unfence(all, &mut answers),
+    fn run(mut self, inbox: &Receiver<Batch>, deliver: &Deliver) {
+        let mut next = None;
+        while let Some(batch) = next.take().or_else(|| inbox.recv().ok()) {
+            next = self.batch(batch, inbox, deliver);
+        }
+    }
+
+    /// Does one; what is about few other VIPs need not wait for the end of one about many.
+    /// Returns the one that has to.
+    fn batch(&mut self, batch: Batch, inbox: &Receiver<Batch>, deliver: &Deliver) -> Option<Batch> {
+        self.addresses.follow();
+        self.spoiled.clear();
+        let (mut answers, mut next) = (Vec::new(), None);
+        let mut rest = VecDeque::from(steps(batch));
+        while let Some(step) = rest.pop_front() {
+            self.step(step, &mut answers);
+            if next.is_some() || rest.is_empty() || rest.len() % BETWEEN > 0 {
+                continue;
+            }
+            while let Ok(batch) = inbox.try_recv() {
+                if !is_apart(&batch, &rest) {
+                    next = Some(batch);
+                    break;
+                }
+                let spoiled = std::mem::take(&mut self.spoiled);
+                let mut of_it = Vec::new();
+                steps(batch).into_iter().for_each(|it| self.step(it, &mut of_it));
+                self.spoiled = spoiled;
+                tell(of_it, deliver);
+            }
+        }
+        tell(answers, deliver);
+        next
+    }
+
+    fn step(&mut self, step: Step, answers: &mut Answers) {
+        match step {
+            Step::One(order, job) => {
+                let taken_for_done =
+                    matches!(job, KernelJob::Answer { .. } | KernelJob::SendFrame { .. });
+                let answer = self.carry_out(job);
+                if !taken_for_done || answer != KernelAnswer::Done {
+                    answers.push((order, answer));
                 }
             }
-            if !answers.is_empty() {
-                answers.sort_by_key(|it| it.0);
-                deliver(FromKernel::Answers(answers));
-            }
+            Step::Silence(all) => self.silence(all, answers),
+            Step::Unfence(all) => self.unfence(all, answers),
         }
     }
 

@@ -22,6 +22,7 @@ mod held;
 mod index;
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
@@ -44,6 +45,14 @@ use crate::model::{
 
 /// At most one confirmation by a claim of somebody else's in this time.
 const DOUBT_EVERY: Duration = Duration::from_secs(1);
+
+/// So many VIPs share an order to answer: what is ordered for another one meanwhile need not
+/// wait for thousands.
+const TOGETHER: usize = 256;
+/// Of more VIPs than this, announcements are spread over the time between two.
+const MANY: usize = 256;
+/// In so many parts.
+const PARTS: u32 = 60;
 
 /// How to announce.
 #[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
@@ -246,6 +255,7 @@ impl Announcer {
             }
         }
         self.open(cx, open);
+        let many = self.vips.len() > MANY;
         for vip in vips {
             let Some(it) = self.vips.get_mut(vip) else { continue };
             let placed = placement.get(*vip);
@@ -253,7 +263,9 @@ impl Announcer {
                 && it.is_claimed()
             {
                 it.hold(cx, *vip, *on, *length, *keep_until);
-                it.announce(cx, *vip, *until, self.config.refresh);
+                let refresh = self.config.refresh;
+                let first = if many { refresh * part_of(*vip) / PARTS } else { refresh };
+                it.announce(cx, *vip, *until, [first, refresh]);
             }
             if placed.is_none() && it.is_gone() {
                 self.index.change(*vip, &it.share, &Share::default());
@@ -365,10 +377,10 @@ impl Announcer {
         self.touched.mark_all();
     }
 
-    /// VIPs of one leadership share one transaction.
+    /// VIPs of one leadership share transactions.
     fn open(&mut self, cx: &mut Cx<'_>, mut open: Vec<(Vip, Instant)>) {
         open.sort_by_key(|(_, until)| *until);
-        for group in open.chunk_by(|a, b| a.1 == b.1) {
+        for group in open.chunk_by(|a, b| a.1 == b.1).flat_map(|it| it.chunks(TOGETHER)) {
             let Some((_, until)) = group.first().copied() else {
                 continue;
             };
@@ -381,6 +393,15 @@ impl Announcer {
             }
         }
     }
+}
+
+/// Which part of the time between two announcements is a VIP's own.
+fn part_of(vip: Vip) -> u32 {
+    let bits = match vip.0 {
+        IpAddr::V4(ip) => ip.to_bits(),
+        IpAddr::V6(ip) => (ip.to_bits() ^ (ip.to_bits() >> 64)) as u32,
+    };
+    1 + bits % PARTS
 }
 
 /// Tells the index what has become of an entry.

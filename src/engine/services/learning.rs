@@ -36,7 +36,11 @@ impl Services {
         match object {
             Object::ConfigMap(it) => self.learn_pools(now, Some(it)),
             Object::EndpointSlice(it) => {
-                for service in self.endpoints.learn(now, it) {
+                let mut it = it.clone();
+                if let Some((name, _)) = self.services.get_key_value(&it.service) {
+                    it.service = name.clone();
+                }
+                for service in self.endpoints.learn(now, &it) {
                     self.settle_all_of(now, &service);
                 }
             }
@@ -95,6 +99,9 @@ impl Services {
         {
             wants.addresses.push(ip);
         }
+        if let Verdict::Wanted(wants) = &mut verdict {
+            wants.addresses.shrink_to_fit();
+        }
         let refused = BTreeMap::new();
         if let (false, Verdict::Wanted(wants)) = (self.elects_each(), &mut verdict) {
             wants.elected_by = self.nobodys.clone();
@@ -110,7 +117,11 @@ impl Services {
             self.unclaim(*ip, &name);
         }
         for ip in &after {
-            self.claims.entry(*ip).or_default().insert(name.clone());
+            let by = self.claims.entry(*ip).or_default();
+            if let Err(at) = by.binary_search(&name) {
+                by.reserve_exact(1);
+                by.insert(at, name.clone());
+            }
         }
         for ip in before.union(&after) {
             self.settle(now, *ip);
@@ -156,7 +167,7 @@ impl Services {
 
     fn unclaim(&mut self, ip: IpAddr, name: &ObjectName) {
         if let Some(by) = self.claims.get_mut(&ip) {
-            by.remove(name);
+            by.retain(|it| it != name);
             if by.is_empty() {
                 self.claims.remove(&ip);
             }

@@ -120,8 +120,8 @@ pub(crate) struct Services {
     needy: usize,
     endpoints: Endpoints,
     nodes: BTreeMap<NodeName, ClusterNode>,
-    /// Who asks for each address.
-    claims: BTreeMap<IpAddr, BTreeSet<ObjectName>>,
+    /// Who asks for each address, in order.
+    claims: BTreeMap<IpAddr, Vec<ObjectName>>,
     places: BTreeMap<Vip, Place>,
     /// Places that are not as they were.
     changed: Marks,
@@ -352,7 +352,7 @@ impl Services {
 
     /// What an operator is told of each of them.
     pub fn status(&self, now: Instant) -> Vec<ServiceStatus> {
-        let one = |(name, it): (&ObjectName, &Box<Known>)| {
+        let one = |(name, it): (&ObjectName, &Known)| {
             let refusal = self.refusal(it);
             ServiceStatus {
                 name: name.to_string(),
@@ -364,7 +364,8 @@ impl Services {
                 lease: self.leasing.status(now, name),
             }
         };
-        self.services.iter().filter(|it| it.1.verdict != Verdict::Others).map(one).collect()
+        let all = self.services.iter().map(|(name, it)| (name, it.as_ref()));
+        all.filter(|it| it.1.verdict != Verdict::Others).map(one).collect()
     }
 
     /// Why a Service has not what it asks for.

@@ -158,7 +158,9 @@ impl Telling {
 
     pub fn deadline(&self) -> Option<Deadline> {
         let again = self.again.first().map(|it| Deadline { at: it.0, why: "write to a Service" });
-        let mute = (!self.mute.is_empty() && self.events == 0)
+        // As long as as many writes are under way as may be, an answer comes first.
+        let waits = !self.mute.is_empty() && self.events == 0;
+        let mute = (waits && self.writing.len() < AT_ONCE)
             .then_some(Deadline { at: self.events_at + EVENT_EVERY, why: "tell Events" });
         again.into_iter().chain(mute).min()
     }
@@ -244,8 +246,9 @@ impl Services {
             return true;
         };
         let telling = &mut self.telling;
-        let answered: Vec<IpAddr> =
+        let mut answered: Vec<IpAddr> =
             known.has().filter(|ip| telling.answering.contains(ip)).collect();
+        answered.shrink_to_fit();
         let writes = known.has().next().is_some_and(|it| answered.first() == Some(&it));
         let refusal = known.refusal(self.allocating.refused.get(name), self.leasing.refusal(name));
         let reason = refusal.as_ref().map_or("Refused", |it| it.reason());

@@ -1,9 +1,29 @@
 //! A batch of orders as it is carried out: what the fence is told of many VIPs goes into few
 //! transactions, each of which costs as much as a hundred elements.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, VecDeque};
 
-use crate::model::{Instant, KernelJob, OrderId, Vip};
+use super::{Deliver, FromKernel};
+use crate::model::{Instant, KernelAnswer, KernelJob, OrderId, Vip};
+
+/// Orders that are given at once.
+pub(super) type Batch = Vec<(OrderId, KernelJob)>;
+
+/// What became of orders.
+pub(super) type Answers = Vec<(OrderId, KernelAnswer)>;
+
+/// So many steps are done before it is looked whether something else can be done first.
+pub(super) const BETWEEN: usize = 32;
+/// What comes first must be short.
+const FEW: usize = 64;
+
+/// Delivers answers in the order of their orders.
+pub(super) fn tell(mut answers: Answers, deliver: &Deliver) {
+    if !answers.is_empty() {
+        answers.sort_by_key(|it| it.0);
+        deliver(FromKernel::Answers(answers));
+    }
+}
 
 /// What is done in one piece.
 #[derive(Debug, Eq, PartialEq)]
@@ -16,7 +36,7 @@ pub(super) enum Step {
 
 /// Silence goes first, but for VIPs that something was ordered for before it: what is silent
 /// sooner is no danger, and everything else keeps its order.
-pub(super) fn steps(batch: Vec<(OrderId, KernelJob)>) -> Vec<Step> {
+pub(super) fn steps(batch: Batch) -> Vec<Step> {
     let silences = |it: &&(OrderId, KernelJob)| matches!(it.1, KernelJob::Silence { .. });
     if batch.iter().filter(silences).nth(1).is_none() {
         return together(batch.into_iter().map(|(order, job)| Step::One(order, job)));
@@ -57,6 +77,30 @@ fn together(steps: impl Iterator<Item = Step>) -> Vec<Step> {
         }
     }
     all
+}
+
+/// Whether it makes no difference that this is done before the rest of an earlier batch: it is
+/// short, and about other VIPs.
+pub(super) fn is_apart(batch: &Batch, rest: &VecDeque<Step>) -> bool {
+    let whole = |job: &KernelJob| {
+        matches!(job, KernelJob::Clean { .. } | KernelJob::Listen { .. } | KernelJob::VerifyFence)
+    };
+    if batch.len() > FEW || batch.iter().any(|it| whole(&it.1) && !listens(&it.1)) {
+        return false;
+    }
+    let vips: BTreeSet<Vip> = batch.iter().flat_map(|it| about(&it.1)).collect();
+    let meets = |all: &[Vip]| all.iter().any(|it| vips.contains(it));
+    !rest.iter().any(|step| match step {
+        Step::One(_, KernelJob::HoldAddress { vip, .. }) => vips.contains(vip),
+        Step::One(_, KernelJob::SendFrame { frame, .. }) => vips.contains(&Vip(frame.ip())),
+        Step::One(_, job) => whole(job) || meets(&about(job)),
+        Step::Silence(all) => all.iter().any(|it| meets(&it.1)),
+        Step::Unfence(all) => all.iter().any(|it| meets(&it.1)),
+    })
+}
+
+fn listens(job: &KernelJob) -> bool {
+    matches!(job, KernelJob::Listen { .. })
 }
 
 fn about(job: &KernelJob) -> Vec<Vip> {
@@ -107,6 +151,37 @@ mod tests {
             Step::Unfence(all) => numbers(all.into_iter().map(|it| it.0).collect()),
         };
         steps.into_iter().map(word).collect::<Vec<_>>().join(" ")
+    }
+
+    #[test]
+    fn what_is_short_and_about_others_need_not_wait() {
+        let hold = |last| KernelJob::HoldAddress {
+            link: LinkIndex(2),
+            vip: vip(last),
+            length: 32,
+            until: END,
+        };
+        let answer = |last| KernelJob::Answer { vips: vec![vip(last)], until: END };
+        let listen =
+            KernelJob::Listen { links: vec![], more: vec![vip(1)], less: vec![], anew: false };
+        let number = |all: Vec<KernelJob>| -> Batch {
+            all.into_iter().map(|job| (OrderId(1), job)).collect()
+        };
+        let long = (0..65).map(hold).collect();
+        let table = [
+            (vec![answer(1), hold(1)], vec![hold(2), answer(3)], true),
+            (vec![listen.clone(), answer(1), hold(1)], vec![hold(2)], true),
+            (vec![answer(1)], vec![hold(2), answer(1)], false),
+            (vec![hold(1)], vec![hold(1)], false),
+            (vec![KernelJob::VerifyFence], vec![hold(2)], false),
+            (vec![hold(1)], vec![KernelJob::VerifyFence], false),
+            (vec![hold(1)], vec![listen], false),
+            (long, vec![hold(200)], false),
+        ];
+        for (later, rest, apart) in table {
+            let rest = VecDeque::from(steps(number(rest)));
+            assert_eq!(is_apart(&number(later.clone()), &rest), apart, "{later:?} {rest:?}");
+        }
     }
 
     #[test]
