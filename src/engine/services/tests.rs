@@ -344,6 +344,26 @@ fn events_tell_of_transitions_and_no_more_than_a_burst_of_them() {
 }
 
 #[test]
+fn events_that_wait_for_their_turn_wake_nobody_before_it_comes() {
+    let mut bench = Bench::new();
+    for number in 0..50 {
+        let ip = format!("10.0.1.{number}");
+        let it = asking(&format!("a/{number:02}"), &ip);
+        // Of the first forty, nothing is left to tell but an Event.
+        bench.service(if number < 40 { told(it, 2) } else { it }).answers(&ip, true);
+    }
+    let writes = bench.writes();
+    assert_eq!(writes.len(), 8, "as many as may be under way");
+    bench.pass(1_000);
+    assert_eq!(bench.events().len(), 0);
+    let due = bench.services.telling.deadline();
+    assert!(due.is_none_or(|it| it.at > bench.now), "{due:?} would be all the time");
+    bench.reply(writes[0].0, ObjectReply::Gone);
+    let due = bench.services.telling.deadline().expect("it goes on");
+    assert!(due.at > bench.now, "{due:?}");
+}
+
+#[test]
 fn a_node_that_is_excluded_carries_nothing_and_one_that_is_cordoned_leaves_it_to_others() {
     let mut bench = Bench::new();
     let node = |name: &str, [ready, cordoned, excluded]: [bool; 3]| {
