@@ -58,7 +58,7 @@ impl Marks {
 #[derive(Clone, Debug)]
 pub(crate) struct Agenda<K = Vip> {
     at: BTreeMap<K, Deadline>,
-    due: BTreeSet<(Deadline, K)>,
+    due: BTreeSet<(Instant, K)>,
 }
 
 impl<K> Default for Agenda<K> {
@@ -78,14 +78,14 @@ impl<K: Clone + Ord> Agenda<K> {
             None => self.at.remove(&key),
         };
         if let Some(before) = before {
-            self.due.remove(&(before, key.clone()));
+            self.due.remove(&(before.at, key.clone()));
         }
-        self.due.extend(next.map(|it| (it, key)));
+        self.due.extend(next.map(|it| (it.at, key)));
     }
 
     /// Those whose time has come, the earliest first.
     pub fn due(&self, now: Instant) -> impl Iterator<Item = K> + '_ {
-        self.due.iter().take_while(move |it| it.0.at <= now).map(|it| it.1.clone())
+        self.due.iter().take_while(move |it| it.0 <= now).map(|it| it.1.clone())
     }
 
     #[cfg(test)]
@@ -94,7 +94,7 @@ impl<K: Clone + Ord> Agenda<K> {
     }
 
     pub fn deadline(&self) -> Option<Deadline> {
-        self.due.first().map(|it| it.0)
+        self.at.get(&self.due.first()?.1).copied()
     }
 }
 

@@ -34,6 +34,9 @@ const STOP_WITHIN: Duration = Duration::from_millis(1_500);
 /// A stop waits so long for others to take over.
 const HAND_OVER_WITHIN: Duration = Duration::from_secs(1);
 
+/// Room for so many actions is kept from turn to turn; a turn about thousands of VIPs is rare.
+const ROOM: usize = 256;
+
 /// Everything a node has to know beforehand.
 #[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
 pub struct Config {
@@ -130,6 +133,9 @@ impl Node {
             let mut rng = self.rng.clone();
             let mut next = self.next;
             let mut out = std::mem::take(&mut self.actions);
+            if out.capacity() > ROOM {
+                out = Vec::new();
+            }
             let cx = &mut Cx { now, rng: &mut rng, out: &mut out, next: &mut next };
             let asked = self.note_lateness(now, &input) || concerns_elector(&input);
             self.now = now;
@@ -369,8 +375,16 @@ impl Node {
 
     /// Whether the kernel is known to answer for none of the VIPs that one leadership has.
     fn is_quiet(&self, of_services: bool) -> bool {
-        self.announcer.is_quiet()
-            || self.announcer.loud().all(|vip| self.is_of_services(vip) != of_services)
+        let apart = self.serving.as_ref().is_some_and(|it| !matches!(it.elects, Elects::Control));
+        let loud = |vip: &&Vip| !self.announcer.is_silent(**vip);
+        match (apart, of_services) {
+            (false, true) => true,
+            (false, false) => self.announcer.loud_count() == 0,
+            (true, false) => !self.resolver.vips().iter().any(|vip| loud(&vip)),
+            (true, true) => {
+                self.announcer.loud_count() == self.resolver.vips().iter().filter(loud).count()
+            }
+        }
     }
 
     /// Why this node may not stand at all.

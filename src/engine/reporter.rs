@@ -44,7 +44,7 @@ struct Told {
 #[derive(Clone, Debug, Default)]
 struct VipTold {
     answering: bool,
-    refusal: Option<Refusal>,
+    refusal: Option<Box<Refusal>>,
     stranger: Option<Mac>,
     readded: u64,
 }
@@ -197,9 +197,9 @@ impl Reporter {
             }
             told.answering = it.answering || pauses;
             if let Some(refusal) = &it.refusal
-                && told.refusal.as_ref() != Some(refusal)
+                && told.refusal.as_deref() != Some(refusal)
             {
-                told.refusal = Some(refusal.clone());
+                told.refusal = Some(Box::new(refusal.clone()));
                 cx.act(Action::Tell(Notice::Refused(it.vip, refusal.clone())));
             }
             if let Some(mac) = it.stranger

@@ -14,6 +14,7 @@ pub mod watch;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
+use std::thread::sleep;
 use std::time::Duration;
 
 use nix::errno::Errno;
@@ -37,6 +38,13 @@ const MEMORY: Duration = Duration::from_secs(5);
 const SURE: Duration = Duration::from_secs(1);
 /// So often is a transaction tried that lost a race against elements that end.
 const ATTEMPTS: usize = 4;
+/// The kernel is busy with its sets for so long at a time.
+const BUSY: Duration = Duration::from_millis(2);
+/// So many addresses are in one transaction: it takes well below [`MARGIN`], and is within what
+/// the kernel takes in one piece.
+pub const AT_ONCE: usize = 256;
+/// The fence is built with all there is in one piece, and no program shall see half of it.
+const LARGEST: usize = 8 << 20;
 
 /// The fence of this instance.
 #[derive(Debug)]
@@ -86,6 +94,7 @@ impl Fence {
             Ok(socket) => socket,
             Err(error) => return (None, both(format!("the kernel has no nftables: {error}"))),
         };
+        socket.make_room(LARGEST);
         let (guarded, built) = (Vec::new(), BTreeMap::new());
         let (ours, live) = (BTreeMap::new(), BTreeMap::new());
         let table = table_name(instance);
@@ -125,9 +134,18 @@ impl Fence {
 
     /// Does not answer for these, and remembers until then that they are ours.
     pub fn silence(&mut self, vips: &[Vip], until: Instant) -> Result<Change, String> {
-        let wish =
-            |ip, known: Option<Instant>| Wish { ip, ours: known.max(Some(until)), live: None };
-        self.write(self.wishes(vips, &wish))
+        let each: Vec<_> = vips.iter().map(|it| (*it, until)).collect();
+        self.silence_each(&each)
+    }
+
+    /// The same, for each until a moment of its own.
+    pub fn silence_each(&mut self, each: &[(Vip, Instant)]) -> Result<Change, String> {
+        let wishes = each.iter().flat_map(|(vip, until)| {
+            let wish =
+                |ip, known: Option<Instant>| Wish { ip, ours: known.max(Some(*until)), live: None };
+            self.wishes(std::slice::from_ref(vip), &wish)
+        });
+        self.write(wishes.collect())
     }
 
     /// Forgets these.
@@ -190,8 +208,10 @@ impl Fence {
         let now = clock::now();
         let mut it = Transaction::new(self.socket.compose(), &self.table);
         self.guarded.iter().for_each(|family| it.build(*family));
-        for (ip, end) in &self.ours {
-            it.add(Set::Ours, *ip, timeout(*end, now));
+        let ours: Vec<_> = self.ours.iter().map(|(ip, end)| (*ip, timeout(*end, now))).collect();
+        // In order, so that each family is in one piece.
+        for some in ours.chunk_by(|a, b| a.0.is_ipv4() == b.0.is_ipv4()) {
+            it.add_all(Set::Ours, some);
         }
         if it.is_empty() {
             return Ok(());
@@ -212,16 +232,23 @@ impl Fence {
 
     fn write(&mut self, wishes: Vec<Wish>) -> Result<Change, String> {
         let mut change = Change::Made;
-        if wishes.is_empty() {
-            return Ok(change);
-        }
-        if self.built.is_empty() {
+        if self.built.is_empty() && !wishes.is_empty() {
             self.build()?;
         }
+        for some in wishes.chunks(AT_ONCE) {
+            if self.write_some(some)? == Change::Rebuilt {
+                change = Change::Rebuilt;
+            }
+        }
+        Ok(change)
+    }
+
+    fn write_some(&mut self, wishes: &[Wish]) -> Result<Change, String> {
+        let mut change = Change::Made;
         for _ in 0..ATTEMPTS {
-            match self.attempt(&wishes) {
+            match self.attempt(wishes) {
                 Attempt::Made => {
-                    self.remember(&wishes);
+                    self.remember(wishes);
                     return Ok(change);
                 }
                 Attempt::Ended(ended) => {
@@ -233,6 +260,8 @@ impl Fence {
                     self.build()?;
                     change = Change::Rebuilt;
                 }
+                // The kernel is about to make more room for its sets.
+                Attempt::Refused(refused) if refused.errno == Errno::EBUSY => sleep(BUSY),
                 Attempt::Refused(refused) => return Err(explain(refused)),
             }
         }

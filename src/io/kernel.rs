@@ -5,7 +5,10 @@
 //! fence takes half a second. So orders never run in the loop, and every one that has an
 //! end is held against the clock before it is done and, where it took time, after.
 
+mod batch;
+
 use std::cell::RefCell;
+use std::collections::{BTreeSet, VecDeque};
 use std::fmt;
 use std::io;
 use std::sync::Arc;
@@ -17,9 +20,10 @@ use std::time::Duration;
 use log::{info, warn};
 use smol::future::zip;
 
+use self::batch::{Answers, BETWEEN, Batch, Step, is_apart, steps, tell};
 use super::clock;
 use super::fence::watch::{WRITER, Watch};
-use super::fence::{Change, Fence, MARGIN};
+use super::fence::{AT_ONCE, Change, Fence, MARGIN};
 use super::netlink::addresses::{Addresses, Place, Unheld};
 use super::netlink::monitor::{Monitor, Picture};
 use super::packet::{Ear, Listener, Sender};
@@ -28,7 +32,7 @@ use crate::model::{
 };
 
 /// So many batches may wait for the kernel; another one fails at once.
-const BACKLOG: usize = 256;
+const BACKLOG: usize = 1_024;
 const STACK: usize = 256 * 1024;
 /// An answer that the kernel took too long to write is written again so often.
 const ATTEMPTS: usize = 3;
@@ -63,7 +67,7 @@ pub type Deliver = Arc<dyn Fn(FromKernel) + Send + Sync>;
 
 /// The way to the thread.
 pub struct KernelThread {
-    orders: SyncSender<Vec<(OrderId, KernelJob)>>,
+    orders: SyncSender<Batch>,
     deliver: Deliver,
     slowest: Arc<AtomicU32>,
 }
@@ -93,7 +97,7 @@ impl KernelThread {
             listener,
             sender: Sender::open()?,
             slowest: slowest.clone(),
-            spoiled: Vec::new(),
+            spoiled: BTreeSet::new(),
         };
         let (orders, inbox) = sync_channel(BACKLOG);
         let answer = deliver.clone();
@@ -105,7 +109,7 @@ impl KernelThread {
     }
 
     /// Has a batch done, in order; one delivery at most answers it.
-    pub fn order(&self, batch: Vec<(OrderId, KernelJob)>) {
+    pub fn order(&self, batch: Batch) {
         let Err(error) = self.orders.try_send(batch) else { return };
         let (why, batch) = match error {
             TrySendError::Full(batch) => ("the kernel is far behind with earlier orders", batch),
@@ -129,16 +133,48 @@ struct Work {
     sender: Sender,
     slowest: Arc<AtomicU32>,
     /// An earlier order of this batch failed for these, so those that build on it are left.
-    spoiled: Vec<Vip>,
+    spoiled: BTreeSet<Vip>,
 }
 
 impl Work {
-    fn run(mut self, inbox: &Receiver<Vec<(OrderId, KernelJob)>>, deliver: &Deliver) {
-        while let Ok(batch) = inbox.recv() {
-            self.addresses.forget();
-            self.spoiled.clear();
-            let mut answers = Vec::with_capacity(batch.len());
-            for (order, job) in batch {
+    fn run(mut self, inbox: &Receiver<Batch>, deliver: &Deliver) {
+        let mut next = None;
+        while let Some(batch) = next.take().or_else(|| inbox.recv().ok()) {
+            next = self.batch(batch, inbox, deliver);
+        }
+    }
+
+    /// Does one; what is about few other VIPs need not wait for the end of one about many.
+    /// Returns the one that has to.
+    fn batch(&mut self, batch: Batch, inbox: &Receiver<Batch>, deliver: &Deliver) -> Option<Batch> {
+        self.addresses.follow();
+        self.spoiled.clear();
+        let (mut answers, mut next) = (Vec::new(), None);
+        let mut rest = VecDeque::from(steps(batch));
+        while let Some(step) = rest.pop_front() {
+            self.step(step, &mut answers);
+            if next.is_some() || rest.is_empty() || rest.len() % BETWEEN > 0 {
+                continue;
+            }
+            while let Ok(batch) = inbox.try_recv() {
+                if !is_apart(&batch, &rest) {
+                    next = Some(batch);
+                    break;
+                }
+                let spoiled = std::mem::take(&mut self.spoiled);
+                let mut of_it = Vec::new();
+                steps(batch).into_iter().for_each(|it| self.step(it, &mut of_it));
+                self.spoiled = spoiled;
+                tell(of_it, deliver);
+            }
+        }
+        tell(answers, deliver);
+        next
+    }
+
+    fn step(&mut self, step: Step, answers: &mut Answers) {
+        match step {
+            Step::One(order, job) => {
                 let taken_for_done =
                     matches!(job, KernelJob::Answer { .. } | KernelJob::SendFrame { .. });
                 let answer = self.carry_out(job);
@@ -146,9 +182,8 @@ impl Work {
                     answers.push((order, answer));
                 }
             }
-            if !answers.is_empty() {
-                deliver(FromKernel::Answers(answers));
-            }
+            Step::Silence(all) => self.silence(all, answers),
+            Step::Unfence(all) => self.unfence(all, answers),
         }
     }
 
@@ -171,7 +206,10 @@ impl Work {
                 self.spoiled.extend((!answer.is_good()).then_some(vip));
                 answer
             }
-            KernelJob::Listen { links, vips } => self.listen(&links, &vips),
+            KernelJob::Listen { links, more, less, anew } => {
+                self.listener.name(&more, &less, anew);
+                self.listen(&links)
+            }
             KernelJob::RemoveAddress { link, vip, length } => {
                 done(self.addresses.remove(Place { link, vip, length }))
             }
@@ -192,25 +230,74 @@ impl Work {
         }
     }
 
+    /// All of them together; what the kernel refuses then is tried one by one, so that none
+    /// pays for another.
+    fn silence(&mut self, all: Vec<(OrderId, Vec<Vip>, Instant)>, answers: &mut Answers) {
+        let each = all.iter().flat_map(|(_, vips, until)| vips.iter().map(|it| (*it, *until)));
+        let each: Vec<_> = each.collect();
+        let answer = self.fence(|it| it.silence_each(&each));
+        let jobs =
+            all.into_iter().map(|(order, vips, until)| (order, KernelJob::Silence { vips, until }));
+        self.answer_all(answer, jobs, answers);
+    }
+
+    fn unfence(&mut self, all: Vec<(OrderId, Vec<Vip>)>, answers: &mut Answers) {
+        let vips: Vec<_> = all.iter().flat_map(|it| it.1.iter().copied()).collect();
+        let answer = self.fence(|it| it.forget(&vips));
+        let jobs = all.into_iter().map(|(order, vips)| (order, KernelJob::Unfence { vips }));
+        self.answer_all(answer, jobs, answers);
+    }
+
+    fn answer_all(
+        &mut self,
+        mut answer: KernelAnswer,
+        jobs: impl Iterator<Item = (OrderId, KernelJob)>,
+        answers: &mut Answers,
+    ) {
+        for (order, job) in jobs {
+            if answer.is_good() {
+                // That the fence was built again is said once.
+                answers.push((order, std::mem::replace(&mut answer, KernelAnswer::Done)));
+            } else {
+                let answer = self.carry_out(job);
+                answers.push((order, answer));
+            }
+        }
+    }
+
+    /// Some at a time, so that each of them is as early as it would be alone.
     fn answer(&mut self, vips: &[Vip], until: Instant) -> KernelAnswer {
+        let mut answer = KernelAnswer::Done;
+        for some in vips.chunks(AT_ONCE) {
+            match self.answer_some(some, until) {
+                KernelAnswer::Done => {}
+                KernelAnswer::FenceRebuilt => answer = KernelAnswer::FenceRebuilt,
+                // The order as a whole was not done.
+                not_done => {
+                    self.close(vips, until);
+                    return not_done;
+                }
+            }
+        }
+        answer
+    }
+
+    fn answer_some(&mut self, vips: &[Vip], until: Instant) -> KernelAnswer {
         let (mut lead, mut answer) = (Duration::ZERO, KernelAnswer::Done);
         for _ in 0..ATTEMPTS {
             let before = clock::now();
             if !Fence::in_time(before, until - lead) {
-                return self.too_late(vips, until);
+                return KernelAnswer::TooLate;
             }
             match self.fence(|it| it.answer(vips, until - lead)) {
                 KernelAnswer::Done => {}
                 KernelAnswer::FenceRebuilt => answer = KernelAnswer::FenceRebuilt,
                 // Whether it is open is unknown, so it has to be closed.
-                failed => {
-                    self.close(vips, until);
-                    return failed;
-                }
+                failed => return failed,
             }
             let after = clock::now();
             if after >= until {
-                return self.too_late(vips, until);
+                return KernelAnswer::TooLate;
             }
             // An element's time runs from when the kernel got to it: it ends late by as
             // much, unless it is written again with that much less.
@@ -221,11 +308,6 @@ impl Work {
             lead = took;
         }
         answer
-    }
-
-    fn too_late(&mut self, vips: &[Vip], until: Instant) -> KernelAnswer {
-        self.close(vips, until);
-        KernelAnswer::TooLate
     }
 
     /// `until` is when the right to answer ends, or ended.
@@ -282,8 +364,8 @@ impl Work {
         }
     }
 
-    fn listen(&mut self, links: &[LinkIndex], vips: &[Vip]) -> KernelAnswer {
-        match self.listener.listen(links, vips) {
+    fn listen(&mut self, links: &[LinkIndex]) -> KernelAnswer {
+        match self.listener.listen(links) {
             Ok(()) => KernelAnswer::Done,
             Err(error) => KernelAnswer::Failed(format!("listening for ARP and NDP: {error}")),
         }

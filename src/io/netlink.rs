@@ -4,6 +4,7 @@
 //! `NETLINK_NETFILTER` in [`super::fence`].
 
 pub mod addresses;
+mod known;
 pub mod links;
 pub mod message;
 pub mod monitor;

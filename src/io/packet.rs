@@ -4,16 +4,16 @@ pub mod filter;
 
 use std::collections::BTreeSet;
 use std::io;
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use async_io::{Async, Timer};
 use nix::errno::Errno;
 use nix::sys::socket::{self, AddressFamily, MsgFlags, SockFlag, SockType};
 
-use self::filter::Program;
+use self::filter::{MOST_ADDRESSES, Program};
 use super::netlink::name;
 use crate::model::{Frame, Heard, LinkIndex, Mac, Vip};
 use crate::wire::frame;
@@ -78,33 +78,79 @@ fn ether_type(frame: &Frame) -> u16 {
 pub struct Listener {
     arp: Arc<OwnedFd>,
     nd: Arc<OwnedFd>,
-    vips: Arc<Mutex<BTreeSet<IpAddr>>>,
+    named: Arc<Mutex<Named>>,
+}
+
+/// The addresses that are listened for, each family in as little room as it needs.
+#[derive(Debug, Default)]
+struct Named {
+    v4: BTreeSet<Ipv4Addr>,
+    v6: BTreeSet<Ipv6Addr>,
+}
+
+impl Named {
+    fn insert(&mut self, ip: IpAddr) {
+        match ip {
+            IpAddr::V4(ip) => self.v4.insert(ip),
+            IpAddr::V6(ip) => self.v6.insert(ip),
+        };
+    }
+
+    fn remove(&mut self, ip: IpAddr) {
+        match ip {
+            IpAddr::V4(ip) => self.v4.remove(&ip),
+            IpAddr::V6(ip) => self.v6.remove(&ip),
+        };
+    }
+
+    fn contains(&self, ip: IpAddr) -> bool {
+        match ip {
+            IpAddr::V4(ip) => self.v4.contains(&ip),
+            IpAddr::V6(ip) => self.v6.contains(&ip),
+        }
+    }
+
+    /// As many of each family as programs tell apart, and one more where there are more.
+    fn first(&self) -> [Vec<IpAddr>; 2] {
+        let v4 = self.v4.iter().take(MOST_ADDRESSES + 1).map(|it| (*it).into());
+        let v6 = self.v6.iter().take(MOST_ADDRESSES + 1).map(|it| (*it).into());
+        [v4.collect(), v6.collect()]
+    }
 }
 
 impl Listener {
     /// Opens the sockets, deaf at first.
     pub fn open() -> io::Result<Self> {
         let [arp, nd] = [Arc::new(open()?), Arc::new(open()?)];
-        Ok(Self { arp, nd, vips: Arc::default() })
+        Ok(Self { arp, nd, named: Arc::default() })
     }
 
     /// The end that hears; to be polled in one task each.
     pub fn ears(&self) -> io::Result<[Ear; 2]> {
         let ear = |fd: &Arc<OwnedFd>| -> io::Result<Ear> {
-            Ok(Ear { fd: Async::new_nonblocking(fd.clone())?, vips: self.vips.clone() })
+            Ok(Ear { fd: Async::new_nonblocking(fd.clone())?, named: self.named.clone() })
         };
         Ok([ear(&self.arp)?, ear(&self.nd)?])
     }
 
-    /// Hears about these addresses, and nothing else, on these links.
-    pub fn listen(&self, links: &[LinkIndex], vips: &[Vip]) -> io::Result<()> {
-        let ips: Vec<IpAddr> = vips.iter().map(|it| it.0).collect();
-        *lock(&self.vips) = ips.iter().copied().collect();
-        let (v4, v6) = (ips.iter().any(IpAddr::is_ipv4), ips.iter().any(IpAddr::is_ipv6));
-        let arp = Program::arp(links, &ips);
-        tune(&self.arp, libc::ETH_P_ARP as u16, links, (v4, &arp))?;
-        let nd = Program::nd(links, &ips);
-        tune(&self.nd, libc::ETH_P_IPV6 as u16, links, (v6, &nd))
+    /// Other addresses are to be heard about, from when it is listened next. `anew`: none of
+    /// those that were named before.
+    pub fn name(&self, more: &[Vip], less: &[Vip], anew: bool) {
+        let mut named = lock(&self.named);
+        if anew {
+            *named = Named::default();
+        }
+        less.iter().for_each(|it| named.remove(it.0));
+        more.iter().for_each(|it| named.insert(it.0));
+    }
+
+    /// Hears about the addresses that were named, and nothing else, on these links.
+    pub fn listen(&self, links: &[LinkIndex]) -> io::Result<()> {
+        let [v4, v6] = lock(&self.named).first();
+        let arp = Program::arp(links, &v4);
+        tune(&self.arp, libc::ETH_P_ARP as u16, links, (!v4.is_empty(), &arp))?;
+        let nd = Program::nd(links, &v6);
+        tune(&self.nd, libc::ETH_P_IPV6 as u16, links, (!v6.is_empty(), &nd))
     }
 }
 
@@ -134,7 +180,7 @@ pub(super) fn tune(
 #[derive(Debug)]
 pub struct Ear {
     fd: Async<Arc<OwnedFd>>,
-    vips: Arc<Mutex<BTreeSet<IpAddr>>>,
+    named: Arc<Mutex<Named>>,
 }
 
 impl Ear {
@@ -153,7 +199,7 @@ impl Ear {
                     Err(_) => break,
                 }
             }
-            burst.retain(|it| lock(&self.vips).contains(&it.ip) && !own(it.mac));
+            burst.retain(|it| lock(&self.named).contains(it.ip) && !own(it.mac));
             burst.into_iter().for_each(heard);
             Timer::after(PAUSE).await;
         }
@@ -209,6 +255,6 @@ fn address(ether_type: u16, link: LinkIndex) -> libc::sockaddr_ll {
     }
 }
 
-fn lock(vips: &Mutex<BTreeSet<IpAddr>>) -> std::sync::MutexGuard<'_, BTreeSet<IpAddr>> {
-    vips.lock().unwrap_or_else(PoisonError::into_inner)
+fn lock(named: &Mutex<Named>) -> MutexGuard<'_, Named> {
+    named.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -35,12 +35,16 @@ pub enum KernelJob {
         /// Its lifetime ends then, rounded down to whole seconds but at least one.
         until: Instant,
     },
-    /// Hear ARP and NDP about these addresses, and nothing else, on these links.
+    /// Hear ARP and NDP about the addresses named so far, and nothing else, on these links.
     Listen {
-        /// Where.
+        /// Where, and nowhere else.
         links: Vec<LinkIndex>,
-        /// About what.
-        vips: Vec<Vip>,
+        /// About these from now on.
+        more: Vec<Vip>,
+        /// About these no more.
+        less: Vec<Vip>,
+        /// What was named before this does not count.
+        anew: bool,
     },
     /// Remove the address; that it is not there is as good.
     RemoveAddress {

@@ -15,6 +15,7 @@ mod report;
 mod service;
 mod status;
 mod time;
+mod words;
 
 pub use access::{ApiAccess, Bytes, ClientCertificate, Token};
 pub use dhcp::{
@@ -45,11 +46,12 @@ pub use refusal::{Refusal, ServiceRefusal};
 pub use report::{Ailment, Report};
 pub use service::{
     ClusterNode, ConfigMap, Endpoint, EndpointSlice, FamilyPolicy, Followed, Ingress, IpFamily,
-    NamedLease, Object, ObjectCall, ObjectEvent, ObjectName, ObjectReply, PROVIDED, Protocol,
-    Service, ServicePatch, ServicePort,
+    Named, NamedLease, Object, ObjectCall, ObjectEvent, ObjectName, ObjectReply, PROVIDED,
+    Protocol, Service, ServicePatch, ServicePort,
 };
 pub use status::{
     ApiStatus, DiscoveryStatus, LinkStatus, MemberStatus, PlaceStatus, QuorumStatus, Role,
     ServiceStatus, ServicesStatus, Status, VipState, VipStatus, tolerance,
 };
 pub use time::Instant;
+pub use words::Words;

@@ -3,19 +3,63 @@
 use std::collections::BTreeMap;
 use std::fmt;
 use std::net::IpAddr;
+use std::ops::Deref;
+use std::sync::Arc;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use super::{ApiFault, Lease, NodeName, ResourceVersion};
+use super::{ApiFault, Lease, NodeName, ResourceVersion, Words};
 
 /// An object of one kind: its namespace, empty where there is none, and its name.
-#[derive(Clone, Debug, Deserialize, Eq, Ord, PartialEq, PartialOrd, Serialize)]
-pub struct ObjectName {
+/// Copies share it: of thousands of objects, names are most of what is kept.
+#[derive(Clone, Deserialize, Eq, Ord, PartialEq, PartialOrd, Serialize)]
+#[serde(from = "Named", into = "Named")]
+pub struct ObjectName(Arc<Named>);
+
+/// What an [`ObjectName`] says.
+#[derive(Clone, Deserialize, Eq, Ord, PartialEq, PartialOrd, Serialize)]
+pub struct Named {
     /// Empty for what belongs to the whole cluster.
     pub namespace: String,
     /// Unique among its kind in the namespace.
     pub name: String,
+}
+
+impl ObjectName {
+    /// The name in the namespace, which is empty where there is none.
+    pub fn new(namespace: impl Into<String>, name: impl Into<String>) -> Self {
+        Named { namespace: namespace.into(), name: name.into() }.into()
+    }
+}
+
+impl From<Named> for ObjectName {
+    fn from(mut named: Named) -> Self {
+        named.namespace.shrink_to_fit();
+        named.name.shrink_to_fit();
+        Self(Arc::new(named))
+    }
+}
+
+impl From<ObjectName> for Named {
+    fn from(name: ObjectName) -> Self {
+        Arc::unwrap_or_clone(name.0)
+    }
+}
+
+impl Deref for ObjectName {
+    type Target = Named;
+
+    fn deref(&self) -> &Named {
+        &self.0
+    }
+}
+
+impl fmt::Debug for ObjectName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Named { namespace, name } = &**self;
+        f.debug_struct("ObjectName").field("namespace", namespace).field("name", name).finish()
+    }
 }
 
 impl fmt::Display for ObjectName {
@@ -31,7 +75,7 @@ impl fmt::Display for ObjectName {
 impl From<&str> for ObjectName {
     fn from(text: &str) -> Self {
         let (namespace, name) = text.split_once('/').unwrap_or(("", text));
-        Self { namespace: namespace.to_owned(), name: name.to_owned() }
+        Self::new(namespace, name)
     }
 }
 
@@ -100,7 +144,7 @@ impl Object {
             Self::ConfigMap(it) => it.name.clone(),
             Self::EndpointSlice(it) => it.name.clone(),
             Self::Lease(it) => it.name.clone(),
-            Self::Node(it) => ObjectName { namespace: String::new(), name: it.name.0.clone() },
+            Self::Node(it) => ObjectName::new("", it.name.0.as_str()),
             Self::Service(it) => it.name.clone(),
         }
     }
@@ -210,9 +254,9 @@ pub struct Service {
     /// What it serves.
     pub ports: Vec<ServicePort>,
     /// Its annotations, as far as they are ours or the peer's.
-    pub annotations: BTreeMap<String, String>,
+    pub annotations: Words,
     /// Its labels, as far as they are the peer's.
-    pub labels: BTreeMap<String, String>,
+    pub labels: Words,
     /// Its finalizers.
     pub finalizers: Vec<String>,
     /// `status.loadBalancer.ingress`.
@@ -255,7 +299,7 @@ pub enum FamilyPolicy {
 }
 
 /// A port of a Service.
-#[derive(Clone, Copy, Debug, Deserialize, Eq, Ord, PartialEq, PartialOrd, Serialize)]
+#[derive(Clone, Copy, Debug, Deserialize, Eq, Hash, Ord, PartialEq, PartialOrd, Serialize)]
 pub struct ServicePort {
     /// Its number.
     pub port: u16,
@@ -264,7 +308,7 @@ pub struct ServicePort {
 }
 
 /// What a port speaks.
-#[derive(Clone, Copy, Debug, Deserialize, Eq, Ord, PartialEq, PartialOrd, Serialize)]
+#[derive(Clone, Copy, Debug, Deserialize, Eq, Hash, Ord, PartialEq, PartialOrd, Serialize)]
 pub enum Protocol {
     /// SCTP.
     Sctp,
@@ -286,7 +330,7 @@ impl Protocol {
 }
 
 /// Where a Service is said to be reached.
-#[derive(Clone, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
+#[derive(Clone, Debug, Default, Deserialize, Eq, Hash, PartialEq, Serialize)]
 pub struct Ingress {
     /// By address.
     pub ip: Option<IpAddr>,
@@ -299,7 +343,7 @@ pub struct Ingress {
 }
 
 /// What is written to a Service: only what differs, and only while its version is this.
-#[derive(Clone, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
+#[derive(Clone, Debug, Default, Deserialize, Eq, Hash, PartialEq, Serialize)]
 pub struct ServicePatch {
     /// Annotations to set, or to remove.
     pub annotations: BTreeMap<String, Option<String>>,

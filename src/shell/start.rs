@@ -112,7 +112,7 @@ pub(super) fn engine_config(
 
 /// The Lease of the control plane.
 pub(super) fn lease(config: &Config) -> ObjectName {
-    ObjectName { namespace: config.lease.namespace.clone(), name: config.lease.name.clone() }
+    ObjectName::new(config.lease.namespace.as_str(), config.lease.name.as_str())
 }
 
 /// Those of the peer's cloud provider.
@@ -122,7 +122,7 @@ const ALLOCATOR_TIMES: [Duration; 3] =
 fn services(config: &Config, it: &ServiceSettings) -> ServicesConfig {
     let (namespace, name) = it.lease.clone();
     let lease = LeaseConfig {
-        name: ObjectName { namespace, name },
+        name: ObjectName::new(namespace, name),
         duration: config.lease.duration,
         renew_deadline: config.lease.renew_deadline,
         retry_period: config.lease.retry_period,
@@ -150,9 +150,9 @@ fn services(config: &Config, it: &ServiceSettings) -> ServicesConfig {
         labels_node: config.label_node,
         dhcp: Some(DhcpConfig { own_mac: it.dhcp_own_mac, attempts: it.dhcp_attempts }),
         pools: it.writes.then(|| PoolsConfig {
-            config_map: ObjectName { namespace: it.pools.0.clone(), name: it.pools.1.clone() },
+            config_map: ObjectName::new(it.pools.0.as_str(), it.pools.1.as_str()),
             lease: LeaseConfig {
-                name: ObjectName { namespace: ALLOCATOR.0.into(), name: ALLOCATOR.1.into() },
+                name: ObjectName::new(ALLOCATOR.0, ALLOCATOR.1),
                 duration: ALLOCATOR_TIMES[0],
                 renew_deadline: ALLOCATOR_TIMES[1],
                 retry_period: ALLOCATOR_TIMES[2],

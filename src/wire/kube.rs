@@ -21,7 +21,7 @@ pub use objects::{
 pub use writes::{About, EventWords, event, ingress_patch, label_patch, merged, service_patch};
 
 use crate::model::{
-    ApiFault, ApiFaultKind, Author, Lease, LeaseOwner, LeaseRecord, NodeName, ObjectName,
+    ApiFault, ApiFaultKind, Author, Lease, LeaseOwner, LeaseRecord, Named, NodeName, ObjectName,
     ResourceVersion, Service, WatchEvent,
 };
 
@@ -98,7 +98,7 @@ pub fn new_lease(
     owner: Option<&LeaseOwner>,
     spec: &LeaseSpec<'_>,
 ) -> String {
-    let ObjectName { namespace, name } = name;
+    let Named { namespace, name } = &**name;
     let mut object = json!({
         "apiVersion": "coordination.k8s.io/v1",
         "kind": "Lease",

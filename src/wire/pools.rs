@@ -113,7 +113,7 @@ range-test: \"10.0.0.1\" is no range
     }
 
     fn example() -> Vec<PoolUse> {
-        let name = |name: &str| ObjectName { namespace: "shop".into(), name: name.into() };
+        let name = |name: &str| ObjectName::new("shop", name);
         let held = |address: &str, by| HeldAddress { address: address.parse().unwrap(), by };
         let empty = |key: &str| PoolUse {
             key: key.into(),

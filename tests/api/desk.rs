@@ -33,7 +33,7 @@ impl Desk {
 
     pub fn in_namespace(access: ApiAccess, namespace: &str, lease: &str) -> Self {
         let (report, reports) = channel();
-        let lease = ObjectName { namespace: namespace.into(), name: lease.into() };
+        let lease = ObjectName::new(namespace, lease);
         let target = LeaseTarget {
             name: lease.clone(),
             annotations: BTreeMap::from([("purpose".into(), "test".into())]),

@@ -2,11 +2,11 @@
 
 mod bench;
 
-use bench::{Bench, ME, OTHER, TestLease, VIP, ms, secs};
-use edgevip::engine::{Action, Input, Notice};
+use bench::{Bench, ME, OTHER, TestLease, Turn, VIP, ms, secs};
+use edgevip::engine::{Action, Input, Notice, WantedVip};
 use edgevip::model::{
     Address, ApiFault, ApiFaultKind, Frame, KernelAnswer, KernelJob, LeaseCall, LeaseReply, Link,
-    LinkIndex, LinkName, NetworkChange, Refusal, Role, VipState, WatchEvent,
+    LinkIndex, LinkName, NetworkChange, Refusal, Role, Vip, VipState, WatchEvent,
 };
 
 #[test]
@@ -28,6 +28,39 @@ fn a_takeover_opens_the_fence_adds_the_address_and_announces_in_one_turn() {
         panic!("{jobs:?}");
     };
     assert_eq!([*fence, *lifetime, *frame], [until; 3]);
+}
+
+/// Of what is listened for, the kernel is told what differs; all of it only where nobody knows
+/// what it made of what it was told.
+#[test]
+fn one_vip_more_or_less_is_all_that_is_listened_for_anew() {
+    let mut bench = Bench::leading();
+    let other = Vip([10, 0, 0, 43].into());
+    let wanting = |vips: &[Vip]| {
+        let vips = vips.iter().map(|it| WantedVip::Address(*it)).collect();
+        Input::Reload { vips, refresh: secs(3) }
+    };
+    let listens = |turn: &Turn| -> Vec<(Vec<Vip>, Vec<Vip>, bool)> {
+        let jobs = turn.jobs().into_iter();
+        jobs.filter_map(|it| match it {
+            KernelJob::Listen { more, less, anew, .. } => Some((more, less, anew)),
+            _ => None,
+        })
+        .collect()
+    };
+    let turn = bench.input(wanting(&[VIP, other]));
+    assert_eq!(listens(&turn), [(vec![other], vec![], false)]);
+    let turn = bench.input(wanting(&[VIP]));
+    assert_eq!(listens(&turn), [(vec![], vec![other], false)]);
+    let turn = bench.input_held_back(wanting(&[VIP, other]));
+    assert_eq!(listens(&turn), [(vec![other], vec![], false)]);
+    bench.answer_kernel_with(KernelAnswer::Failed("no".into()));
+    let turn = bench.input(wanting(&[VIP]));
+    assert_eq!(listens(&turn), [], "not before it is asked again");
+    bench.advance(secs(1));
+    let turn = bench.input(Input::Tick);
+    assert_eq!(listens(&turn), [(vec![VIP], vec![], true)]);
+    assert_eq!(listens(&bench.network()), []);
 }
 
 #[test]

@@ -194,6 +194,54 @@ story!(a_link_that_is_down_gone_or_without_ipv6_is_an_answer, |lab| {
     }]);
 });
 
+story!(what_came_and_went_meanwhile_is_known, |_| {
+    let mut edge = Edge::start();
+    let there = |text: &str| ip("-o addr show dev eth0").contains(&format!("{text}/"));
+    for text in ["10.0.0.42", "fd00::42"] {
+        edge.done([hold(text, soon(60_000))]);
+        // Ours, by somebody else.
+        ip(&format!("addr del {text} dev eth0"));
+        edge.done([hold(text, soon(60_000))]);
+        // By us, and back in one batch; then the news of it comes after it is back.
+        edge.done([remove(text), hold(text, soon(60_000))]);
+        edge.done([hold(text, soon(60_000))]);
+        assert!(there(text), "{text}");
+        edge.done([remove(text), hold(text, soon(60_000))]);
+        edge.done([remove(text)]);
+        assert!(!there(text), "{text} stays");
+        // Somebody else's, since we last looked.
+        let nodad = if text.contains(':') { "nodad" } else { "" };
+        ip(&format!("addr add {text} dev eth0 {nodad}"));
+        let refused = edge.one(hold(text, soon(60_000)));
+        assert!(matches!(refused, KernelAnswer::NotOurs(_)), "{refused:?}");
+        ip(&format!("addr del {text} dev eth0"));
+        edge.done([hold(text, soon(60_000)), remove(text)]);
+    }
+});
+
+story!(thousands_of_vips_are_held_fenced_and_removed, |_| {
+    let mut edge = Edge::start();
+    let ips: Vec<String> = (0..3_000).map(|it| format!("10.9.{}.{}", it / 250, it % 250)).collect();
+    let ips: Vec<&str> = ips.iter().map(String::as_str).collect();
+    let count = || ip("-o addr show dev eth0").matches(" 10.9.").count();
+    for round in 0..2 {
+        let before = clock::now();
+        let holds = ips.iter().map(|it| hold(it, soon(60_000)));
+        edge.done([answer(&ips, soon(60_000))].into_iter().chain(holds));
+        println!("round {round}: {:?}", clock::now().saturating_since(before));
+    }
+    assert_eq!(count(), ips.len());
+    // As others see it: whoever flushes it all sees it come back whole.
+    run("nft delete table arp edgevip");
+    let KernelAnswer::FenceRebuilt = edge.one(edgevip::model::KernelJob::VerifyFence) else {
+        panic!("the fence was gone")
+    };
+    let silent = ips.iter().flat_map(|it| [silence(&[*it], soon(63_000)), remove(it)]);
+    edge.done(silent.chain(ips.iter().map(|it| unfence(&[*it]))));
+    assert_eq!(count(), 0);
+    println!("slowest change of the fence: {:?}", edge.thread.slowest());
+});
+
 story!(forty_vips_are_held_fenced_and_removed, |_| {
     let mut edge = Edge::start();
     let ips: Vec<String> =

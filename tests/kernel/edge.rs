@@ -169,6 +169,10 @@ pub fn silence(texts: &[&str], until: Instant) -> KernelJob {
     KernelJob::Silence { vips: vips(texts), until }
 }
 
+pub fn unfence(texts: &[&str]) -> KernelJob {
+    KernelJob::Unfence { vips: vips(texts) }
+}
+
 pub fn clean(texts: &[&str]) -> KernelJob {
     KernelJob::Clean { vips: vips(texts) }
 }

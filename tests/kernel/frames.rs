@@ -19,7 +19,12 @@ fn send(frame: Frame, until: edgevip::model::Instant) -> KernelJob {
 }
 
 fn listen(texts: &[&str]) -> KernelJob {
-    KernelJob::Listen { links: vec![index("eth0")], vips: vips(texts) }
+    listen_on(&["eth0"], texts, &[], true)
+}
+
+fn listen_on(links: &[&str], more: &[&str], less: &[&str], anew: bool) -> KernelJob {
+    let links = links.iter().map(|it| index(it)).collect();
+    KernelJob::Listen { links, more: vips(more), less: vips(less), anew }
 }
 
 story!(clients_learn_from_what_is_announced, |lab| {
@@ -98,7 +103,12 @@ story!(a_link_that_takes_no_frames_is_an_answer, |lab| {
     lab.client.ip("link del c0");
     let refused = edge.one(job);
     assert!(is_refusal(&refused, "No such device or address"), "{refused:?}");
-    let refused = edge.one(KernelJob::Listen { links: vec![eth0], vips: vips(&["10.0.0.42"]) });
+    let refused = edge.one(KernelJob::Listen {
+        links: vec![eth0],
+        more: vips(&["10.0.0.42"]),
+        less: vec![],
+        anew: true,
+    });
     assert!(is_refusal(&refused, "No such device"), "{refused:?}");
 });
 
@@ -215,12 +225,34 @@ story!(to_listen_for_others_replaces_what_was_listened_for, |lab| {
     claim(42);
     claim(43);
     assert_eq!(edge.heard().ip, ip(43));
-    edge.done([KernelJob::Listen { links: vec![], vips: vips(&["10.0.0.44"]) }]);
+    edge.done([listen_on(&[], &["10.0.0.44"], &[], true)]);
     claim(44);
-    edge.done([KernelJob::Listen {
-        links: vec![index("eth0"), index("lo")],
-        vips: vips(&["10.0.0.45"]),
-    }]);
+    edge.done([listen_on(&["eth0", "lo"], &["10.0.0.45"], &[], true)]);
+    claim(45);
+    assert_eq!(edge.heard().ip, ip(45));
+});
+
+story!(what_is_listened_for_is_more_or_less_than_before, |lab| {
+    let mut edge = Edge::start();
+    edge.monitor();
+    let claim = |last| {
+        let ip = Ipv4Addr::new(10, 0, 0, last);
+        lab.client.sends(&arp(1, STRANGER, ip, NOBODY, ip));
+    };
+    let ip = |last| std::net::IpAddr::from([10, 0, 0, last]);
+    edge.done([listen(&["10.0.0.42", "10.0.0.43"])]);
+    edge.done([listen_on(&["eth0"], &["10.0.0.44"], &["10.0.0.42"], false)]);
+    // Another way off and on again: what was named stays named.
+    edge.done([listen_on(&[], &[], &[], false), listen_on(&["eth0"], &[], &["fd00::1"], false)]);
+    for last in [42, 43, 44] {
+        claim(last);
+    }
+    assert_eq!([edge.heard().ip, edge.heard().ip], [ip(43), ip(44)]);
+    edge.done([listen_on(&["eth0"], &[], &["10.0.0.43", "10.0.0.44"], false)]);
+    for last in [43, 44] {
+        claim(last);
+    }
+    edge.done([listen_on(&["eth0"], &["10.0.0.45"], &[], false)]);
     claim(45);
     assert_eq!(edge.heard().ip, ip(45));
 });

@@ -424,5 +424,5 @@ fn fault(kind: ApiFaultKind) -> ApiFault {
 }
 
 pub fn named(namespace: &str, name: &str) -> ObjectName {
-    ObjectName { namespace: namespace.into(), name: name.into() }
+    ObjectName::new(namespace, name)
 }

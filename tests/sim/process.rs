@@ -602,9 +602,11 @@ impl World {
             KernelJob::SendFrame { link, frame, until } => {
                 return self.send_frame(proc, *link, *frame, *until);
             }
-            KernelJob::Listen { links, vips } => {
+            KernelJob::Listen { links, more, less, anew } => {
                 let thread = &mut self.procs[proc].thread;
-                (thread.links, thread.vips) = (links.clone(), vips.clone());
+                thread.links.clone_from(links);
+                thread.vips.retain(|it| !anew && !less.contains(it));
+                thread.vips.extend(more);
             }
             KernelJob::Clean { .. } => self.procs[proc].thread.cleaned = true,
             KernelJob::Answer { .. }

@@ -6,7 +6,7 @@ use std::net::IpAddr;
 
 use edgevip::model::{
     ClusterNode, ConfigMap, Endpoint, EndpointSlice, FamilyPolicy, Ingress, IpFamily, NodeName,
-    Object, ObjectName, Protocol, ResourceVersion, Service, ServicePort,
+    Object, ObjectName, Protocol, ResourceVersion, Service, ServicePort, Words,
 };
 
 use crate::cloud::{POOLS, named};
@@ -45,8 +45,8 @@ pub fn service(name: ObjectName, uid: u64) -> Service {
         families: vec![IpFamily::V4],
         family_policy: FamilyPolicy::SingleStack,
         ports: vec![port(80)],
-        annotations: BTreeMap::new(),
-        labels: BTreeMap::new(),
+        annotations: Words::new(),
+        labels: Words::new(),
         finalizers: Vec::new(),
         ingress: Vec::new(),
     }

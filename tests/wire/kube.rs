@@ -140,8 +140,9 @@ fn web() -> Service {
             ("edgevip.io/dhcp-lease", "x"),
             ("kube-vip.io/loadbalancerIPs", "10.0.0.42,fd00::42"),
             ("kube-vip.io/vipHost", "n1"),
-        ]),
-        labels: texts(&[("implementation", "kube-vip"), ("ipam-address", "10.0.0.42")]),
+        ])
+        .into(),
+        labels: texts(&[("implementation", "kube-vip"), ("ipam-address", "10.0.0.42")]).into(),
         finalizers: vec!["edgevip.io/hold".into()],
         ingress: vec![
             Ingress {

@@ -246,8 +246,8 @@ impl Entry {
         held.is_none_or(|it| it.is_due(now, self.keepable, self.fenced))
     }
 
-    /// Announces what is held, if it is time.
-    pub fn announce(&mut self, cx: &mut Cx<'_>, vip: Vip, until: Instant, refresh: Duration) {
+    /// Announces what is held, if it is time. `gaps`: that after the burst, and all others.
+    pub fn announce(&mut self, cx: &mut Cx<'_>, vip: Vip, until: Instant, gaps: [Duration; 2]) {
         let here = self.held.filter(|it| !it.missing);
         let (Some(held), Some((at, sent)), true) = (here, self.burst, self.is_open()) else {
             return;
@@ -263,7 +263,8 @@ impl Entry {
         }
         let gap = match (BURST.get(sent), BURST.get(sent + 1)) {
             (Some(this), Some(next)) => *next - *this,
-            (Some(_) | None, Some(_) | None) => refresh,
+            (Some(_), None) => gaps[0],
+            (None, Some(_) | None) => gaps[1],
         };
         self.burst = Some((cx.now + gap, sent + 1));
     }

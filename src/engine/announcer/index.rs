@@ -77,8 +77,8 @@ impl Index {
         self.links.keys().copied()
     }
 
-    pub fn is_quiet(&self) -> bool {
-        self.loud.is_empty()
+    pub fn loud_count(&self) -> usize {
+        self.loud.len()
     }
 
     /// Those that the kernel may answer for.

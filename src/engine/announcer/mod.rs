@@ -17,16 +17,19 @@
 
 mod claim;
 mod entry;
+mod hearing;
 mod held;
 mod index;
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
 use claim::{Claim, PROBE_AGAIN};
 use entry::{Entry, KERNEL_AGAIN};
+use hearing::Hearing;
 use held::Held;
 use index::{Index, Share};
 
@@ -43,6 +46,14 @@ use crate::model::{
 /// At most one confirmation by a claim of somebody else's in this time.
 const DOUBT_EVERY: Duration = Duration::from_secs(1);
 
+/// So many VIPs share an order to answer: what is ordered for another one meanwhile need not
+/// wait for thousands.
+const TOGETHER: usize = 256;
+/// Of more VIPs than this, announcements are spread over the time between two.
+const MANY: usize = 256;
+/// In so many parts.
+const PARTS: u32 = 60;
+
 /// How to announce.
 #[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
 pub struct AnnouncerConfig {
@@ -55,20 +66,14 @@ pub struct AnnouncerConfig {
 #[derive(Clone, Debug)]
 pub(crate) struct Announcer {
     config: AnnouncerConfig,
-    vips: BTreeMap<Vip, Entry>,
+    vips: BTreeMap<Vip, Box<Entry>>,
     index: Index,
     /// VIPs that something happened to since this was last taken.
     pub touched: Marks,
-    /// The links that are listened on, for all that is wanted.
-    listening: Option<Vec<LinkIndex>>,
-    listen: Option<OrderId>,
-    /// What is listened for beside what is wanted.
-    also: (BTreeSet<LinkIndex>, Vec<Vip>),
+    hearing: Hearing,
     verify: Option<OrderId>,
     /// The kernel would not say whether the fence stands: ask again then.
     verify_at: Option<Instant>,
-    /// The kernel would not let us listen: ask again then.
-    listen_at: Option<Instant>,
     doubted_at: Option<Instant>,
     pub conflicts: u64,
     pub readded_in_all: u64,
@@ -83,12 +88,9 @@ impl Announcer {
             vips: BTreeMap::new(),
             index: Index::default(),
             touched: Marks::default(),
-            listening: None,
-            listen: None,
-            also: Default::default(),
+            hearing: Hearing::default(),
             verify: None,
             verify_at: None,
-            listen_at: None,
             doubted_at: None,
             conflicts: 0,
             readded_in_all: 0,
@@ -102,10 +104,7 @@ impl Announcer {
     }
 
     pub fn on_answer(&mut self, cx: &mut Cx<'_>, order: OrderId, answer: &KernelAnswer) {
-        if self.listen == Some(order) && answer.refusal().is_some() {
-            self.listening = None;
-            self.listen_at = Some(cx.now + KERNEL_AGAIN);
-        }
+        self.hearing.on_answer(cx.now, order, answer.refusal().is_some());
         if self.verify == Some(order) && answer.refusal().is_some() {
             self.verify_at = Some(cx.now + KERNEL_AGAIN);
         }
@@ -207,15 +206,9 @@ impl Announcer {
         self.index.due(now)
     }
 
-    /// What is listened for has changed.
-    pub fn listen_anew(&mut self) {
-        self.listening = None;
-    }
-
     /// Hears of these as well, on these links, although nobody is to have them yet.
-    pub fn listen_also(&mut self, links: BTreeSet<LinkIndex>, vips: Vec<Vip>) {
-        self.also = (links, vips);
-        self.listening = None;
+    pub fn listen_also(&mut self, links: BTreeSet<LinkIndex>, vips: BTreeSet<Vip>) {
+        self.hearing.listen_also(links, vips);
     }
 
     /// Makes the kernel equal to `placement`, as far as `vips` go: fences first, then
@@ -226,17 +219,18 @@ impl Announcer {
             let link = match placement.get(*vip) {
                 Some((wish, _)) => {
                     let fenced = self.config.fences.guards(*vip);
-                    self.vips.entry(*vip).or_insert_with(|| Entry::new(fenced));
+                    self.vips.entry(*vip).or_insert_with(|| Box::new(Entry::new(fenced)));
                     wish.link()
                 }
                 None => None,
             };
+            self.hearing.look_at(*vip, placement.get(*vip).is_some());
             if let Some(it) = self.vips.get_mut(vip) {
                 it.wanted_on = link;
                 note(&mut self.index, *vip, it);
             }
         }
-        self.listen(cx, placement);
+        self.hearing.tell(cx, self.index.links(), placement);
         if self.verify_at.is_some_and(|it| it <= cx.now) {
             self.verify(cx);
         }
@@ -261,6 +255,7 @@ impl Announcer {
             }
         }
         self.open(cx, open);
+        let many = self.vips.len() > MANY;
         for vip in vips {
             let Some(it) = self.vips.get_mut(vip) else { continue };
             let placed = placement.get(*vip);
@@ -268,7 +263,9 @@ impl Announcer {
                 && it.is_claimed()
             {
                 it.hold(cx, *vip, *on, *length, *keep_until);
-                it.announce(cx, *vip, *until, self.config.refresh);
+                let refresh = self.config.refresh;
+                let first = if many { refresh * part_of(*vip) / PARTS } else { refresh };
+                it.announce(cx, *vip, *until, [first, refresh]);
             }
             if placed.is_none() && it.is_gone() {
                 self.index.change(*vip, &it.share, &Share::default());
@@ -280,12 +277,12 @@ impl Announcer {
             }
         }
         // What has moved to another link needs the old one no more.
-        self.listen(cx, placement);
+        self.hearing.tell(cx, self.index.links(), placement);
     }
 
-    /// Whether the kernel is known to answer for none of the VIPs.
-    pub fn is_quiet(&self) -> bool {
-        self.index.is_quiet()
+    /// How many VIPs the kernel may answer for.
+    pub fn loud_count(&self) -> usize {
+        self.index.loud_count()
     }
 
     /// The VIPs that the kernel may answer for.
@@ -307,7 +304,7 @@ impl Announcer {
     /// Whether the VIP is there and could answer at once; where it cannot be silent, it is
     /// as ready as it can be.
     pub fn is_ready(&self, vip: Vip) -> bool {
-        !self.config.fences.guards(vip) || self.vips.get(&vip).is_some_and(Entry::is_ready)
+        !self.config.fences.guards(vip) || self.vips.get(&vip).is_some_and(|it| it.is_ready())
     }
 
     /// Whether the kernel refuses the VIP.
@@ -372,7 +369,7 @@ impl Announcer {
     }
 
     pub fn deadline(&self) -> Option<Deadline> {
-        let listen = self.listen_at.map(|at| Deadline { at, why: "listen again" });
+        let listen = self.hearing.again_at.map(|at| Deadline { at, why: "listen again" });
         let verify = self.verify_at.map(|at| Deadline { at, why: "verify the fence" });
         self.index.deadline().into_iter().chain(listen).chain(verify).min()
     }
@@ -386,24 +383,10 @@ impl Announcer {
         self.touched.mark_all();
     }
 
-    fn listen(&mut self, cx: &mut Cx<'_>, placement: &Placement) {
-        self.listen_at.take_if(|it| *it <= cx.now);
-        let links: BTreeSet<_> = self.index.links().chain(self.also.0.iter().copied()).collect();
-        let same = |it: &Vec<LinkIndex>| it.iter().eq(&links);
-        if self.listen_at.is_some() || self.listening.as_ref().is_some_and(same) {
-            return;
-        }
-        let links: Vec<_> = links.into_iter().collect();
-        self.listening = Some(links.clone());
-        let vips: BTreeSet<_> = placement.vips().chain(self.also.1.iter().copied()).collect();
-        let vips = vips.into_iter().collect();
-        self.listen = Some(cx.order(KernelJob::Listen { links, vips }));
-    }
-
-    /// VIPs of one leadership share one transaction.
+    /// VIPs of one leadership share transactions.
     fn open(&mut self, cx: &mut Cx<'_>, mut open: Vec<(Vip, Instant)>) {
         open.sort_by_key(|(_, until)| *until);
-        for group in open.chunk_by(|a, b| a.1 == b.1) {
+        for group in open.chunk_by(|a, b| a.1 == b.1).flat_map(|it| it.chunks(TOGETHER)) {
             let Some((_, until)) = group.first().copied() else {
                 continue;
             };
@@ -416,6 +399,15 @@ impl Announcer {
             }
         }
     }
+}
+
+/// Which part of the time between two announcements is a VIP's own.
+fn part_of(vip: Vip) -> u32 {
+    let bits = match vip.0 {
+        IpAddr::V4(ip) => ip.to_bits(),
+        IpAddr::V6(ip) => (ip.to_bits() ^ (ip.to_bits() >> 64)) as u32,
+    };
+    1 + bits % PARTS
 }
 
 /// Tells the index what has become of an entry.

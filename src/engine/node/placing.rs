@@ -93,7 +93,6 @@ impl Node {
         }
         wanted.add(&self.notice_services(cx));
         if !wanted.is_empty() {
-            self.announcer.listen_anew();
             self.attention.usable = None;
         }
         let marks = &mut self.attention.marks;

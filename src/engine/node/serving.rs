@@ -224,13 +224,6 @@ impl Node {
             || serving.is_some_and(|it| it.services.place(vip).is_some())
     }
 
-    /// Whether the VIP hangs on the leadership for Services.
-    pub(super) fn is_of_services(&self, vip: Vip) -> bool {
-        let control = |it: &Serving| matches!(it.elects, Elects::Control);
-        let of_their_own = self.serving.as_ref().is_some_and(|it| !control(it));
-        of_their_own && !self.resolver.vips().contains(&vip)
-    }
-
     /// Whose place is other than it was; what is wanted is brought up to date.
     pub(super) fn notice_services(&mut self, cx: &mut Cx<'_>) -> Marks {
         let Some(mut serving) = self.serving.take() else {
@@ -250,7 +243,7 @@ impl Node {
         let on = |ip| network.usable(&choice, Vip(ip), now, false).ok();
         let news = self.see_to_leases(cx, &mut serving);
         if serving.services.probe(cx, leads, &on) || news {
-            let vips: Vec<_> = serving.services.probed().collect();
+            let vips: BTreeSet<_> = serving.services.probed().collect();
             let links = vips.iter().filter_map(|it| Some(on(it.0)?.index)).collect();
             self.announcer.listen_also(links, vips);
         }

@@ -14,7 +14,7 @@ use std::time::Duration;
 use super::*;
 use crate::model::{
     FamilyPolicy, Ingress, Instant, IpFamily, ObjectName, PoolRefusal, Protocol, ResourceVersion,
-    Service, ServicePort,
+    Service, ServicePort, Words,
 };
 
 const START: Instant = Instant::from_nanos(1_000_000_000_000);
@@ -98,7 +98,7 @@ fn rows<const N: usize>(table: &str) -> impl Iterator<Item = [&str; N]> {
 
 fn object(name: &str) -> ObjectName {
     let (namespace, name) = name.split_once('/').unwrap_or(("test", name));
-    ObjectName { namespace: namespace.into(), name: name.into() }
+    ObjectName::new(namespace, name)
 }
 
 fn service(name: &str) -> Service {
@@ -114,8 +114,8 @@ fn service(name: &str) -> Service {
         families: vec![],
         family_policy: FamilyPolicy::SingleStack,
         ports: vec![],
-        annotations: BTreeMap::new(),
-        labels: BTreeMap::new(),
+        annotations: Words::new(),
+        labels: Words::new(),
         finalizers: vec![],
         ingress: vec![],
     }

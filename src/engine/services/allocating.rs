@@ -44,6 +44,8 @@ pub struct PoolsConfig {
 pub(super) struct Allocating {
     pools: Option<Pools>,
     book: Book,
+    /// There have been pools: the book is kept.
+    books: bool,
     /// Addresses are given out here, and everything there is has been listed since.
     gives: bool,
     /// These may need something.
@@ -70,6 +72,7 @@ impl Allocating {
         Self {
             pools: None,
             book: Book::default(),
+            books: false,
             gives: false,
             open: BTreeSet::new(),
             writing: BTreeMap::new(),
@@ -85,6 +88,9 @@ impl Allocating {
     }
 
     pub fn learn(&mut self, now: Instant, service: &Service) {
+        if !self.books {
+            return;
+        }
         let newer =
             |from: &ResourceVersion| *from != service.version && !service.version.is_before(from);
         if self.written.get(&service.name).is_some_and(newer) {
@@ -110,7 +116,7 @@ impl Allocating {
         self.reopen();
     }
 
-    pub fn learn_pools(&mut self, map: Option<&ConfigMap>) {
+    fn learn_pools(&mut self, map: Option<&ConfigMap>) {
         self.pools = map.map(|it| Pools::read(&it.data));
         self.reopen();
     }
@@ -196,6 +202,17 @@ impl Allocating {
 }
 
 impl Services {
+    /// The pools are these. The first that there are make the book worth its room.
+    pub(super) fn learn_pools(&mut self, now: Instant, map: Option<&ConfigMap>) {
+        self.allocating.learn_pools(map);
+        if map.is_none() || std::mem::replace(&mut self.allocating.books, true) {
+            return;
+        }
+        for known in self.services.values() {
+            self.allocating.learn(now, &known.service);
+        }
+    }
+
     /// Whether there is anything to give out: somebody should.
     pub fn has_pools(&self) -> bool {
         self.allocating.pools.is_some()

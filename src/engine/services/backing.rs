@@ -38,7 +38,8 @@ pub(crate) struct Endpoints {
 /// Of a Service: what each slice says, and what they say together.
 #[derive(Clone, Debug, Default)]
 struct Served {
-    slices: BTreeMap<ObjectName, Reach>,
+    /// In order; few.
+    slices: Vec<(ObjectName, Reach)>,
     all: Reach,
     lost_at: LostAt,
 }
@@ -140,13 +141,19 @@ impl Endpoints {
         reach: Option<Reach>,
     ) -> bool {
         let it = self.services.entry(service.clone()).or_default();
-        match reach {
-            Some(reach) => drop(it.slices.insert(slice.clone(), reach)),
-            None if sabotaged(Sabotage::StaleEndpointsServed) => {}
-            None => drop(it.slices.remove(slice)),
+        let at = it.slices.binary_search_by(|it| it.0.cmp(slice));
+        match (at, reach) {
+            (Ok(at), Some(reach)) => it.slices[at].1 = reach,
+            (Ok(_), None) if sabotaged(Sabotage::StaleEndpointsServed) => {}
+            (Ok(at), None) => drop(it.slices.remove(at)),
+            (Err(at), Some(reach)) => {
+                it.slices.reserve_exact(1);
+                it.slices.insert(at, (slice.clone(), reach));
+            }
+            (Err(_), None) => {}
         }
         let before = it.all;
-        it.all = it.slices.values().fold(Reach::default(), |sum, it| Reach {
+        it.all = it.slices.iter().map(|it| it.1).fold(Reach::default(), |sum, it| Reach {
             anywhere: sum.anywhere.and(it.anywhere),
             here: sum.here.and(it.here),
         });
@@ -188,7 +195,7 @@ mod tests {
     use crate::model::{EndpointSlice, ResourceVersion};
 
     fn name(text: &str) -> ObjectName {
-        ObjectName { namespace: "a".into(), name: text.into() }
+        ObjectName::new("a", text)
     }
 
     /// Such as `n1 n2! n3-`: ready, about to end, not serving.

@@ -11,8 +11,7 @@ impl Services {
     /// Decides anew who has the address, and what that means for it.
     pub(super) fn settle(&mut self, now: Instant, ip: IpAddr) {
         let vip = Vip(ip);
-        let mut order: Vec<ObjectName> =
-            self.claims.get(&ip).into_iter().flatten().cloned().collect();
+        let mut order = self.claims.get(&ip).cloned().unwrap_or_default();
         // Whoever was told that it has the address keeps it.
         order.sort_by_key(|it| !self.was_told(it, ip));
         let node = self.nodes.values().find(|it| it.addresses.contains(&ip));
@@ -61,7 +60,7 @@ impl Services {
 
     fn was_told(&self, name: &ObjectName, ip: IpAddr) -> bool {
         let told = |it: &Known| it.service.ingress.iter().any(|it| it.ip == Some(ip));
-        self.services.get(name).is_some_and(told)
+        self.services.get(name).is_some_and(|it| told(it))
     }
 
     fn wants(&self, name: &ObjectName) -> Option<(&Known, &Wants)> {
@@ -98,7 +97,7 @@ impl Services {
         })
     }
 
-    fn elects_each(&self) -> bool {
+    pub(super) fn elects_each(&self) -> bool {
         matches!(self.config.election, ServicesElection::Each(_))
     }
 

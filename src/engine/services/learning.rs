@@ -36,9 +36,13 @@ impl Services {
     pub(super) fn learn(&mut self, now: Instant, what: &Followed, object: &Object) {
         self.saw(what, &object.name());
         match object {
-            Object::ConfigMap(it) => self.allocating.learn_pools(Some(it)),
+            Object::ConfigMap(it) => self.learn_pools(now, Some(it)),
             Object::EndpointSlice(it) => {
-                for service in self.endpoints.learn(now, it) {
+                let mut it = it.clone();
+                if let Some((name, _)) = self.services.get_key_value(&it.service) {
+                    it.service = name.clone();
+                }
+                for service in self.endpoints.learn(now, &it) {
                     self.settle_all_of(now, &service);
                 }
             }
@@ -61,7 +65,11 @@ impl Services {
         }
     }
 
-    fn learn_service(&mut self, now: Instant, service: Service) {
+    fn learn_service(&mut self, now: Instant, mut service: Service) {
+        // The name is there once, however often the object comes.
+        if let Some((name, _)) = self.services.get_key_value(&service.name) {
+            service.name = name.clone();
+        }
         let name = service.name.clone();
         if !service.balanced {
             return self.forget_service(now, &name);
@@ -102,8 +110,17 @@ impl Services {
                 addresses.extend(ip.filter(|it| !addresses.contains(it)));
             }
         }
+        if let Verdict::Wanted(wants) = &mut verdict {
+            wants.addresses.shrink_to_fit();
+        }
         let refused = BTreeMap::new();
-        let before = self.services.insert(name.clone(), Known { service, verdict, refused });
+        if let (false, Verdict::Wanted(wants)) = (self.elects_each(), &mut verdict) {
+            wants.elected_by = self.nobodys.clone();
+        }
+        let known = Box::new(Known { service, verdict, refused });
+        self.needy += usize::from(known.needs_endpoints());
+        let before = self.services.insert(name.clone(), known);
+        self.needy -= before.iter().filter(|it| it.needs_endpoints()).count();
         let before: BTreeSet<_> =
             before.iter().flat_map(|it| it.addresses().iter().copied()).collect();
         let after: BTreeSet<_> = self.services[&name].addresses().iter().copied().collect();
@@ -111,7 +128,11 @@ impl Services {
             self.unclaim(*ip, &name);
         }
         for ip in &after {
-            self.claims.entry(*ip).or_default().insert(name.clone());
+            let by = self.claims.entry(*ip).or_default();
+            if let Err(at) = by.binary_search(&name) {
+                by.reserve_exact(1);
+                by.insert(at, name.clone());
+            }
         }
         for ip in before.union(&after) {
             self.settle(now, *ip);
@@ -121,7 +142,7 @@ impl Services {
 
     pub(super) fn forget(&mut self, now: Instant, what: &Followed, name: &ObjectName) {
         match what {
-            Followed::ConfigMap(_) => self.allocating.learn_pools(None),
+            Followed::ConfigMap(_) => self.learn_pools(now, None),
             Followed::EndpointSlices(_) => {
                 if let Some(service) = self.endpoints.forget(now, name) {
                     self.settle_all_of(now, &service);
@@ -144,6 +165,7 @@ impl Services {
         let Some(gone) = self.services.remove(name) else {
             return;
         };
+        self.needy -= usize::from(gone.needs_endpoints());
         let kept = sabotaged(Sabotage::DeletedServiceKept);
         for ip in gone.addresses().iter().filter(|_| !kept) {
             self.unclaim(*ip, name);
@@ -158,7 +180,7 @@ impl Services {
 
     fn unclaim(&mut self, ip: IpAddr, name: &ObjectName) {
         if let Some(by) = self.claims.get_mut(&ip) {
-            by.remove(name);
+            by.retain(|it| it != name);
             if by.is_empty() {
                 self.claims.remove(&ip);
             }

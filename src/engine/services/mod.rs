@@ -120,11 +120,15 @@ pub(crate) struct Services {
     config: ServicesConfig,
     me: NodeName,
     followers: BTreeMap<Followed, Following>,
-    services: BTreeMap<ObjectName, Known>,
+    services: BTreeMap<ObjectName, Box<Known>>,
+    /// What elects where no Service has a Lease of its own.
+    nobodys: LeaseOf,
+    /// So many of them need to know their endpoints.
+    needy: usize,
     endpoints: Endpoints,
     nodes: BTreeMap<NodeName, ClusterNode>,
-    /// Who asks for each address.
-    claims: BTreeMap<IpAddr, BTreeSet<ObjectName>>,
+    /// Who asks for each address, in order.
+    claims: BTreeMap<IpAddr, Vec<ObjectName>>,
     places: BTreeMap<Vip, Place>,
     /// Places that are not as they were.
     changed: Marks,
@@ -192,6 +196,8 @@ impl Services {
             me: me.clone(),
             followers: BTreeMap::new(),
             services: BTreeMap::new(),
+            nobodys: LeaseOf { name: of_cluster(""), owner: None },
+            needy: 0,
             endpoints: Endpoints::new(me.clone()),
             nodes: BTreeMap::new(),
             claims: BTreeMap::new(),
@@ -265,7 +271,7 @@ impl Services {
         }
         self.end_lingering(cx.now);
         self.allocating.expire(cx.now);
-        let needs_slices = self.services.values().any(Known::needs_endpoints);
+        let needs_slices = self.needy > 0;
         let slices = Followed::EndpointSlices(self.config.namespace.clone());
         match (needs_slices, self.followers.contains_key(&slices)) {
             (true, false) => self.follow(slices, cx.now),
@@ -428,7 +434,7 @@ impl Known {
 
 /// The name of what belongs to the whole cluster.
 fn of_cluster(name: &str) -> ObjectName {
-    ObjectName { namespace: String::new(), name: name.to_owned() }
+    ObjectName::new("", name)
 }
 
 #[cfg(test)]

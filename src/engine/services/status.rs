@@ -19,14 +19,18 @@ impl Services {
                 leases: self.leasing.status(now, name),
             }
         };
-        self.services.iter().filter(|it| it.1.verdict != Verdict::Others).map(one).collect()
+        self.ours().map(one).collect()
+    }
+
+    fn ours(&self) -> impl Iterator<Item = (&ObjectName, &Known)> {
+        let all = self.services.iter().map(|(name, it)| (name, it.as_ref()));
+        all.filter(|it| it.1.verdict != Verdict::Others)
     }
 
     /// One of ours that k3s's own load balancer serves too.
     pub fn of_service_lb(&self) -> Option<&ObjectName> {
-        let ours = self.services.iter().filter(|it| it.1.verdict != Verdict::Others);
         let both =
             |it: &Known| it.service.finalizers.iter().any(|it| Service::is_k3s_finalizer(it));
-        ours.filter(|it| both(it.1)).map(|it| it.0).next()
+        self.ours().filter(|it| both(it.1)).map(|it| it.0).next()
     }
 }

@@ -4,18 +4,21 @@
 //! What somebody else writes over is put right, and each time later than the time before:
 //! two that are both sure cost a write now and then, and no loop.
 
+mod truth;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::time::Duration;
 
+use self::truth::{hash, ingress, is_same, outside_annotation};
 use super::{Known, Services};
 use crate::engine::backoff::Backoff;
-use crate::engine::mapping::{self, OUTSIDE};
+use crate::engine::mapping::OUTSIDE;
 use crate::engine::sabotage::{Sabotage, sabotaged};
 use crate::engine::{Cx, Deadline};
 use crate::model::{
-    ApiFault, Ingress, Instant, NodeName, ObjectCall, ObjectName, ObjectReply, RequestId,
-    ResourceVersion, ServicePatch, Vip,
+    ApiFault, Instant, NodeName, ObjectCall, ObjectName, ObjectReply, RequestId, ResourceVersion,
+    ServicePatch, Vip,
 };
 
 /// So many writes are under way at a time.
@@ -35,8 +38,10 @@ pub(super) struct Telling {
     me: NodeName,
     /// Of these, what is told may differ from what is true.
     open: BTreeSet<ObjectName>,
+    /// Of these, nothing is left but Events, which wait for their turn.
+    mute: BTreeSet<ObjectName>,
     writing: BTreeMap<RequestId, ObjectName>,
-    affairs: BTreeMap<ObjectName, Affair>,
+    affairs: BTreeMap<ObjectName, Box<Affair>>,
     /// When to look at one again.
     again: BTreeSet<(Instant, ObjectName)>,
     pub answering: BTreeSet<IpAddr>,
@@ -56,9 +61,9 @@ struct Affair {
     from: ResourceVersion,
     /// What the watch is to bring before anything is written again.
     awaits: Option<Awaits>,
-    /// What was written last, and when: to be written again, it was written over.
-    last_patch: Option<ServicePatch>,
-    last_ingress: Option<Vec<Ingress>>,
+    /// What was written last, by its hash, and when: to be written again, it was written over.
+    last_patch: Option<u64>,
+    last_ingress: Option<u64>,
     wrote_at: Instant,
     /// It was written over: wait that long.
     backoff: Backoff,
@@ -99,6 +104,7 @@ impl Telling {
         Self {
             me,
             open: BTreeSet::new(),
+            mute: BTreeSet::new(),
             writing: BTreeMap::new(),
             affairs: BTreeMap::new(),
             again: BTreeSet::new(),
@@ -117,6 +123,7 @@ impl Telling {
 
     pub fn forget(&mut self, name: &ObjectName) {
         self.open.remove(name);
+        self.mute.remove(name);
         if let Some(at) = self.affairs.remove(name).and_then(|it| it.again_at) {
             self.again.remove(&(at, name.clone()));
         }
@@ -170,10 +177,11 @@ impl Telling {
 
     pub fn deadline(&self) -> Option<Deadline> {
         let again = self.again.first().map(|it| Deadline { at: it.0, why: "write to a Service" });
-        let waits = self.events == 0 && self.writing.len() < AT_ONCE;
-        let open = (!self.open.is_empty() && waits)
+        // As long as as many writes are under way as may be, an answer comes first.
+        let waits = !self.mute.is_empty() && self.events == 0;
+        let mute = (waits && self.writing.len() < AT_ONCE)
             .then_some(Deadline { at: self.events_at + EVENT_EVERY, why: "tell Events" });
-        again.into_iter().chain(open).min()
+        again.into_iter().chain(mute).min()
     }
 
     /// Nothing is written to it before that.
@@ -199,16 +207,21 @@ impl Telling {
         }
     }
 
+    /// Whether there is room for an Event, and takes it.
     pub fn may_tell(&mut self, now: Instant) -> bool {
+        let may = self.has_room(now);
+        self.events -= u32::from(may);
+        may
+    }
+
+    fn has_room(&mut self, now: Instant) -> bool {
         let nanos = now.saturating_since(self.events_at).as_nanos();
         let more = u32::try_from(nanos / EVENT_EVERY.as_nanos()).unwrap_or(EVENTS);
         if more > 0 {
             self.events = self.events.saturating_add(more).min(EVENTS);
             self.events_at = now;
         }
-        let may = self.events > 0;
-        self.events -= u32::from(may);
-        may
+        self.events > 0
     }
 }
 
@@ -232,14 +245,18 @@ impl Services {
             self.telling.open.extend(self.services.keys().cloned());
         }
         self.telling.due(cx.now);
-        let mut later = BTreeSet::new();
         while self.telling.writing.len() < AT_ONCE {
             let Some(name) = self.telling.open.pop_first() else { break };
             if !self.tell_of(cx, &name) {
-                later.insert(name);
+                self.telling.mute.insert(name);
             }
         }
-        self.telling.open.append(&mut later);
+        while self.telling.writing.len() < AT_ONCE && self.telling.has_room(cx.now) {
+            let Some(name) = self.telling.mute.pop_first() else { break };
+            if !self.tell_of(cx, &name) {
+                self.telling.mute.insert(name);
+            }
+        }
     }
 
     /// Returns whether it is done with for now.
@@ -248,9 +265,10 @@ impl Services {
             return true;
         };
         let telling = &mut self.telling;
-        let answered: Vec<IpAddr> =
+        let mut answered: Vec<IpAddr> =
             known.has().filter(|ip| telling.answering.contains(ip)).collect();
         self.labels.answered(name, &answered);
+        answered.shrink_to_fit();
         let writes = known.has().next().is_some_and(|it| answered.first() == Some(&it));
         let refusal = known.refusal(self.allocating.refused.get(name), self.leasing.refusal(name));
         let reason = refusal.as_ref().map_or("Refused", |it| it.reason());
@@ -286,19 +304,21 @@ impl Services {
 impl Telling {
     fn affair(&mut self, now: Instant, known: &Known) -> &mut Affair {
         let name = known.service.name.clone();
-        self.affairs.entry(name).or_insert_with(|| Affair {
-            writing: false,
-            from: known.service.version.clone(),
-            awaits: None,
-            last_patch: None,
-            last_ingress: None,
-            wrote_at: now,
-            backoff: Backoff::new(Duration::from_millis(100), PEACE),
-            contested: false,
-            contest: Backoff::new(Duration::from_millis(100), COMES_BACK),
-            again_at: None,
-            waited: false,
-            told: None,
+        self.affairs.entry(name).or_insert_with(|| {
+            Box::new(Affair {
+                writing: false,
+                from: known.service.version.clone(),
+                awaits: None,
+                last_patch: None,
+                last_ingress: None,
+                wrote_at: now,
+                backoff: Backoff::new(Duration::from_millis(100), PEACE),
+                contested: false,
+                contest: Backoff::new(Duration::from_millis(100), COMES_BACK),
+                again_at: None,
+                waited: false,
+                told: None,
+            })
         })
     }
 
@@ -322,12 +342,12 @@ impl Telling {
             return true;
         }
         let again = match patch.is_empty() {
-            false => it.last_patch.as_ref() == Some(&patch),
+            false => it.last_patch == Some(hash(&patch)),
             true if is_same(&known.service.ingress, &ingress) => {
                 it.waited = false;
                 return false;
             }
-            true => it.last_ingress.as_ref() == Some(&ingress),
+            true => it.last_ingress == Some(hash(&ingress)),
         };
         if it.wrote_at + PEACE <= cx.now {
             it.backoff.reset();
@@ -339,11 +359,11 @@ impl Telling {
         (it.writing, it.waited, it.from, it.wrote_at) = (true, false, version.clone(), cx.now);
         let call = match patch.is_empty() {
             false => {
-                it.last_patch = Some(patch.clone());
+                it.last_patch = Some(hash(&patch));
                 ObjectCall::PatchService { name: name.clone(), version, patch }
             }
             true => {
-                it.last_ingress = Some(ingress.clone());
+                it.last_ingress = Some(hash(&ingress));
                 ObjectCall::WriteIngress { name: name.clone(), version, ingress }
             }
         };
@@ -400,34 +420,4 @@ impl Telling {
         self.affair(cx.now, known).told = truth;
         true
     }
-}
-
-/// What the annotation should say, where it does not: which addresses of the status are the
-/// gateway's, as long as they are there.
-fn outside_annotation(known: &Known, outside: &[IpAddr]) -> Option<Option<String>> {
-    let stands = |ip: &IpAddr| known.service.ingress.iter().any(|it| it.ip == Some(*ip));
-    let stay = mapping::outside(&known.service).filter(stands);
-    let all: BTreeSet<_> = stay.chain(outside.iter().copied()).collect();
-    let text = all.iter().map(IpAddr::to_string).collect::<Vec<_>>().join(",");
-    let before = known.service.annotations.get(OUTSIDE).map_or("", String::as_str);
-    (before != text).then(|| Some(text).filter(|it| !it.is_empty()))
-}
-
-/// In any order.
-fn is_same(one: &[Ingress], other: &[Ingress]) -> bool {
-    one.len() == other.len() && one.iter().all(|it| other.contains(it))
-}
-
-/// What the status should say: the addresses, each with the ports there are now.
-fn ingress(known: &Known, answered: &[IpAddr]) -> Vec<Ingress> {
-    let before = |ip: IpAddr| known.service.ingress.iter().find(|it| it.ip == Some(ip));
-    answered
-        .iter()
-        .map(|ip| Ingress {
-            ip: Some(*ip),
-            hostname: None,
-            ip_mode: before(*ip).and_then(|it| it.ip_mode.clone()),
-            ports: known.service.ports.clone(),
-        })
-        .collect()
 }

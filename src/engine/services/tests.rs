@@ -1,7 +1,6 @@
 mod exposing;
 mod labels;
 
-use std::collections::BTreeMap;
 use std::net::IpAddr;
 
 use super::*;
@@ -9,7 +8,7 @@ use crate::engine::pools::ADDRESSES;
 use crate::engine::{Action, NextIds, Rng};
 use crate::model::{
     ApiFaultKind, Endpoint, EndpointSlice, FamilyPolicy, GatewayCall, Ingress, IpFamily, LinkName,
-    Object, ObjectCall, ObjectReply, Protocol, ResourceVersion, ServicePort, SideCall,
+    Object, ObjectCall, ObjectReply, Protocol, ResourceVersion, ServicePort, SideCall, Words,
 };
 
 /// A Service of type LoadBalancer with one port.
@@ -26,8 +25,8 @@ pub(in crate::engine) fn service(name: &str) -> Service {
         families: vec![IpFamily::V4],
         family_policy: FamilyPolicy::SingleStack,
         ports: vec![ServicePort { port: 80, protocol: Protocol::Tcp }],
-        annotations: BTreeMap::new(),
-        labels: BTreeMap::new(),
+        annotations: Words::new(),
+        labels: Words::new(),
         finalizers: Vec::new(),
         ingress: Vec::new(),
     }
@@ -371,6 +370,26 @@ fn events_tell_of_transitions_and_no_more_than_a_burst_of_them() {
 }
 
 #[test]
+fn events_that_wait_for_their_turn_wake_nobody_before_it_comes() {
+    let mut bench = Bench::new();
+    for number in 0..50 {
+        let ip = format!("10.0.1.{number}");
+        let it = asking(&format!("a/{number:02}"), &ip);
+        // Of the first forty, nothing is left to tell but an Event.
+        bench.service(if number < 40 { told(it, 2) } else { it }).answers(&ip, true);
+    }
+    let writes = bench.writes();
+    assert_eq!(writes.len(), 8, "as many as may be under way");
+    bench.pass(1_000);
+    assert_eq!(bench.events().len(), 0);
+    let due = bench.services.telling.deadline();
+    assert!(due.is_none_or(|it| it.at > bench.now), "{due:?} would be all the time");
+    bench.reply(writes[0].0, ObjectReply::Gone);
+    let due = bench.services.telling.deadline().expect("it goes on");
+    assert!(due.at > bench.now, "{due:?}");
+}
+
+#[test]
 fn a_node_that_is_excluded_carries_nothing_and_one_that_is_cordoned_leaves_it_to_others() {
     let mut bench = Bench::new();
     let node = |name: &str, [ready, cordoned, excluded]: [bool; 3]| {
@@ -406,7 +425,7 @@ fn who_begins_to_give_addresses_out_lists_anew_and_nothing_becomes_unknown() {
         version: ResourceVersion("1".into()),
         data,
     };
-    bench.turn(|it, _| it.allocating.learn_pools(Some(&map)));
+    bench.turn(|it, cx| it.learn_pools(cx.now, Some(&map)));
     bench.service(service("a/web"));
     bench.turn(|it, cx| it.allocate(cx, true));
     assert_eq!(bench.writes(), [], "the one before may have given something out");

@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 use crate::engine::mapping;
 use crate::engine::network::LinkChoice;
 use crate::model::{
-    IpFamily, LeaseOwner, LinkName, Mac, ObjectName, Service, ServicePort, ServiceRefusal,
+    IpFamily, LeaseOwner, LinkName, Mac, Named, ObjectName, Service, ServicePort, ServiceRefusal,
 };
 use crate::wire::lease;
 
@@ -241,9 +241,9 @@ fn link(service: &Service) -> Result<Option<LinkChoice>, ServiceRefusal> {
 
 /// Of its name, but for one that several Services name together.
 fn elected_by(service: &Service) -> Result<LeaseOf, ServiceRefusal> {
-    let ObjectName { namespace, name } = &service.name;
+    let Named { namespace, name } = &*service.name;
     let Some(text) = annotation(service, "leaseName") else {
-        let lease = ObjectName { namespace: namespace.clone(), name: format!("kubevip-{name}") };
+        let lease = ObjectName::new(namespace.clone(), format!("kubevip-{name}"));
         let owner = LeaseOwner { name: name.clone(), uid: service.uid.clone() };
         return Ok(LeaseOf { name: lease, owner: Some(owner) });
     };
@@ -257,10 +257,7 @@ fn elected_by(service: &Service) -> Result<LeaseOf, ServiceRefusal> {
         !it.is_empty() && it.len() <= 253 && it.bytes().all(legal)
     };
     match is_name(namespace) && is_name(name) {
-        true => Ok(LeaseOf {
-            name: ObjectName { namespace: namespace.to_owned(), name: name.to_owned() },
-            owner: None,
-        }),
+        true => Ok(LeaseOf { name: ObjectName::new(namespace, name), owner: None }),
         false => refuse("the name of a Lease, or its namespace/name"),
     }
 }

@@ -59,6 +59,8 @@ const LIST_ITEM: u16 = 1;
 const DATA_VALUE: u16 = 1;
 const DATA_VERDICT: u16 = 2;
 
+/// So many elements in a message: an attribute is no longer than 64 KiB.
+const A_MESSAGE: usize = 1_000;
 /// An expired element takes part in nothing; its memory need not be freed each second.
 const GC_INTERVAL_MS: u32 = 30_000;
 const OUTPUT: &str = "output";
@@ -229,6 +231,22 @@ impl<'a> Transaction<'a> {
         self.element(libc::NFT_MSG_NEWSETELEM, CREATE, set, ip, Some(millis))
     }
 
+    /// Adds many elements of one family that end by themselves.
+    pub fn add_all(&mut self, set: Set, elements: &[(IpAddr, Duration)]) {
+        for some in elements.chunks(A_MESSAGE) {
+            let Some((first, _)) = some.first() else { return };
+            let family = Family::of(*first);
+            self.message(libc::NFT_MSG_NEWSETELEM, CREATE, family, |it| {
+                it.text(ELEMENTS_SET, set.name(family));
+                it.nested(ELEMENTS, |it| {
+                    for (ip, timeout) in some {
+                        element(it, *ip, Some(timeout.as_millis() as u64));
+                    }
+                });
+            });
+        }
+    }
+
     /// Removes an element that is there.
     pub fn remove(&mut self, set: Set, ip: IpAddr) -> u32 {
         self.element(libc::NFT_MSG_DELSETELEM, 0, set, ip, None)
@@ -263,17 +281,7 @@ impl<'a> Transaction<'a> {
     ) -> u32 {
         self.message(kind, flags, Family::of(ip), |it| {
             it.text(ELEMENTS_SET, set.name(Family::of(ip)));
-            it.nested(ELEMENTS, |it| {
-                it.nested(LIST_ITEM, |it| {
-                    match ip {
-                        IpAddr::V4(ip) => data(it, ELEMENT_KEY, &ip.octets()),
-                        IpAddr::V6(ip) => data(it, ELEMENT_KEY, &ip.octets()),
-                    }
-                    if let Some(millis) = timeout_ms {
-                        it.attribute(ELEMENT_TIMEOUT, &millis.to_be_bytes());
-                    }
-                });
-            });
+            it.nested(ELEMENTS, |it| element(it, ip, timeout_ms));
         })
     }
 
@@ -291,6 +299,18 @@ impl<'a> Transaction<'a> {
         });
         self.awaited
     }
+}
+
+fn element(it: &mut Writer, ip: IpAddr, timeout_ms: Option<u64>) {
+    it.nested(LIST_ITEM, |it| {
+        match ip {
+            IpAddr::V4(ip) => data(it, ELEMENT_KEY, &ip.octets()),
+            IpAddr::V6(ip) => data(it, ELEMENT_KEY, &ip.octets()),
+        }
+        if let Some(millis) = timeout_ms {
+            it.attribute(ELEMENT_TIMEOUT, &millis.to_be_bytes());
+        }
+    });
 }
 
 /// The head that all but the boundaries share.

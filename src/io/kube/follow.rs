@@ -271,9 +271,9 @@ fn path(what: &Followed) -> (String, String) {
         None => String::new(),
     };
     match what {
-        Followed::ConfigMap(ObjectName { namespace, name }) => (
-            format!("/api/v1/{}configmaps", within(Some(namespace))),
-            format!("&fieldSelector=metadata.name%3D{}", segment(name)),
+        Followed::ConfigMap(it) => (
+            format!("/api/v1/{}configmaps", within(Some(&it.namespace))),
+            format!("&fieldSelector=metadata.name%3D{}", segment(&it.name)),
         ),
         Followed::EndpointSlices(namespace) => (
             format!("/apis/discovery.k8s.io/v1/{}endpointslices", within(namespace.as_deref())),

@@ -11,7 +11,7 @@ use super::{Caller, Deliver, FromKube, JSON, Session, garbage, locked, refusal, 
 use crate::io::clock;
 use crate::io::http::{Answer, Client, Request, STACK, segment};
 use crate::model::{
-    ApiFault, ApiFaultKind, Instant, ObjectCall, ObjectName, ObjectReply, RequestId,
+    ApiFault, ApiFaultKind, Instant, Named, ObjectCall, ObjectName, ObjectReply, RequestId,
 };
 
 /// Where orders wait for a thread.
@@ -260,7 +260,7 @@ fn write(session: &Session, call: &ObjectCall) -> Result<Request, ApiFault> {
 }
 
 fn service(name: &ObjectName) -> String {
-    let ObjectName { namespace, name } = name;
+    let Named { namespace, name } = &**name;
     format!("/api/v1/namespaces/{}/services/{}", segment(namespace), segment(name))
 }
 

@@ -12,11 +12,12 @@ use nix::errno::Errno;
 use nix::sys::socket::SockProtocol;
 
 use super::super::clock;
+use super::known::Known;
 use super::message::Writer;
 use super::parse::Found;
 use super::socket::{Refused, Socket};
 use super::{IFA_PROTO, OURS, name, survey};
-use crate::model::{Address, LinkIndex, Vip};
+use crate::model::{LinkIndex, Vip};
 
 /// `IFA_F_NODAD | IFA_F_NOPREFIXROUTE`: we have probed, and the address is no route.
 const FLAGS: u32 = libc::IFA_F_NODAD | libc::IFA_F_NOPREFIXROUTE;
@@ -56,7 +57,7 @@ pub struct Addresses {
     socket: Socket,
     tagged: bool,
     lo_global_scope: bool,
-    known: Option<Vec<Found>>,
+    known: Known,
 }
 
 /// An address on a link.
@@ -78,12 +79,12 @@ impl Addresses {
             .and_then(|it| version(it.release().to_str()?))
             .is_none_or(|it| it >= FIRST_WITH_TAGS);
         let socket = Socket::open(SockProtocol::NetlinkRoute)?;
-        Ok(Self { socket, tagged, lo_global_scope, known: None })
+        Ok(Self { socket, tagged, lo_global_scope, known: Known::open()? })
     }
 
-    /// What was read of the kernel's addresses is old from here on.
-    pub fn forget(&mut self) {
-        self.known = None;
+    /// Learns what has become of the kernel's addresses meanwhile.
+    pub fn follow(&mut self) {
+        self.known.follow();
     }
 
     /// Adds the address, or extends it. Once it is there it can be reached.
@@ -130,10 +131,9 @@ impl Addresses {
 
     /// Removes those of `ips` that are ours, on all links.
     pub fn clean(&mut self, ips: &BTreeSet<IpAddr>) -> Result<(), String> {
-        for it in self.all()?.into_iter().filter(|it| ips.contains(&it.ip)) {
-            if !self.is_ours(&it) {
-                continue;
-            }
+        let mut found: Vec<_> = self.all()?.of(ips).collect();
+        found.retain(|it| self.is_ours(it));
+        for it in found {
             let how = if it.tag == OURS { "tag" } else { "limited lifetime" };
             info!(
                 vip:% = it.ip,
@@ -149,8 +149,11 @@ impl Addresses {
 
     /// What is there of ours; an error if any of it is not ours.
     fn there(&mut self, place: Place) -> Result<Vec<Found>, Unheld> {
-        let mut all = self.all().map_err(Unheld::Refused)?;
-        all.retain(|it| it.link == place.link && it.ip == place.vip.0);
+        if !self.known.is_sure(place.link, place.vip.0) {
+            self.known.forget();
+        }
+        let all: Vec<_> =
+            self.all().map_err(Unheld::Refused)?.at(place.link, place.vip.0).collect();
         match all.iter().find(|it| !self.is_ours(it)) {
             Some(it) => {
                 let why = format!("{} is on {} already and is not ours", it.ip, name(it.link));
@@ -160,14 +163,13 @@ impl Addresses {
         }
     }
 
-    fn all(&mut self) -> Result<Vec<Found>, String> {
-        if let Some(known) = &self.known {
-            return Ok(known.clone());
+    fn all(&mut self) -> Result<&Known, String> {
+        if !self.known.is_read() {
+            let all = survey::addresses(&mut self.socket)
+                .map_err(|refused| format!("reading the addresses: {refused}"))?;
+            self.known.read(all);
         }
-        let all = survey::addresses(&mut self.socket)
-            .map_err(|refused| format!("reading the addresses: {refused}"))?;
-        self.known = Some(all.clone());
-        Ok(all)
+        Ok(&self.known)
     }
 
     /// Where the kernel keeps no tags, the marks of a loan stand in for ours.
@@ -190,12 +192,8 @@ impl Addresses {
             it.attribute(libc::IFA_CACHEINFO, lifetimes.as_flattened());
         });
         self.write(writer, "adding", place)?;
-        if let Some(known) = &mut self.known
-            && !replace
-        {
-            let Place { link, vip, length } = place;
-            known.push(Found { link, ip: vip.0, length, tag: OURS, scope, lent: true });
-        }
+        let Place { link, vip, length } = place;
+        self.known.insert(Found { link, ip: vip.0, length, tag: OURS, scope, lent: true });
         Ok(())
     }
 
@@ -204,15 +202,13 @@ impl Addresses {
         let mut writer = self.socket.compose();
         writer.message(libc::RTM_DELADDR, 0, |it| body(it, place, found.scope));
         self.write(writer, "removing", place)?;
-        if let Some(known) = &mut self.known {
-            known.retain(|it| it != found);
-        }
+        self.known.remove(found);
         Ok(())
     }
 
     fn write(&mut self, writer: Writer, what: &str, place: Place) -> Result<(), Unheld> {
         let Err(refused) = self.socket.request(writer) else { return Ok(()) };
-        self.forget();
+        self.known.forget();
         // Gone with its link, or ended by itself: as good as removed.
         let gone = matches!(refused.errno, Errno::EADDRNOTAVAIL | Errno::ENODEV);
         if what == "removing" && gone {
@@ -232,10 +228,7 @@ impl Addresses {
         if vip.0.is_ipv6() || (self.lo_global_scope && link == LOOPBACK) {
             return Ok(libc::RT_SCOPE_UNIVERSE);
         }
-        let beside =
-            |it: &Found| it.link == link && it.length == length && Address::from(*it).covers(vip.0);
-        let first = self.all()?.into_iter().find(beside);
-        Ok(first.map_or(libc::RT_SCOPE_HOST, |it| it.scope))
+        Ok(self.all()?.beside(link, vip.0, length).map_or(libc::RT_SCOPE_HOST, |it| it.scope))
     }
 }
 

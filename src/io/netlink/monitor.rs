@@ -16,7 +16,7 @@ use nix::sys::socket::{self, MsgFlags, SockProtocol};
 
 use super::message::{Message, messages};
 use super::socket::listen;
-use super::{parse, survey};
+use super::{IFA_PROTO, OURS, parse, survey};
 use crate::io::packet::filter::{Field, Program};
 use crate::model::{Address, Link, LinkIndex, Mac, NetworkChange};
 
@@ -147,7 +147,7 @@ impl Picture {
         let NetworkChange::Snapshot { links, addresses, default_link } = change else { return };
         *self = Self {
             links: links.iter().take(MOST).map(|it| (it.index, it.clone())).collect(),
-            addresses: addresses.iter().take(MOST).copied().collect(),
+            addresses: addresses.iter().filter(|it| !it.ours).take(MOST).copied().collect(),
             default_link: *default_link,
         };
     }
@@ -209,8 +209,9 @@ fn of_interest() -> Program {
     let kind = |it: u16| u16::from_be_bytes(it.to_ne_bytes()).into();
     let mut it = Program::default();
     it.load(Field::Half(4));
-    it.accept_if(kind(libc::RTM_NEWADDR));
     it.accept_if(kind(libc::RTM_DELADDR));
+    // Past what is about links and routes.
+    it.jump(kind(libc::RTM_NEWADDR), 13, 0);
     // Past the seven steps about routes.
     it.jump(kind(libc::RTM_NEWLINK), 8, 0);
     it.jump(kind(libc::RTM_DELLINK), 7, 0);
@@ -222,5 +223,25 @@ fn of_interest() -> Program {
     it.load(Field::Byte(16));
     it.reject_unless(libc::AF_UNSPEC as u32);
     it.accept();
+    unless_ours(&mut it);
     it
+}
+
+/// What is about addresses, on a socket that hears of nothing else.
+pub(super) fn of_addresses() -> Program {
+    let mut it = Program::default();
+    it.load(Field::Half(4));
+    it.accept_if(u16::from_be_bytes(libc::RTM_DELADDR.to_ne_bytes()).into());
+    unless_ours(&mut it);
+    it
+}
+
+/// That an address of ours is there, or stays for longer, is no news, and each is many times
+/// a minute: only that it is gone is.
+fn unless_ours(it: &mut Program) {
+    // Past the headers of netlink and of its message.
+    it.load_attribute(16 + 8, IFA_PROTO);
+    it.jump(OURS.into(), 1, 0);
+    it.accept();
+    it.reject();
 }

@@ -78,6 +78,12 @@ impl Socket {
         Ok(Self { fd, next: 1, buffer: Vec::new() })
     }
 
+    /// Lets what is sent in one piece be that long, where the kernel lets us.
+    pub fn make_room(&self, bytes: usize) {
+        let _ =
+            set_option(self.fd.as_fd(), libc::SOL_SOCKET, libc::SO_SNDBUFFORCE, &(bytes as i32));
+    }
+
     /// Begins to write messages for this socket.
     pub fn compose(&self) -> Writer {
         Writer::new(self.next)

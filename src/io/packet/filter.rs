@@ -10,7 +10,7 @@ use crate::model::LinkIndex;
 
 /// Up to so many addresses are looked for in the kernel; of more, all that claims or asks
 /// for any address is let through.
-const MOST_ADDRESSES: usize = 64;
+pub(super) const MOST_ADDRESSES: usize = 64;
 /// The same for links.
 const MOST_LINKS: usize = 16;
 
@@ -21,6 +21,7 @@ const FOR_OTHERS: u32 = 3;
 const FROM_HERE: u32 = 4;
 /// The ancillary data: `SKF_AD_OFF` and what stands there.
 const PACKET_TYPE: u32 = (libc::SKF_AD_OFF + libc::SKF_AD_PKTTYPE) as u32;
+const ATTRIBUTE: u32 = (libc::SKF_AD_OFF + libc::SKF_AD_NLATTR) as u32;
 const ARRIVED_ON: u32 = (libc::SKF_AD_OFF + libc::SKF_AD_IFINDEX) as u32;
 
 /// Length of an Ethernet header.
@@ -184,6 +185,18 @@ impl Program {
             Field::Length => (libc::BPF_W | libc::BPF_LEN, 0),
         };
         self.op(libc::BPF_LD | size, 0, 0, offset);
+    }
+
+    /// Loads the first byte of a netlink attribute of that kind, of those that begin at this
+    /// offset; 0 where there is none.
+    pub fn load_attribute(&mut self, from: u32, kind: u16) {
+        self.op(libc::BPF_LD | libc::BPF_IMM, 0, 0, from);
+        self.op(libc::BPF_LDX | libc::BPF_IMM, 0, 0, kind.into());
+        self.op(libc::BPF_LD | libc::BPF_W | libc::BPF_ABS, 0, 0, ATTRIBUTE);
+        // Where it is, or 0: past the two steps to its value.
+        self.jump(0, 2, 0);
+        self.op(libc::BPF_MISC | libc::BPF_TAX, 0, 0, 0);
+        self.op(libc::BPF_LD | libc::BPF_B | libc::BPF_IND, 0, 0, 4);
     }
 
     /// Lets it through if the field is this.

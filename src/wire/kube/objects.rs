@@ -168,7 +168,7 @@ struct Name {
 impl Name {
     fn object_name(self) -> ObjectName {
         let (namespace, name) = (self.namespace.unwrap_or_default(), self.name.unwrap_or_default());
-        ObjectName { namespace, name }
+        ObjectName::new(namespace, name)
     }
 
     fn version(self) -> Result<ResourceVersion, DecodeError> {
@@ -198,7 +198,7 @@ impl Metadata {
         if name.is_empty() {
             return Err(wrong("/metadata/name", "missing"));
         }
-        let name = ObjectName { namespace, name: std::mem::take(name) };
+        let name = ObjectName::new(namespace, std::mem::take(name));
         Ok((name, version_of(self.resource_version.take())?))
     }
 }

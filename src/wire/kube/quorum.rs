@@ -8,7 +8,7 @@ use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
 use super::{DecodeError, entries, parse, section, text, wrong};
-use crate::model::{ControlPlaneNode, Foundation, NodeName, ObjectName};
+use crate::model::{ControlPlaneNode, Foundation, Named, NodeName, ObjectName};
 
 /// Where it stands which quorum the cluster has.
 pub const FOUNDATION: &str = "edgevip.io/cluster";
@@ -29,7 +29,7 @@ pub fn new_founded_lease(
     annotations: Option<&BTreeMap<String, String>>,
     foundation: &Foundation,
 ) -> String {
-    let ObjectName { namespace, name } = name;
+    let Named { namespace, name } = &**name;
     let object = json!({
         "apiVersion": "coordination.k8s.io/v1",
         "kind": "Lease",
@@ -179,7 +179,7 @@ mod tests {
             assert_eq!(read.record, lease(LEASE.as_bytes()).unwrap().record);
             assert!(written.contains(r#""labels":{"a":"b"}"#), "{written}");
         }
-        let name = ObjectName { namespace: "kube-system".into(), name: "lock".into() };
+        let name = ObjectName::new("kube-system", "lock");
         let fresh = new_founded_lease(&name, None, &foundation);
         let value = parse(fresh.as_bytes()).unwrap();
         assert_eq!(value["metadata"]["annotations"][FOUNDATION], written(&foundation));

@@ -81,10 +81,7 @@ fn service(number: usize) -> Service {
     let protocol = [Protocol::Tcp, Protocol::Udp][number % 2];
     let ports = (number % 5 > 0).then(|| ServicePort { port: number as u16 % 7, protocol });
     Service {
-        name: ObjectName {
-            namespace: ["default", "test"][number / 2 % 2].into(),
-            name: format!("s{number}"),
-        },
+        name: ObjectName::new(["default", "test"][number / 2 % 2], format!("s{number}")),
         uid: number.to_string(),
         version: ResourceVersion("1".into()),
         balanced: true,

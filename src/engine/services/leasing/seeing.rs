@@ -106,7 +106,7 @@ impl Services {
     fn see_to(&mut self, cx: &mut Cx<'_>, ground: &Ground<'_>, key: &Key) -> bool {
         let (name, family) = key;
         let asked = |it: &Known| Some((it.service.clone(), asked(it, *family)?));
-        let asked = self.services.get(name).and_then(asked);
+        let asked = self.services.get(name).and_then(|it| asked(it));
         let held = self.leasing.held.get(key);
         let Some((service, (asks, link))) = asked else {
             let had = held.is_some();

@@ -36,7 +36,7 @@ impl SliceJson {
         let Some(service) = self.metadata.labels.remove(SERVICE_NAME) else {
             return Ok(None);
         };
-        let service = ObjectName { namespace: name.namespace.clone(), name: service };
+        let service = ObjectName::new(name.namespace.clone(), service);
         let endpoints = list("/endpoints", self.endpoints, |it| {
             let conditions = it.conditions.unwrap_or_default();
             let ready = conditions.ready.unwrap_or(true);
@@ -89,7 +89,7 @@ impl NodeJson {
             return Err(too_long("/status/addresses"));
         }
         Ok(ClusterNode {
-            name: NodeName(name.name),
+            name: NodeName(name.name.clone()),
             version,
             ready: status.conditions.iter().flatten().any(ready),
             cordoned: self.spec.and_then(|it| it.unschedulable).unwrap_or_default(),

@@ -94,8 +94,8 @@ impl ServiceJson {
             })?,
             family_policy: spec.ip_family_policy.unwrap_or_default(),
             ports: list("/spec/ports", spec.ports, |it| Ok(port(&it)))?,
-            annotations: self.metadata.annotations,
-            labels: self.metadata.labels,
+            annotations: self.metadata.annotations.into(),
+            labels: self.metadata.labels.into(),
             finalizers: list("/metadata/finalizers", self.metadata.finalizers, Ok)?,
             ingress: list("/status/loadBalancer/ingress", ingress, |it| {
                 Ok(Ingress {

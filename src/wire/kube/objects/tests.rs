@@ -1,5 +1,5 @@
 use super::*;
-use crate::model::{ApiFaultKind, FamilyPolicy, NodeName};
+use crate::model::{ApiFaultKind, FamilyPolicy, NodeName, Words};
 
 const SERVICES: Followed = Followed::Services(None);
 
@@ -18,8 +18,8 @@ fn what_a_service_leaves_out_is_as_kubernetes_has_it() {
         families: vec![],
         family_policy: FamilyPolicy::SingleStack,
         ports: vec![],
-        annotations: Kept::new(),
-        labels: Kept::new(),
+        annotations: Words::new(),
+        labels: Words::new(),
         finalizers: vec![],
         ingress: vec![],
     };

@@ -140,7 +140,7 @@ struct Written {
 
 impl Bench {
     fn new() -> Self {
-        let lease = ObjectName { namespace: "kube-system".into(), name: "lock".into() };
+        let lease = ObjectName::new("kube-system", "lock");
         let config = QuorumApi { lease, duration: DURATION, author: MINE, nodes: None };
         let record = Record::new(&config, NodeName("n1".into()), T0);
         Self { record, rng: Rng::from_seed(1), next: NextIds::default(), asked: None }
