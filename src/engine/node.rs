@@ -148,6 +148,7 @@ impl Node {
             self.place(now);
             self.reconcile(cx);
             if self.has_let_go(now) {
+                self.notice(cx);
                 self.place(now);
                 self.reconcile(cx);
             }

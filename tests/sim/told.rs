@@ -18,12 +18,18 @@ pub struct Told {
     unseen: Option<BTreeSet<ObjectName>>,
     /// By whom, and when this process was told.
     pub freed: BTreeMap<IpAddr, (ObjectName, Instant)>,
+    /// There have been pools: before that nobody keeps account of what is freed.
+    pools: bool,
     /// What it has ordered to be given to whom, done or not.
     pub given: BTreeSet<(IpAddr, ObjectName)>,
 }
 
 impl Told {
     pub fn learn(&mut self, now: Instant, what: &Followed, events: &[ObjectEvent]) {
+        if let Followed::ConfigMap(_) = what {
+            let map = |it: &ObjectEvent| matches!(it, ObjectEvent::Changed(_));
+            self.pools |= events.iter().any(map);
+        }
         if !matches!(what, Followed::Services(_)) {
             return;
         }
@@ -62,7 +68,7 @@ impl Told {
             None => self.services.remove(name),
         };
         for ip in before.iter().flat_map(known_by) {
-            if self.users(ip).next().is_none() {
+            if self.pools && self.users(ip).next().is_none() {
                 self.freed.insert(ip, (name.clone(), now));
             }
         }
