@@ -276,7 +276,8 @@ impl Entry {
             return self.remove(cx, vip);
         };
         self.keepable.set(cx.now, keep_until.unwrap_or(held.ends_at));
-        let extend = held.is_due(cx.now, self.keepable, self.fenced);
+        let due = held.is_due(cx.now, self.keepable, self.fenced);
+        let extend = due && !self.is_refused(cx.now);
         match self.gate {
             Gate::Closed { .. } if !extend || self.quiet_by.is_some() => {}
             // The kernel is known to remember the address for longer than it can live.

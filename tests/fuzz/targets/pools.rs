@@ -8,6 +8,7 @@ use edgevip::engine::pools::{
 };
 use edgevip::model::{
     FamilyPolicy, Instant, IpFamily, ObjectName, Protocol, ResourceVersion, Service, ServicePort,
+    Words,
 };
 use libfuzzer_sys::{Corpus, fuzz_target};
 
@@ -92,8 +93,8 @@ fn service(number: usize) -> Service {
         families: families[number / 3 % 3].clone(),
         family_policy: policies[number % 3],
         ports: ports.into_iter().collect(),
-        annotations: BTreeMap::new(),
-        labels: BTreeMap::new(),
+        annotations: Words::new(),
+        labels: Words::new(),
         finalizers: vec![],
         ingress: vec![],
     }
