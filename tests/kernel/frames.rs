@@ -27,6 +27,12 @@ fn listen_on(links: &[&str], more: &[&str], less: &[&str], anew: bool) -> Kernel
     KernelJob::Listen { links, more: vips(more), less: vips(less), anew }
 }
 
+/// A stranger claims 10.0.0.`last`.
+fn claims(client: &Host, last: u8) {
+    let ip = Ipv4Addr::new(10, 0, 0, last);
+    client.sends(&arp(1, STRANGER, ip, NOBODY, ip));
+}
+
 story!(clients_learn_from_what_is_announced, |lab| {
     let mut edge = Edge::start();
     let mac = mac("eth0");
@@ -216,10 +222,7 @@ story!(our_own_macs_are_nobody, |lab| {
 story!(to_listen_for_others_replaces_what_was_listened_for, |lab| {
     let mut edge = Edge::start();
     edge.monitor();
-    let claim = |last| {
-        let ip = Ipv4Addr::new(10, 0, 0, last);
-        lab.client.sends(&arp(1, STRANGER, ip, NOBODY, ip));
-    };
+    let claim = |last| claims(&lab.client, last);
     let ip = |last| std::net::IpAddr::from([10, 0, 0, last]);
     edge.done([listen(&["10.0.0.42"]), listen(&["10.0.0.43", "fd00::1"])]);
     claim(42);
@@ -235,10 +238,7 @@ story!(to_listen_for_others_replaces_what_was_listened_for, |lab| {
 story!(what_is_listened_for_is_more_or_less_than_before, |lab| {
     let mut edge = Edge::start();
     edge.monitor();
-    let claim = |last| {
-        let ip = Ipv4Addr::new(10, 0, 0, last);
-        lab.client.sends(&arp(1, STRANGER, ip, NOBODY, ip));
-    };
+    let claim = |last| claims(&lab.client, last);
     let ip = |last| std::net::IpAddr::from([10, 0, 0, last]);
     edge.done([listen(&["10.0.0.42", "10.0.0.43"])]);
     edge.done([listen_on(&["eth0"], &["10.0.0.44"], &["10.0.0.42"], false)]);

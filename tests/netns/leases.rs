@@ -249,23 +249,33 @@ fn dhcp_in_use(cluster: &mut Cluster<'_>) -> String {
     "declined".into()
 }
 
-/// A server that leases what a node has is not believed, and the node's lease not given back.
 fn dhcp_address_of_a_node(cluster: &mut Cluster<'_>) -> String {
     let server = dnsmasq("dnsmasq-of-node", 11, 11);
+    let asks = leased(cluster, "web", "");
+    nodes_own_is_refused(cluster, server, &asks, "10.77.0.11")
+}
+
+/// A server that leases what a node has is not believed, and the node's lease not given back.
+pub fn nodes_own_is_refused(
+    cluster: &mut Cluster<'_>,
+    server: Server,
+    asks: &str,
+    own: &str,
+) -> String {
     serving(cluster);
     cluster.start("n1");
-    cluster.lab.api.apply(&leased(cluster, "web", ""));
+    cluster.lab.api.apply(asks);
     let status = cluster.status_is("n1", "says why", |it| {
         it["services"]["services"][0]["code"] == "dhcp-address-of-node"
     });
     let why = status["services"]["services"][0]["why"].to_string();
-    assert!(why.contains("10.77.0.11") && why.contains("n1"), "{why}");
+    assert!(why.contains(own) && why.contains("n1"), "{why}");
     forget(cluster, &["web"]);
     std::thread::sleep(Duration::from_millis(500));
     for never in ["DHCPDECLINE(", "DHCPRELEASE(", "DHCPREQUEST("] {
         assert_eq!(server.said(never), 0, "{}", server.log());
     }
-    assert!(has_address("n1", "10.77.0.11"));
+    assert!(has_address("n1", own));
     server.forget();
     "refused, and neither declined nor given back".into()
 }

@@ -1,7 +1,5 @@
 //! Addresses of Services that a real DHCPv6 server leases.
 
-use std::time::Duration;
-
 use edgevip::io::clock;
 use nix::sys::signal::Signal;
 
@@ -11,7 +9,9 @@ use crate::lab::dhcp::{Server, dhcpd6, dnsmasq_dual, dnsmasq6, kea6};
 use crate::lab::net::has_address;
 use crate::lab::watch::Watch;
 use crate::lab::{gap, wait_for};
-use crate::leases::{LEASE_ANNOTATION, address_of, asking, lease_is, settle_with};
+use crate::leases::{
+    LEASE_ANNOTATION, address_of, asking, lease_is, nodes_own_is_refused, settle_with,
+};
 use crate::outcome::{LEASE, LIFETIME, Lost, SLACK, never_two};
 use crate::services::{
     ADDRESSES, SOON, forget, full, no_pools, object, pools, serving, told_of, unasked,
@@ -222,25 +222,10 @@ fn in_use(cluster: &mut Cluster<'_>) -> String {
     "declined".into()
 }
 
-/// A server that leases what a node has is not believed, and the node's lease not given back.
 fn address_of_a_node(cluster: &mut Cluster<'_>) -> String {
     let server = dnsmasq6("dnsmasq6-of-node", "11", "11");
-    serving(cluster);
-    cluster.start("n1");
-    cluster.lab.api.apply(&asking(cluster, "web", "::", ""));
-    let status = cluster.status_is("n1", "says why", |it| {
-        it["services"]["services"][0]["code"] == "dhcp-address-of-node"
-    });
-    let why = status["services"]["services"][0]["why"].to_string();
-    assert!(why.contains("fd77::11") && why.contains("n1"), "{why}");
-    forget(cluster, &["web"]);
-    std::thread::sleep(Duration::from_millis(500));
-    for never in ["DHCPDECLINE(", "DHCPRELEASE(", "DHCPREQUEST("] {
-        assert_eq!(server.said(never), 0, "{}", server.log());
-    }
-    assert!(has_address("n1", "fd77::11"));
-    server.forget();
-    "refused, and neither declined nor given back".into()
+    let asks = asking(cluster, "web", "::", "");
+    nodes_own_is_refused(cluster, server, &asks, "fd77::11")
 }
 
 fn with_kea(cluster: &mut Cluster<'_>) -> String {

@@ -76,31 +76,27 @@ fn one_node_at_most_answers_and_one_does_once_all_is_well() {
 
 #[test]
 fn one_node_of_a_quorum_at_most_answers_and_one_does_once_all_is_well() {
-    if let Some(seed) = number("SEED") {
-        if let Err(why) = run_quorum::run(seed, Log::Print) {
-            panic!("SEED={seed}: {why}");
-        }
-        return;
-    }
     // Members speak thirty times a second, so a seed takes a hundred times as long.
-    let first = number("QUORUM_FIRST").unwrap_or(0);
-    let seeds: Vec<u64> = (first..first + number("QUORUM_SEEDS").unwrap_or(60)).collect();
-    let failures = play(&seeds, run_quorum::run, "one_node_of_a_quorum");
-    let shown = failures.iter().take(20).cloned().collect::<Vec<_>>().join("\n");
-    assert!(failures.is_empty(), "{} seeds failed, among them:\n{shown}", failures.len());
+    play_of("QUORUM", run_quorum::run, "one_node_of_a_quorum");
 }
 
 #[test]
 fn one_node_answers_for_each_service_and_nothing_is_left_of_others() {
+    play_of("SERVICES", run_services::run, "one_node_answers");
+}
+
+/// Plays `SEED`, or those of a kind of world that the variables of its name say.
+fn play_of(kind: &str, run: fn(u64, Log) -> Result<Stats, String>, name: &str) {
     if let Some(seed) = number("SEED") {
-        if let Err(why) = run_services::run(seed, Log::Print) {
+        if let Err(why) = run(seed, Log::Print) {
             panic!("SEED={seed}: {why}");
         }
         return;
     }
-    let first = number("SERVICES_FIRST").unwrap_or(0);
-    let seeds: Vec<u64> = (first..first + number("SERVICES_SEEDS").unwrap_or(60)).collect();
-    let failures = play(&seeds, run_services::run, "one_node_answers");
+    let of_kind = |what: &str| number(&format!("{kind}_{what}"));
+    let first = of_kind("FIRST").unwrap_or(0);
+    let seeds: Vec<u64> = (first..first + of_kind("SEEDS").unwrap_or(60)).collect();
+    let failures = play(&seeds, run, name);
     let shown = failures.iter().take(20).cloned().collect::<Vec<_>>().join("\n");
     assert!(failures.is_empty(), "{} seeds failed, among them:\n{shown}", failures.len());
 }

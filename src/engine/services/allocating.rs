@@ -128,12 +128,8 @@ impl Allocating {
     /// Time passed: what is over is not waited for any longer.
     pub fn expire(&mut self, now: Instant) {
         self.again_at.take_if(|at| *at <= now);
-        let late: Vec<_> = self.outdated.iter().filter(|it| *it.1 <= now).collect();
-        let late: Vec<_> = late.into_iter().map(|it| it.0.clone()).collect();
-        for name in late {
-            self.outdated.remove(&name);
-            self.open.insert(name);
-        }
+        let late = self.outdated.extract_if(.., |_, at| *at <= now).map(|it| it.0);
+        self.open.extend(late);
         if self.rested_at.take_if(|at| *at <= now).is_some() {
             self.reopen();
         }

@@ -70,8 +70,14 @@ impl Endpoints {
         Self { me, slices, services, losses }
     }
 
-    /// A slice as it is now. Returns the Services for which something changed.
-    pub fn learn(&mut self, now: Instant, slice: &EndpointSlice) -> Vec<ObjectName> {
+    /// A slice as it is now, and the name of its Service. Returns the Services for which
+    /// something changed.
+    pub fn learn(
+        &mut self,
+        now: Instant,
+        slice: &EndpointSlice,
+        of: ObjectName,
+    ) -> Vec<ObjectName> {
         let mut reach = Reach::default();
         for endpoint in &slice.endpoints {
             reach.anywhere.count(endpoint);
@@ -79,11 +85,11 @@ impl Endpoints {
                 reach.here.count(endpoint);
             }
         }
-        let before = self.slices.insert(slice.name.clone(), slice.service.clone());
-        let left = before.filter(|it| *it != slice.service);
+        let before = self.slices.insert(slice.name.clone(), of.clone());
+        let left = before.filter(|it| *it != of);
         let left = left.filter(|service| self.say(now, service, &slice.name, None));
-        let joined = self.say(now, &slice.service, &slice.name, Some(reach));
-        left.into_iter().chain(joined.then(|| slice.service.clone())).collect()
+        let joined = self.say(now, &of, &slice.name, Some(reach));
+        left.into_iter().chain(joined.then_some(of)).collect()
     }
 
     /// A slice is gone. Returns the Service for which something changed.
@@ -238,7 +244,7 @@ mod tests {
             it.expire(now);
             match endpoints {
                 "-" => drop(it.forget(now, &name(of))),
-                _ => drop(it.learn(now, &slice(of, endpoints))),
+                _ => drop(it.learn(now, &slice(of, endpoints), name("web"))),
             }
             assert_eq!(it.backed(now, &name("web"), Backing::Anywhere), anywhere, "{ms}");
             assert_eq!(it.backed(now, &name("web"), Backing::Here), here, "{ms}");
@@ -252,7 +258,7 @@ mod tests {
         let now = Instant::from_nanos(0);
         for round in 0..100 {
             let now = now + Duration::from_millis(round * 10);
-            it.learn(now, &slice("s1", "n1"));
+            it.learn(now, &slice("s1", "n1"), name("web"));
             it.forget(now, &name("s1"));
         }
         assert_eq!(it.expire(now + Duration::from_secs(9)).len(), 100);

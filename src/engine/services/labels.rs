@@ -48,8 +48,12 @@ impl Labels {
 
     /// For these addresses of the Service this node answers.
     pub fn answered(&mut self, service: &ObjectName, ips: &[IpAddr]) {
+        // Next to all turns of Services come here, and next to nobody asks for labels.
+        if !self.on {
+            return;
+        }
         let name = format!("{}.{}", service.name, service.namespace);
-        if !self.on || name.len() > NAME_MOST {
+        if name.len() > NAME_MOST {
             return;
         }
         let key = format!("{PROVIDED}{name}");

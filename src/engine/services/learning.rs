@@ -38,11 +38,8 @@ impl Services {
         match object {
             Object::ConfigMap(it) => self.learn_pools(now, Some(it)),
             Object::EndpointSlice(it) => {
-                let mut it = it.clone();
-                if let Some((name, _)) = self.services.get_key_value(&it.service) {
-                    it.service = name.clone();
-                }
-                for service in self.endpoints.learn(now, &it) {
+                let service = self.shared(&it.service);
+                for service in self.endpoints.learn(now, it, service) {
                     self.settle_all_of(now, &service);
                 }
             }
@@ -66,10 +63,7 @@ impl Services {
     }
 
     fn learn_service(&mut self, now: Instant, mut service: Service) {
-        // The name is there once, however often the object comes.
-        if let Some((name, _)) = self.services.get_key_value(&service.name) {
-            service.name = name.clone();
-        }
+        service.name = self.shared(&service.name);
         let name = service.name.clone();
         if !service.balanced {
             return self.forget_service(now, &name);
@@ -82,6 +76,11 @@ impl Services {
             Some(Verdict::Addressless | Verdict::Others | Verdict::Refused(_)) | None => None,
         };
         self.leasing.look_at(&name, asks.map_or(&[], |it| &it.families), &told);
+    }
+
+    /// The name of a Service, which is there once, however often objects come that name it.
+    fn shared(&self, name: &ObjectName) -> ObjectName {
+        self.services.get_key_value(name).map_or(name, |it| it.0).clone()
     }
 
     /// Who has what follows from a Service as it is, and from what is leased for it.
@@ -112,11 +111,11 @@ impl Services {
         }
         if let Verdict::Wanted(wants) = &mut verdict {
             wants.addresses.shrink_to_fit();
+            if !self.elects_each() {
+                wants.elected_by = self.nobodys.clone();
+            }
         }
         let refused = BTreeMap::new();
-        if let (false, Verdict::Wanted(wants)) = (self.elects_each(), &mut verdict) {
-            wants.elected_by = self.nobodys.clone();
-        }
         let known = Box::new(Known { service, verdict, refused });
         self.needy += usize::from(known.needs_endpoints());
         let before = self.services.insert(name.clone(), known);

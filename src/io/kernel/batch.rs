@@ -82,10 +82,9 @@ fn together(steps: impl Iterator<Item = Step>) -> Vec<Step> {
 /// Whether it makes no difference that this is done before the rest of an earlier batch: it is
 /// short, and about other VIPs.
 pub(super) fn is_apart(batch: &Batch, rest: &VecDeque<Step>) -> bool {
-    let whole = |job: &KernelJob| {
-        matches!(job, KernelJob::Clean { .. } | KernelJob::Listen { .. } | KernelJob::VerifyFence)
-    };
-    if batch.len() > FEW || batch.iter().any(|it| whole(&it.1) && !listens(&it.1)) {
+    let whole = |job: &KernelJob| matches!(job, KernelJob::Clean { .. } | KernelJob::VerifyFence);
+    let listens = |job: &KernelJob| matches!(job, KernelJob::Listen { .. });
+    if batch.len() > FEW || batch.iter().any(|it| whole(&it.1)) {
         return false;
     }
     let vips: BTreeSet<Vip> = batch.iter().flat_map(|it| about(&it.1)).collect();
@@ -93,14 +92,10 @@ pub(super) fn is_apart(batch: &Batch, rest: &VecDeque<Step>) -> bool {
     !rest.iter().any(|step| match step {
         Step::One(_, KernelJob::HoldAddress { vip, .. }) => vips.contains(vip),
         Step::One(_, KernelJob::SendFrame { frame, .. }) => vips.contains(&Vip(frame.ip())),
-        Step::One(_, job) => whole(job) || meets(&about(job)),
+        Step::One(_, job) => whole(job) || listens(job) || meets(&about(job)),
         Step::Silence(all) => all.iter().any(|it| meets(&it.1)),
         Step::Unfence(all) => all.iter().any(|it| meets(&it.1)),
     })
-}
-
-fn listens(job: &KernelJob) -> bool {
-    matches!(job, KernelJob::Listen { .. })
 }
 
 fn about(job: &KernelJob) -> Vec<Vip> {
