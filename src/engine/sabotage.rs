@@ -39,6 +39,8 @@ pub enum Sabotage {
     LateReply,
     /// A holder counts a member that has no vote.
     LearnerCounted,
+    /// A Lease is released while what a killed process left may answer.
+    LeftNotWaitedFor,
     /// An earlier process's addresses are left in the kernel.
     LeftoversNotCleaned,
     /// A VIP is given up in the moment in which its last endpoint goes.
@@ -93,7 +95,7 @@ pub enum Sabotage {
 
 impl Sabotage {
     /// All of them.
-    pub const ALL: [Self; 43] = [
+    pub const ALL: [Self; 44] = [
         Self::AddressGivenAtOnce,
         Self::BurstMissingAfterHeal,
         Self::CommitWithoutMajority,
@@ -112,6 +114,7 @@ impl Sabotage {
         Self::LateAcknowledgement,
         Self::LateReply,
         Self::LearnerCounted,
+        Self::LeftNotWaitedFor,
         Self::LeftoversNotCleaned,
         Self::LossCountsAtOnce,
         Self::LostAnswerWithdrawn,

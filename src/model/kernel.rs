@@ -1,10 +1,14 @@
 //! What is asked of the kernel thread, and what it answers.
 
 use std::net::IpAddr;
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
 use super::{Instant, LinkIndex, Mac, Vip};
+
+/// The kernel lets go of an address at most so long after the lifetime it was given.
+pub const LIFETIME_SLACK: Duration = Duration::from_millis(1_300);
 
 /// An order to the kernel thread. Orders are done in the order given, one after another.
 #[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
@@ -178,6 +182,13 @@ pub struct Fences {
     /// IPv6, by an ICMPv6 output chain.
     #[serde(with = "holds")]
     pub v6: Result<(), String>,
+}
+
+impl Fences {
+    /// Whether it guards every address.
+    pub fn holds(&self) -> bool {
+        self.v4.is_ok() && self.v6.is_ok()
+    }
 }
 
 /// A fence in JSON: `{"holds": true}`, or `{"holds": false, "why": "…"}`.

@@ -13,11 +13,9 @@ use crate::io::fence::Fence;
 use crate::io::http::{HostPort, Url, look_up};
 use crate::io::netlink::survey;
 use crate::io::{clock, host, kube};
-use crate::model::{ApiAccess, Fences, Hardware, Link, LinkName, NetworkChange};
+use crate::model::{ApiAccess, Fences, Hardware, LIFETIME_SLACK, Link, LinkName, NetworkChange};
 
 const API_PATIENCE: Duration = Duration::from_secs(5);
-/// Without the fence, a kernel may let go of an address this late (fencing, section 2).
-const LIFETIME_SLACK: Duration = Duration::from_millis(1_300);
 /// The part of a promise that a holder does not count on (fencing, section 5).
 const UNTRUSTED: f64 = 0.16;
 

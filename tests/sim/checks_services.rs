@@ -68,10 +68,7 @@ impl World {
                 if !given {
                     self.fail(format!("S12: host-{host} answers for {vip}, which nobody ever had"));
                 }
-                // Without a fence a process cannot know of what it left when it was killed, and
-                // does not wait for it when it hands over within seconds of its start.
-                let unknown = !self.settings.fenced && self.is_left(host, vip);
-                if !self.counts(host, vip) || unknown {
+                if !self.counts(host, vip) {
                     continue;
                 }
                 match one.iter().find(|it| it.0 == vip) {

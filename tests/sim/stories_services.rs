@@ -11,6 +11,8 @@ use crate::run::calm;
 use crate::users::{Users, WITHOUT, node, port, service, slice};
 use crate::world::{Log, Settings, World};
 
+pub mod left;
+
 pub struct Tale {
     pub world: World,
 }
@@ -21,8 +23,12 @@ fn services() -> Tale {
 }
 
 fn told(log: Log) -> Tale {
+    told_with(Settings::stock(), log)
+}
+
+fn told_with(settings: Settings, log: Log) -> Tale {
     let seed = crate::number("STORY_SEED").unwrap_or(1);
-    let mut world = calm(3, Settings::stock(), seed).with_log(log);
+    let mut world = calm(3, settings, seed).with_log(log);
     world.serve(false, Users::default());
     world.settle_in();
     world.start_all();

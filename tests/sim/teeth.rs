@@ -11,7 +11,7 @@ use crate::stories_quorum::{
     voters_are_changed_twice_while_a_holder_is_not_heard, who_missed_an_entry_is_not_elected,
 };
 use crate::stories_services::{
-    a_local_service_stays_while_its_endpoints_flap,
+    a_local_service_stays_while_its_endpoints_flap, left::who_goes_waits_for_what_was_left,
     what_is_written_and_not_answered_is_given_to_nobody_else, who_gives_next_lists_what_was_given,
     whose_status_is_written_over_writes_ever_less_often,
 };
@@ -62,10 +62,11 @@ const WITHIN_SERVICES: [(Sabotage, u64); 6] = [
 /// These take a holder that is cut off in two ways while voters are changed twice, a cut at the
 /// very moment of a founding, one who is heard again just when the leader dies, or a count of
 /// the milliseconds in which a move is answered by nobody, or of writes: stories.
-const BY_STORY: [(Sabotage, Story, &str); 10] = [
+const BY_STORY: [(Sabotage, Story, &str); 11] = [
     (Sabotage::ConflictWithdraws, what_is_written_and_not_answered_is_given_to_nobody_else, "S11"),
     (Sabotage::FoundedByMajority, one_of_a_founding_set_is_cut_off_and_founds_with_others, "S2"),
     (Sabotage::GivenBeforeListed, who_gives_next_lists_what_was_given, "S11"),
+    (Sabotage::LeftNotWaitedFor, who_goes_waits_for_what_was_left, "S4"),
     (Sabotage::LossCountsAtOnce, a_local_service_stays_while_its_endpoints_flap, "L1"),
     (
         Sabotage::LostAnswerWithdrawn,

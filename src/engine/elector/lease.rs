@@ -63,6 +63,8 @@ pub(crate) struct LeaseElector {
     pub owner: Option<LeaseOwner>,
     /// How long a Lease that nobody has created is left to others.
     pub hesitation: Duration,
+    /// What an earlier process left may answer until then, and nobody can know of it.
+    pub left_until: Option<Instant>,
     role: Role,
     known: Known,
     in_flight: Option<InFlight>,
@@ -123,6 +125,7 @@ impl LeaseElector {
             author,
             owner: None,
             hesitation: Duration::ZERO,
+            left_until: None,
             role: Role::Follower,
             known: Known::Nothing,
             in_flight: None,
@@ -210,6 +213,9 @@ impl LeaseElector {
             return;
         }
         self.releasing.take_if(|it| it.retry_until <= cx.now);
+        self.left_until.take_if(|it| *it <= cx.now);
+        let waits = self.left_until.is_some() && !sabotaged(Sabotage::LeftNotWaitedFor);
+        let quiet = quiet && !waits;
         match self.role {
             Role::Leader { .. } if stand => self.renew_when_due(cx),
             Role::Leader { until, .. } => {
@@ -314,7 +320,9 @@ impl LeaseElector {
             Role::Leader { .. } if stand => {
                 Some(Deadline { at: self.retry_at, why: "renew the lease" })
             }
-            Role::Leader { .. } => None,
+            Role::Leader { .. } => {
+                self.left_until.map(|at| Deadline { at, why: "what was left ends" })
+            }
             Role::Follower if self.releasing.is_some() => {
                 Some(Deadline { at: self.retry_at, why: "release the lease" })
             }

@@ -26,6 +26,8 @@ pub(super) struct Candidacies {
     config: LeaseConfig,
     me: NodeName,
     author: Author,
+    /// What an earlier process left may answer until then.
+    left_until: Option<Instant>,
     followed: Followed,
     follower: Follower,
     /// News of them comes at once.
@@ -57,6 +59,7 @@ impl Candidacies {
         namespace: Option<&String>,
         me: NodeName,
         author: Author,
+        left_until: Option<Instant>,
         now: Instant,
     ) -> Self {
         let followed = Followed::Leases(namespace.cloned());
@@ -64,6 +67,7 @@ impl Candidacies {
             config,
             me,
             author,
+            left_until,
             follower: Follower::new(followed.clone(), now),
             followed,
             open: false,
@@ -110,6 +114,7 @@ impl Candidacies {
                 elector.owner = lease.owner.clone();
                 let ranks = u32::try_from(rank).unwrap_or(MOST_RANKS).min(MOST_RANKS);
                 elector.hesitation = HESITATION * ranks;
+                elector.left_until = self.left_until;
                 *watch = LeaseWatch::shared(lease.name.clone(), open);
             }
             Candidacy {

@@ -12,7 +12,7 @@ use crate::engine::network::LinkChoice;
 use crate::engine::placement::{Case, Standing};
 use crate::engine::services::{Ground, Services, ServicesElection};
 use crate::engine::{Cx, Deadline, Input, Rng};
-use crate::model::{Followed, Instant, Refusal, Vip};
+use crate::model::{Followed, Instant, LIFETIME_SLACK, Refusal, Vip};
 
 /// Services, and who elects for them.
 #[derive(Clone, Debug)]
@@ -85,15 +85,27 @@ impl Serving {
             let lease = Election::Lease(lease);
             Leadership::new(Elector::new(&lease, me.clone(), config.author, now, rng))
         };
+        // Which addresses of Services a killed process left, the fence alone says.
+        let left_until = |it: &LeaseConfig| {
+            let fenced = config.announcer.fences.holds();
+            (!fenced).then(|| now + it.renew_deadline + LIFETIME_SLACK)
+        };
         let elects = match &of.election {
             ServicesElection::Each(times) => Elects::Each(Box::new(Candidacies::new(
                 times.clone(),
                 of.namespace.as_ref(),
                 me.clone(),
                 config.author,
+                left_until(times),
                 now,
             ))),
-            ServicesElection::One(lease) => Elects::One(elect(lease.clone())),
+            ServicesElection::One(lease) => {
+                let mut it = elect(lease.clone());
+                if let Elector::Lease { lease: elector, .. } = &mut it.elector {
+                    elector.left_until = left_until(lease);
+                }
+                Elects::One(it)
+            }
             ServicesElection::Quorum => Elects::Control,
         };
         let allocator = of.pools.as_ref().map(|it| elect(it.lease.clone()));

@@ -3,7 +3,9 @@
 //!
 //! The lease rides on the Service, so that the next node has the address before it has asked
 //! anybody. A node that loses the right to it forgets it and says nothing to servers: the lease
-//! goes on with the VIP. Only when the Service is gone, or asks no more, is it given back.
+//! goes on with the VIP. Only when the Service is gone, or asks no more, is it given back. Who
+//! says who carries what may see that first, and takes the VIP away from a holder that has yet
+//! to: what was lost a moment ago is given back, too.
 
 mod identity;
 mod machine;
@@ -39,6 +41,8 @@ const NEXT_AFTER: Duration = Duration::from_millis(20);
 const FAMILIES: [IpFamily; 2] = [IpFamily::V4, IpFamily::V6];
 /// A link that is not there is looked for so often.
 const LINK_AGAIN: Duration = Duration::from_secs(1);
+/// Whoever lost a VIP hears by then that its Service is gone, if that is why.
+const GONE_BY: Duration = Duration::from_secs(3);
 /// What was written and does not come back by the watch is written again then.
 const COMES_BACK: Duration = Duration::from_secs(5);
 
@@ -74,6 +78,8 @@ pub(super) struct Leasing {
     /// What Services ask for.
     asking: BTreeSet<Key>,
     held: BTreeMap<Key, Held>,
+    /// What went on with its VIP, and when that is certain.
+    lost: BTreeMap<Key, (Held, Instant)>,
     /// What is given back, and where.
     partings: Vec<(Usable, Parting)>,
     /// How Services come to say what is held for them.
@@ -132,6 +138,7 @@ impl Leasing {
             config,
             asking: BTreeSet::new(),
             held: BTreeMap::new(),
+            lost: BTreeMap::new(),
             partings: Vec::new(),
             writes: BTreeMap::new(),
             open: BTreeSet::new(),
@@ -235,15 +242,17 @@ impl Leasing {
     pub fn deadline(&self) -> Option<Deadline> {
         let open = (!self.open.is_empty()).then(|| look_at(self.looked_at + NEXT_AFTER));
         let open = open.into_iter().chain(self.agenda.deadline());
+        let lost = self.lost.values().map(|it| look_at(it.1));
         let partings = self.partings.iter().map(|it| look_at(it.1.deadline()));
-        open.chain(self.probing.deadline()).chain(partings).min()
+        open.chain(lost).chain(partings).chain(self.probing.deadline()).min()
     }
 
     /// Has servers heard where there is something to ask them.
     fn listen(&mut self, cx: &mut Cx<'_>) {
         let held = self.held.iter().map(|((_, family), it)| (*family, it.link.index));
+        let lost = self.lost.iter().map(|((_, family), it)| (*family, it.0.link.index));
         let partings = self.partings.iter().map(|it| (IpFamily::V6, it.0.index));
-        let all: BTreeSet<_> = held.chain(partings).collect();
+        let all: BTreeSet<_> = held.chain(lost).chain(partings).collect();
         let of = |set: &BTreeSet<(IpFamily, LinkIndex)>, family| -> Vec<LinkIndex> {
             set.iter().filter(|it| it.0 == family).map(|it| it.1).collect()
         };

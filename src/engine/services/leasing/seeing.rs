@@ -5,7 +5,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use super::identity::{client_id, iaid_and_duid, own_mac, packets6};
 use super::machine::{Cause, Here, Machine};
-use super::{AT_ONCE, Ground, Held, Key, LINK_AGAIN, NEXT_AFTER, look_at, written};
+use super::{AT_ONCE, GONE_BY, Ground, Held, Key, LINK_AGAIN, NEXT_AFTER, look_at, written};
 use crate::engine::dhcp::{Dhcp4, Dhcp4Config, Dhcp6, Dhcp6Config, Turn};
 use crate::engine::network::{LinkChoice, Usable};
 use crate::engine::services::wants::{AskedLease, Verdict};
@@ -21,6 +21,7 @@ impl Services {
             return false;
         }
         let mut news = false;
+        self.leasing.lost.retain(|_, it| cx.now < it.1);
         for (link, heard) in std::mem::take(&mut self.leasing.inbox) {
             let held = self.leasing.held.iter();
             let mut of = held.filter(|it| it.1.link.index == link);
@@ -107,6 +108,12 @@ impl Services {
         let (name, family) = key;
         let asked = |it: &Known| Some((it.service.clone(), asked(it, *family)?));
         let asked = self.services.get(name).and_then(|it| asked(it));
+        let uid = asked.as_ref().map(|it| &it.0.uid);
+        if self.leasing.lost.get(key).is_some_and(|it| Some(&it.0.uid) != uid)
+            && let Some((it, _)) = self.leasing.lost.remove(key)
+        {
+            self.leasing.held.entry(key.clone()).or_insert(it);
+        }
         let held = self.leasing.held.get(key);
         let Some((service, (asks, link))) = asked else {
             let had = held.is_some();
@@ -141,7 +148,9 @@ impl Services {
                     return self.act(cx, ground, key, Cause::Time);
                 }
                 let before = self.lease_of(key);
-                self.leasing.remove(key);
+                if let Some(it) = self.leasing.remove(key) {
+                    self.leasing.lost.insert(key.clone(), (it, cx.now + GONE_BY));
+                }
                 return self.after(cx, key, before);
             }
             (Some(_), true) => {}
@@ -155,6 +164,7 @@ impl Services {
                     self.leasing.agenda.set(key.clone(), Some(next));
                     return false;
                 };
+                self.leasing.lost.remove(key);
                 self.begin(cx.now, &service, *family, &asks, on);
                 // Before it speaks: answers are quick.
                 self.leasing.listen(cx);

@@ -185,6 +185,7 @@ impl Bench {
     fn is_empty(&self) -> bool {
         let it = &self.services.leasing;
         let sets = it.held.is_empty()
+            && it.lost.is_empty()
             && it.partings.is_empty()
             && it.asking.is_empty()
             && it.checking.is_empty();
@@ -272,6 +273,30 @@ fn what_is_gone_or_asks_no_more_is_given_back_and_leaves_nothing() {
     it.event(gone).pass(100);
     assert_eq!(it.kinds(), [Dhcp4Kind::Release]);
     assert!(it.is_empty() && it.services.probed().next().is_none());
+}
+
+/// The leader has seen the deletion, and the node that answers has not.
+#[test]
+fn what_is_gone_is_given_back_by_whoever_lost_it_just_before() {
+    for (ms, said) in [(2_900, vec![Dhcp4Kind::Release]), (3_100, vec![])] {
+        let mut it = Bench::bound();
+        (it.leads, it.carries) = (false, false);
+        it.service(told(3, 50)).pass(ms);
+        assert_eq!((it.kinds(), it.services.leasing.held.len()), (vec![], 0));
+        it.event(ObjectEvent::Deleted(NAME.into())).pass(100);
+        assert_eq!(it.kinds(), said);
+        assert!(it.is_empty());
+    }
+    // It came back meanwhile: what is held now is given back, once.
+    let mut it = Bench::bound();
+    (it.leads, it.carries) = (false, false);
+    it.service(told(3, 50)).pass(100);
+    it.carries = true;
+    it.service(told(4, 50)).pass(100);
+    it.said.clear();
+    it.event(ObjectEvent::Deleted(NAME.into())).pass(100);
+    assert_eq!(it.kinds(), [Dhcp4Kind::Release]);
+    assert!(it.is_empty());
 }
 
 /// Else whoever asks again, on whatever node, would take for its own what is others' by then.
