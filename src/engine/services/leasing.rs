@@ -78,7 +78,7 @@ pub(super) struct Leasing {
     /// What Services ask for.
     asking: BTreeSet<Key>,
     held: BTreeMap<Key, Held>,
-    /// What went on with its VIP, and when that is certain.
+    /// What went on with its VIP: unless another node answers by then, its Service may be gone.
     lost: BTreeMap<Key, (Held, Instant)>,
     /// What is given back, and where.
     partings: Vec<(Usable, Parting)>,

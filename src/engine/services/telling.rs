@@ -31,7 +31,7 @@ const PEACE: Duration = Duration::from_secs(60);
 const EVENTS: u32 = 25;
 const EVENT_EVERY: Duration = Duration::from_millis(100);
 /// The annotation that names who answers.
-const HOST: &str = "kube-vip.io/vipHost";
+pub(super) const HOST: &str = "kube-vip.io/vipHost";
 
 #[derive(Clone, Debug)]
 pub(super) struct Telling {

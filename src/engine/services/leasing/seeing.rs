@@ -8,6 +8,7 @@ use super::machine::{Cause, Here, Machine};
 use super::{AT_ONCE, GONE_BY, Ground, Held, Key, LINK_AGAIN, NEXT_AFTER, look_at, written};
 use crate::engine::dhcp::{Dhcp4, Dhcp4Config, Dhcp6, Dhcp6Config, Turn};
 use crate::engine::network::{LinkChoice, Usable};
+use crate::engine::services::telling::HOST;
 use crate::engine::services::wants::{AskedLease, Verdict};
 use crate::engine::services::{Known, Services};
 use crate::engine::{Action, Cx};
@@ -139,7 +140,13 @@ impl Services {
             None => ground.leads,
         };
         match (self.leasing.held.get(key), may) {
-            (None, false) => return false,
+            (None, false) => {
+                let host = service.annotations.get(HOST);
+                if host.is_some_and(|it| *it != self.me.0) {
+                    self.leasing.lost.remove(key);
+                }
+                return false;
+            }
             (Some(it), false) => {
                 // What nobody else can know yet is not forgotten.
                 let has = it.machine.address().is_some();

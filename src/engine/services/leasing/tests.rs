@@ -3,6 +3,7 @@ use std::time::Duration;
 use super::*;
 use crate::engine::pools::ADDRESSES;
 use crate::engine::services::Services;
+use crate::engine::services::telling::HOST;
 use crate::engine::services::tests::{config, service};
 use crate::engine::{NextIds, Rng};
 use crate::model::{
@@ -287,6 +288,15 @@ fn what_is_gone_is_given_back_by_whoever_lost_it_just_before() {
         assert_eq!(it.kinds(), said);
         assert!(it.is_empty());
     }
+    // Another answers.
+    let mut it = Bench::bound();
+    (it.leads, it.carries) = (false, false);
+    it.service(told(3, 50)).pass(100);
+    let mut others = told(4, 50);
+    others.annotations.insert(HOST.into(), "n2".into());
+    it.service(others).pass(100).event(ObjectEvent::Deleted(NAME.into())).pass(100);
+    assert_eq!(it.kinds(), []);
+    assert!(it.is_empty());
     // It came back meanwhile: what is held now is given back, once.
     let mut it = Bench::bound();
     (it.leads, it.carries) = (false, false);
