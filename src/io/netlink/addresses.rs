@@ -17,7 +17,7 @@ use super::message::Writer;
 use super::parse::Found;
 use super::socket::{Refused, Socket};
 use super::{IFA_PROTO, OURS, name, survey};
-use crate::model::{LinkIndex, Vip};
+use crate::model::{Instant, LinkIndex, Vip};
 
 /// `IFA_F_NODAD | IFA_F_NOPREFIXROUTE`: we have probed, and the address is no route.
 const FLAGS: u32 = libc::IFA_F_NODAD | libc::IFA_F_NOPREFIXROUTE;
@@ -26,7 +26,7 @@ const FIRST_WITH_TAGS: (u32, u32) = (5, 18);
 
 /// The kernel makes an IPv6 address known to its routing in a work queue of its own, which
 /// waits for whoever changes links meanwhile: until then packets to the address are lost.
-/// So long that is waited for in all; half of what the last holder goes on serving.
+/// So long that is waited for in all, in one batch; half of what the last holder goes on serving.
 const ROUTE_WITHIN: Duration = Duration::from_millis(500);
 /// Between two looks.
 const ROUTE_LOOK: Duration = Duration::from_micros(250);
@@ -58,6 +58,8 @@ pub struct Addresses {
     tagged: bool,
     lo_global_scope: bool,
     known: Known,
+    /// Routes are waited for until then, however many addresses a batch adds.
+    routes_by: Option<Instant>,
 }
 
 /// An address on a link.
@@ -79,11 +81,12 @@ impl Addresses {
             .and_then(|it| version(it.release().to_str()?))
             .is_none_or(|it| it >= FIRST_WITH_TAGS);
         let socket = Socket::open(SockProtocol::NetlinkRoute)?;
-        Ok(Self { socket, tagged, lo_global_scope, known: Known::open()? })
+        Ok(Self { socket, tagged, lo_global_scope, known: Known::open()?, routes_by: None })
     }
 
-    /// Learns what has become of the kernel's addresses meanwhile.
+    /// A batch begins: learns what has become of the kernel's addresses meanwhile.
     pub fn follow(&mut self) {
+        self.routes_by = None;
         self.known.follow();
     }
 
@@ -112,8 +115,9 @@ impl Addresses {
 
     /// An address that cannot be reached yet is held all the same.
     fn await_route(&mut self, ip: Ipv6Addr) {
-        let (began, mut look) = (clock::now(), ROUTE_LOOK);
-        while clock::now() < began + ROUTE_WITHIN {
+        let mut look = ROUTE_LOOK;
+        let by = *self.routes_by.get_or_insert_with(|| clock::now() + ROUTE_WITHIN);
+        while clock::now() < by {
             if survey::is_local(&mut self.socket, ip) {
                 return;
             }
