@@ -336,18 +336,18 @@ impl Raft {
     }
 
     fn end_handing(&mut self, cx: &mut Cx<'_>) {
-        // Nothing that is asked of it could come to be.
-        if self.fault().is_some() && !self.is_handing_over() {
-            self.transfer(cx);
-        }
         let voter = self.ledger.newest().is_some_and(|it| it.voters().contains(&self.me));
-        if self.is_committed() && !voter && !self.is_handing_over() && !self.transfer(cx) {
-            return self.step_down(cx);
-        }
         if let Role::Leader { handing, .. } = &mut self.role
             && handing.take_if(|(_, until)| *until <= cx.now).is_some()
             && !voter
         {
+            return self.step_down(cx);
+        }
+        // Nothing that is asked of it could come to be.
+        if self.fault().is_some() && !self.is_handing_over() {
+            self.transfer(cx);
+        }
+        if self.is_committed() && !voter && !self.is_handing_over() && !self.transfer(cx) {
             self.step_down(cx);
         }
     }

@@ -186,6 +186,14 @@ fn a_leader_that_cannot_write_hands_over_to_one_that_can() {
     order(&mut bench, ClusterCall::Drain(name(2)));
     let last = bench.answers.pop().unwrap().1.unwrap_err();
     assert!(last.contains("another is about to lead; try again: no room"), "{last}");
+    // Who does not answer is asked again, in the very turn in which it is late.
+    for _ in 0..300 {
+        bench.advance(1);
+        for number in 2..=4 {
+            bench.hear(number, Message { term: 6, newest: id(5, 1), ..message() });
+        }
+        assert!(bench.raft.leads() && bench.raft.is_handing_over());
+    }
 }
 
 #[test]
