@@ -7,7 +7,7 @@ use std::process::ExitCode;
 use edgevip::cli::{self, Command, Example, FromUci, Invocation, Order};
 use edgevip::config::sources::{self, Given, Sources};
 use edgevip::config::{Config, Faults, LogFormat, Resolved, explain, resolve, uci};
-use edgevip::io::{logger, process, serve};
+use edgevip::io::{crash, logger, process, serve};
 use edgevip::lab::{self, Program};
 use edgevip::manifest::{self, Wish};
 use edgevip::model::{ClusterCall, NodeName, Status, Vip};
@@ -31,6 +31,7 @@ impl From<String> for Failure {
 }
 
 fn main() -> ExitCode {
+    crash::tell();
     let args: Vec<_> = std::env::args_os().skip(1).collect();
     let args: Vec<_> = args.iter().map(|it| it.to_string_lossy().into_owned()).collect();
     match cli::parse(&args).map_err(|it| it.to_string().into()).and_then(run) {

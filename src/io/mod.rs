@@ -3,6 +3,7 @@
 
 pub mod clock;
 mod command;
+pub mod crash;
 #[cfg(feature = "dhcp")]
 pub mod dhcp;
 pub mod farewell;
