@@ -26,13 +26,15 @@ const BURST: usize = 64;
 /// Whose bad datagrams are counted by source.
 const SOURCES: usize = 64;
 
+/// What is being read. Only as much of it is in memory as was ever needed.
+static BUFFER: Mutex<[u8; LONGEST + 1]> = Mutex::new([0; LONGEST + 1]);
+
 /// The socket, and what came through it that was not believed.
 pub struct Peers {
     socket: UdpSocket,
     /// How it sends, where members find each other.
     path: Mutex<Option<group::Path>>,
     keys: Keys,
-    buffer: Mutex<Vec<u8>>,
     bad: Mutex<BTreeMap<IpAddr, BTreeMap<&'static str, u64>>>,
 }
 
@@ -46,7 +48,6 @@ impl Peers {
             socket: bound(local).map_err(failed)?,
             path: Mutex::default(),
             keys,
-            buffer: Mutex::new(vec![0; LONGEST + 1]),
             bad: Mutex::default(),
         })
     }
@@ -90,8 +91,8 @@ impl Peers {
     }
 
     fn take_one(&self) -> io::Result<Option<(SocketAddr, u8, Envelope)>> {
-        let mut buffer = lock(&self.buffer);
-        let Some((from, ttl, length)) = receive(&self.socket, &mut buffer)? else {
+        let mut buffer = lock(&BUFFER);
+        let Some((from, ttl, length)) = receive(&self.socket, &mut *buffer)? else {
             return Ok(None);
         };
         match quorum::open(&self.keys, &buffer[..length]) {
