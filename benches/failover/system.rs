@@ -115,7 +115,7 @@ impl System for Edgevip<'_> {
 
     fn election(&self, heir: &str, since: Instant) -> Option<Election> {
         let path = self.cluster.recording(heir);
-        let mut inputs = recorder::read::<Input>(&path).ok()?.flatten();
+        let mut inputs = recorder::read::<serde_json::Value, Input>(&path).ok()?.flatten();
         inputs.find_map(|it| match it {
             Recorded::Input(at, Input::Lease { reply: LeaseReply::Found(lease), .. })
                 if at >= since && lease.record.holder.as_ref().is_some_and(|it| it.0 == heir) =>

@@ -38,13 +38,15 @@ pub fn peer(text: &str) -> Result<Peer, String> {
     if !text.starts_with('{') {
         return from_text(text);
     }
-    from_value(&serde_json::from_str(text).map_err(|it| format!("not a member: {it}"))?)
+    let value = serde_json::from_slice(text.as_bytes());
+    from_value(&value.map_err(|it| format!("not a member: {it}"))?)
 }
 
 /// None, one or several with commas; or what a file has instead.
 pub fn peers(text: &str) -> Result<Vec<Peer>, String> {
     if text.starts_with(['[', '{']) {
-        return match serde_json::from_str(text).map_err(|it| format!("not members: {it}"))? {
+        let value = serde_json::from_slice(text.as_bytes());
+        return match value.map_err(|it| format!("not members: {it}"))? {
             Value::Array(items) => items.iter().map(from_value).collect(),
             one => Ok(vec![from_value(&one)?]),
         };

@@ -329,7 +329,7 @@ fn counts(setting: &Setting, text: &str) -> bool {
 fn parse(path: &Path, content: &str) -> Result<Value, String> {
     match path.extension().and_then(|it| it.to_str()).unwrap_or_default().to_lowercase().as_str() {
         "toml" => basic_toml::from_str(content).map_err(|it| it.to_string().trim_end().to_owned()),
-        "json" => serde_json::from_str(content).map_err(|it| it.to_string()),
+        "json" => serde_json::from_slice(content.as_bytes()).map_err(|it| it.to_string()),
         "yaml" | "yml" => yaml::parse(content),
         _ => Err("of unknown kind; give a file that ends in .toml, .yaml, .yml or .json".into()),
     }

@@ -182,7 +182,11 @@ fn scaled(number: &str, unit: u64) -> Option<Duration> {
 
 /// A JSON object of strings; nothing is an empty one.
 pub fn map(text: &str) -> Option<BTreeMap<String, String>> {
-    if text.is_empty() { Some(BTreeMap::new()) } else { serde_json::from_str(text).ok() }
+    if text.is_empty() {
+        Some(BTreeMap::new())
+    } else {
+        serde_json::from_slice(text.as_bytes()).ok()
+    }
 }
 
 fn listens(text: &str) -> bool {

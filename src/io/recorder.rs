@@ -21,7 +21,6 @@ use std::time::Duration;
 
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
 
 use crate::model::Instant;
 
@@ -52,7 +51,7 @@ struct InputLine<'a, T> {
 
 impl Recorder {
     /// Opens or continues the file and writes the header.
-    pub fn create(path: &Path, header: &Value) -> io::Result<Self> {
+    pub fn create(path: &Path, header: &impl Serialize) -> io::Result<Self> {
         let file = OpenOptions::new().append(true).create(true).mode(0o600).open(path)?;
         let (lines, queue) = mpsc::channel();
         let (end, ended) = mpsc::channel();
@@ -62,7 +61,7 @@ impl Recorder {
             write_all(file, &queue, &shared);
             drop::<Sender<()>>(end);
         })?;
-        recorder.queue(header.to_string().into_bytes());
+        recorder.queue(serde_json::to_vec(header)?);
         Ok(recorder)
     }
 
@@ -135,9 +134,9 @@ fn write_all(mut out: impl Write, queue: &Receiver<Vec<u8>>, shared: &Shared) {
 
 /// A line of a recording.
 #[derive(Clone, Debug, PartialEq)]
-pub enum Recorded<T> {
+pub enum Recorded<H, T> {
     /// A process began to record.
-    Header(Value),
+    Header(H),
     /// What happened, and when.
     Input(Instant, T),
     /// So many lines of this process are missing so far. What stands before this is whole.
@@ -146,9 +145,9 @@ pub enum Recorded<T> {
 
 /// Reads a recording line by line. A line that cannot be understood, such as the last one
 /// of a process that died, is an error that names it; reading may go on after it.
-pub fn read<T: DeserializeOwned>(
+pub fn read<H: DeserializeOwned, T: DeserializeOwned>(
     path: &Path,
-) -> io::Result<impl Iterator<Item = io::Result<Recorded<T>>>> {
+) -> io::Result<impl Iterator<Item = io::Result<Recorded<H, T>>>> {
     let lines = BufReader::new(File::open(path)?).lines().enumerate();
     Ok(lines.filter_map(|(index, line)| match line {
         Ok(line) if line.is_empty() => None,
@@ -159,20 +158,21 @@ pub fn read<T: DeserializeOwned>(
     }))
 }
 
-fn parse<T: DeserializeOwned>(line: &str) -> serde_json::Result<Recorded<T>> {
+fn parse<H: DeserializeOwned, T: DeserializeOwned>(
+    line: &str,
+) -> serde_json::Result<Recorded<H, T>> {
     #[derive(Deserialize)]
-    struct Read {
+    struct Read<T> {
         now: Option<u64>,
-        input: Option<Value>,
+        input: Option<T>,
         lost: Option<u64>,
     }
-    let read = serde_json::from_str(line)?;
-    Ok(match read {
+    Ok(match serde_json::from_slice(line.as_bytes())? {
         Read { now: Some(now), input: Some(input), .. } => {
-            Recorded::Input(Instant::from_nanos(now), serde_json::from_value(input)?)
+            Recorded::Input(Instant::from_nanos(now), input)
         }
         Read { lost: Some(lost), .. } => Recorded::Lost(lost),
-        Read { .. } => Recorded::Header(serde_json::from_str(line)?),
+        Read { .. } => Recorded::Header(serde_json::from_slice(line.as_bytes())?),
     })
 }
 
@@ -181,7 +181,7 @@ mod tests {
     use std::fs;
     use std::path::PathBuf;
 
-    use serde_json::json;
+    use serde_json::{Value, json};
 
     use super::*;
     use crate::io::clock;
@@ -195,7 +195,7 @@ mod tests {
         recorder.write(at(u64::MAX), &vip);
         recorder.write(at(2), &vip);
         recorder.finish(LONG);
-        let all: Vec<_> = read::<Vip>(&path).unwrap().map(Result::unwrap).collect();
+        let all: Vec<_> = read::<Value, Vip>(&path).unwrap().map(Result::unwrap).collect();
         let header = Recorded::Header(json!({"version": "1"}));
         assert_eq!(all, [header, Recorded::Input(at(u64::MAX), vip), Recorded::Input(at(2), vip)]);
         fs::remove_file(path).unwrap();
@@ -213,7 +213,8 @@ mod tests {
         let replies = [LeaseReply::Conflict, LeaseReply::Failed(fault), LeaseReply::NotFound];
         replies.iter().for_each(|it| recorder.write(at(1), it));
         recorder.finish(LONG);
-        let read: Vec<_> = read::<LeaseReply>(&path).unwrap().skip(1).map(Result::unwrap).collect();
+        let read: Vec<_> =
+            read::<Value, LeaseReply>(&path).unwrap().skip(1).map(Result::unwrap).collect();
         assert_eq!(read, replies.map(|it| Recorded::Input(at(1), it)));
         fs::remove_file(path).unwrap();
     }
@@ -225,7 +226,7 @@ mod tests {
         let recorder = Recorder::create(&path, &json!({"a": 2})).unwrap();
         recorder.write(at(3), &7);
         recorder.finish(LONG);
-        let all: Vec<_> = read::<u8>(&path).unwrap().collect();
+        let all: Vec<_> = read::<Value, u8>(&path).unwrap().collect();
         let [Ok(first), Err(torn), Ok(second), Ok(input)] = &all[..] else { panic!("{all:?}") };
         assert_eq!(first, &Recorded::Header(json!({"a": 1})));
         assert!(torn.to_string().starts_with("line 2: "), "{torn}");
@@ -265,7 +266,7 @@ mod tests {
         let text = String::from_utf8(out).unwrap();
         let told: Vec<_> = text.lines().filter(|it| it.contains("lost")).collect();
         assert_eq!(told, [format!("{{\"lost\":{lost}}}")]);
-        assert_eq!(parse::<String>(told[0]).unwrap(), Recorded::Lost(lost as u64));
+        assert_eq!(parse::<Value, String>(told[0]).unwrap(), Recorded::Lost(lost as u64));
         assert_eq!(shared.queued_bytes.load(Ordering::Relaxed), 0);
     }
 
@@ -301,7 +302,7 @@ mod tests {
         write_all(&mut out, &queue, &shared);
         let path = scratch("flaky");
         fs::write(&path, out.0).unwrap();
-        let read: Vec<_> = read::<u8>(&path).unwrap().filter_map(Result::ok).collect();
+        let read: Vec<_> = read::<Value, u8>(&path).unwrap().filter_map(Result::ok).collect();
         let lost = shared.lost.load(Ordering::Relaxed) as u64;
         assert!((1..6).contains(&lost), "{lost}");
         let markers = (1..=lost).map(Recorded::Lost);

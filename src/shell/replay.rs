@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 
 use crate::engine::{Config, Input, Node, Rng};
 use crate::io::recorder::{self, Recorded};
@@ -21,7 +21,7 @@ pub fn replay(path: &Path) -> Result<(), String> {
     let mut node: Option<Node> = None;
     let mut torn: Option<String> = None;
     let mut goes_on = true;
-    for line in recorder::read::<Input>(path).map_err(|it| about(&it))? {
+    for line in recorder::read::<Header, Input>(path).map_err(|it| about(&it))? {
         let line = match line {
             Ok(line) => line,
             Err(error) => {
@@ -33,7 +33,7 @@ pub fn replay(path: &Path) -> Result<(), String> {
         match line {
             Recorded::Header(it) => {
                 goes_on = true;
-                header = Some(serde_json::from_value(it).map_err(|it| about(&it))?);
+                header = Some(it);
                 node = None;
             }
             Recorded::Input(..) if !goes_on => {}
@@ -43,13 +43,18 @@ pub fn replay(path: &Path) -> Result<(), String> {
                 };
                 let rng = || Rng::from_seed(header.seed);
                 let fresh = || Node::new(header.config.clone(), rng(), now);
-                println!("{now:?} {input:?}");
+                println!("{now:?} {}", json(&input));
                 for action in node.get_or_insert_with(fresh).handle(now, input) {
-                    println!("    {action:?}");
+                    println!("    {}", json(&action));
                 }
             }
             Recorded::Lost(count) => println!("{count} inputs were lost here"),
         }
     }
     torn.map_or(Ok(()), Err)
+}
+
+/// As the recording has it. What is recorded, and what is done about it, can be written so.
+fn json(it: &impl Serialize) -> String {
+    serde_json::to_string(it).unwrap_or_default()
 }

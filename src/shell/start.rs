@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use serde_json::json;
+use serde::Serialize;
 use smol::channel::Sender;
 
 use super::LOCK_EVERY;
@@ -169,6 +169,14 @@ pub(super) fn wanted(config: &Config) -> Vec<WantedVip> {
     config.vips.iter().map(wanted).collect()
 }
 
+/// What a replay has to know.
+#[derive(Serialize)]
+struct Header<'a> {
+    edgevip: &'a str,
+    seed: u64,
+    config: &'a engine::Config,
+}
+
 pub(super) fn start_recorder(
     config: &Config,
     engine_config: &engine::Config,
@@ -177,7 +185,7 @@ pub(super) fn start_recorder(
     let Some(path) = &config.record else {
         return Ok(None);
     };
-    let header = json!({ "edgevip": crate::VERSION, "seed": seed, "config": engine_config });
+    let header = Header { edgevip: crate::VERSION, seed, config: engine_config };
     let recorder = Recorder::create(path, &header);
     recorder.map(Some).map_err(|it| format!("cannot record to {}: {it}", path.display()))
 }

@@ -2,6 +2,7 @@
 
 use std::net::{Ipv4Addr, Ipv6Addr};
 
+use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use crate::model::{Dhcp4Lease, Dhcp6Lease, Leases, Mac};
@@ -59,14 +60,16 @@ pub fn encode(leases: &Leases) -> Option<String> {
 /// The leases that the annotation speaks of. What somebody wrote there is no lease unless
 /// every part of it can be one.
 pub fn decode(text: &str) -> Leases {
-    // One that is spoiled takes no other with it.
-    let Ok(serde_json::Value::Object(mut it)) = serde_json::from_str(text) else {
+    let Ok(it) = serde_json::from_slice::<serde_json::Value>(text.as_bytes()) else {
         return Leases::default();
     };
-    let mut part = |key| it.remove(key).unwrap_or_default();
-    let v4 = serde_json::from_value::<Lease4Json>(part("ipv4")).ok().and_then(decode4);
-    let v6 = serde_json::from_value::<Lease6Json>(part("ipv6")).ok().and_then(decode6);
+    let (v4, v6) = (part(&it, "ipv4").and_then(decode4), part(&it, "ipv6").and_then(decode6));
     Leases { v4, v6 }
+}
+
+/// One that is spoiled takes no other with it.
+fn part<T: DeserializeOwned>(it: &serde_json::Value, key: &str) -> Option<T> {
+    serde_json::from_slice(it.get(key)?.to_string().as_bytes()).ok()
 }
 
 fn decode4(it: Lease4Json) -> Option<Dhcp4Lease> {

@@ -34,7 +34,7 @@ pub fn json(pools: &[PoolUse]) -> String {
 
 /// Reads what [`json`] writes.
 pub fn parse(text: &str) -> Result<Vec<PoolUse>, String> {
-    serde_json::from_str(text).map_err(|it| format!("not the pools of edgevip: {it}"))
+    serde_json::from_slice(text.as_bytes()).map_err(|it| format!("not the pools of edgevip: {it}"))
 }
 
 fn families(pool: &PoolUse) -> Vec<Vec<String>> {

@@ -55,7 +55,7 @@ pub fn json(status: &Status) -> String {
 
 /// The JSON of a status as it came, with what its host has beside.
 pub fn beside(answer: &str, beside: &[String]) -> String {
-    match serde_json::from_str(answer) {
+    match serde_json::from_slice(answer.as_bytes()) {
         Ok(serde_json::Value::Object(mut entries)) if !beside.is_empty() => {
             entries.insert("beside".into(), beside.into());
             serde_json::Value::Object(entries).to_string()
@@ -66,7 +66,7 @@ pub fn beside(answer: &str, beside: &[String]) -> String {
 
 /// Reads what [`json`] writes.
 pub fn parse(text: &str) -> Result<Status, String> {
-    serde_json::from_str(text).map_err(|it| format!("not a status of edgevip: {it}"))
+    serde_json::from_slice(text.as_bytes()).map_err(|it| format!("not a status of edgevip: {it}"))
 }
 
 fn election(status: &Status) -> String {

@@ -37,7 +37,7 @@ fn record_replay(cluster: &mut Cluster<'_>) -> String {
         let (again, then) = (decided_again(&text), decided(&log_of(node)));
         assert!(then.len() >= 3, "{node} said too little: {then:?}");
         assert_eq!(again, then, "{node} decides otherwise than it did");
-        assert_eq!(text.lines().last(), Some("    Exit"), "{node} ends otherwise");
+        assert_eq!(text.lines().last(), Some("    \"Exit\""), "{node} ends otherwise");
         decisions.push(format!("{node} {}", then.len()));
     }
     let inputs = truncated(cluster, &files[0]);
@@ -82,9 +82,10 @@ fn record_continued(cluster: &mut Cluster<'_>) -> String {
     cluster.ended("n1", SOON);
     let output = replay(cluster, &file);
     let (said, why) = (words(&output.stdout), words(&output.stderr));
-    let claims = said.matches(&format!("Tell(Acquired({}))", cluster.vip)).count();
+    let claims =
+        said.matches(&format!("{{\"Tell\":{{\"Acquired\":\"{}\"}}}}", cluster.vip)).count();
     assert_eq!(claims, 2, "what the second process recorded is not replayed: {why}");
-    assert_eq!(said.lines().last(), Some("    Exit"), "{why}");
+    assert_eq!(said.lines().last(), Some("    \"Exit\""), "{why}");
     "both processes are replayed".into()
 }
 
@@ -130,15 +131,14 @@ fn decided(log: &str) -> Vec<String> {
 /// The same of a replay.
 fn decided_again(replay: &str) -> Vec<String> {
     let told = replay.lines().filter_map(|it| {
-        let notice = it.strip_prefix("    Tell(")?;
-        if notice.starts_with("Acquired(") {
-            Some("acquired".to_string())
-        } else if notice.starts_with("Released(") {
-            Some("released".into())
-        } else if notice.starts_with("Holder(None)") {
-            Some("nobody".into())
-        } else {
-            notice.strip_prefix("Holder(Some(")?.split('"').nth(1).map(str::to_string)
+        let notice = it.strip_prefix("    {\"Tell\":{\"")?;
+        let (what, of) = notice.split_once("\":")?;
+        match what {
+            "Acquired" => Some("acquired".to_string()),
+            "Released" => Some("released".into()),
+            "Holder" if of.starts_with("null") => Some("nobody".into()),
+            "Holder" => of.split('"').nth(1).map(str::to_string),
+            _ => None,
         }
     });
     told.collect()
