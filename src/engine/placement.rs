@@ -129,6 +129,11 @@ impl Case {
         }
     }
 
+    /// Whether the elector knows of nobody who had it before.
+    pub fn is_first_claim(&self) -> bool {
+        matches!(self.standing, Standing::Entitled { first_claim: true, .. })
+    }
+
     /// The address itself is ours until then only.
     pub fn ends(&mut self, at: Instant) {
         match &mut self.standing {

@@ -9,24 +9,28 @@ pub enum Sabotage {
     BurstMissingAfterHeal,
     /// A leader's own disk is taken for a majority.
     CommitWithoutMajority,
+    /// A write to a Service that conflicts is taken for done.
+    ConflictTakenForWritten,
     /// What a write was to give is free again once the write conflicts.
     ConflictWithdraws,
     /// A release that conflicts is taken for done.
     ConflictingReleaseNotRetried,
-    /// A write to a Service that conflicts is taken for done.
-    ConflictTakenForWritten,
     /// A holder counts its right from the answer instead of from the question.
     CountedFromAnswer,
+    /// A leader goes on when its Lease is gone.
+    DeletedLeaseHeld,
     /// The address of a Service that is deleted is kept.
     DeletedServiceKept,
     /// A voter remembers the last hold that it promised, not the highest.
     EarlierHoldPromised,
+    /// A gateway that has started anew is taken for one that remembers.
+    EpochIgnored,
     /// A VIP that is moved keeps its epoch.
     EpochNotRaised,
-    /// Members that found each other lead before all of them have the founding entry.
-    FoundedByMajority,
     /// A leader that sees another holder goes on.
     ForeignHolderIgnored,
+    /// Members that found each other lead before all of them have the founding entry.
+    FoundedByMajority,
     /// Addresses are given out before all Services have been listed anew.
     GivenBeforeListed,
     /// A request is given up after one retry period.
@@ -41,16 +45,32 @@ pub enum Sabotage {
     LearnerCounted,
     /// A Lease is released while what a killed process left may answer.
     LeftNotWaitedFor,
+    /// A leased address is answered for without an end.
+    LeaseForEver,
+    /// The lease of a Service that is gone is not given back.
+    LeaseKept,
+    /// Nobody is asked whether an address that was just leased is in use.
+    LeaseNotChecked,
+    /// A Lease is released while the kernel answers for what hung on it before.
+    LeavingIgnored,
+    /// A Lease on which nothing hangs any more is kept until it runs out.
+    LeftLeaseForgotten,
     /// An earlier process's addresses are left in the kernel.
     LeftoversNotCleaned,
     /// A VIP is given up in the moment in which its last endpoint goes.
     LossCountsAtOnce,
     /// An address whose write got no answer is free again.
     LostAnswerWithdrawn,
+    /// A node that carries an address no more goes on renewing its lease.
+    LostLeaseRenewed,
     /// What a new list does not name is kept.
     MissingFromListKept,
     /// A VIP is moved by plan before its next holder is ready.
     MoveBeforeReady,
+    /// What comes to hang on another Lease is taken to be free.
+    MovedNotAskedFor,
+    /// A DHCP server's no is taken for silence.
+    NakIgnored,
     /// The kernel is given addresses without an end.
     NoLifetime,
     /// A voter that has forgotten what it promised promises at once.
@@ -59,6 +79,12 @@ pub enum Sabotage {
     OldConfigPromised,
     /// A follower waits for its own duration only, whatever the record says.
     OwnDurationOnly,
+    /// A gateway that maps for good only is taken for one that refuses.
+    PermanentRefused,
+    /// A port that nobody wants any more is left open.
+    PortKept,
+    /// A port on the gateway is left to run out.
+    PortNotRenewed,
     /// A voter counts its promise from when the sender's clock says it asked.
     PromiseFromSender,
     /// A voter promises half of what it was asked for.
@@ -95,19 +121,21 @@ pub enum Sabotage {
 
 impl Sabotage {
     /// All of them.
-    pub const ALL: [Self; 44] = [
+    pub const ALL: [Self; 57] = [
         Self::AddressGivenAtOnce,
         Self::BurstMissingAfterHeal,
         Self::CommitWithoutMajority,
+        Self::ConflictTakenForWritten,
         Self::ConflictWithdraws,
         Self::ConflictingReleaseNotRetried,
-        Self::ConflictTakenForWritten,
         Self::CountedFromAnswer,
+        Self::DeletedLeaseHeld,
         Self::DeletedServiceKept,
         Self::EarlierHoldPromised,
+        Self::EpochIgnored,
         Self::EpochNotRaised,
-        Self::FoundedByMajority,
         Self::ForeignHolderIgnored,
+        Self::FoundedByMajority,
         Self::GivenBeforeListed,
         Self::GivenUpAfterRetryPeriod,
         Self::ImpatientFollower,
@@ -115,15 +143,26 @@ impl Sabotage {
         Self::LateReply,
         Self::LearnerCounted,
         Self::LeftNotWaitedFor,
+        Self::LeaseForEver,
+        Self::LeaseKept,
+        Self::LeaseNotChecked,
+        Self::LeavingIgnored,
+        Self::LeftLeaseForgotten,
         Self::LeftoversNotCleaned,
         Self::LossCountsAtOnce,
         Self::LostAnswerWithdrawn,
+        Self::LostLeaseRenewed,
         Self::MissingFromListKept,
         Self::MoveBeforeReady,
+        Self::MovedNotAskedFor,
+        Self::NakIgnored,
         Self::NoLifetime,
         Self::NoWaitAfterStart,
         Self::OldConfigPromised,
         Self::OwnDurationOnly,
+        Self::PermanentRefused,
+        Self::PortKept,
+        Self::PortNotRenewed,
         Self::PromiseFromSender,
         Self::PromiseTooShort,
         Self::ReaddForgotten,

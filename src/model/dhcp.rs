@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
@@ -141,6 +142,20 @@ pub struct Leases {
 }
 
 impl Leases {
+    /// Such a part of a lease is carried although nobody has confirmed it to who does.
+    pub const KEPT: u32 = 8;
+
+    /// For so long whoever knows no more than this may use the address; `None`: for ever, or there
+    /// is none.
+    pub fn kept(&self, family: IpFamily) -> Option<Duration> {
+        let seconds = match family {
+            IpFamily::V4 => self.v4.as_ref().map(|it| it.seconds),
+            IpFamily::V6 => self.v6.as_ref().map(|it| it.seconds),
+        };
+        let ends = seconds.filter(|it| *it != Dhcp4Lease::FOR_EVER);
+        ends.map(|it| Duration::from_secs(it.into()) / Self::KEPT)
+    }
+
     /// The address of a family.
     pub fn address(&self, family: IpFamily) -> Option<IpAddr> {
         match family {

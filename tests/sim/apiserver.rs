@@ -28,6 +28,15 @@ impl ApiServer {
         self.lease.as_ref()
     }
 
+    pub fn version(&self) -> u64 {
+        self.version
+    }
+
+    /// Its version is one with others'.
+    pub fn set_version(&mut self, version: u64) {
+        self.version = version;
+    }
+
     pub fn holder(&self) -> Option<&NodeName> {
         self.lease.as_ref()?.record.holder.as_ref()
     }

@@ -10,8 +10,10 @@ use edgevip::model::{
     RequestId, Vip, WatchEvent,
 };
 
+use crate::apiserver::ApiServer;
 use crate::book::{Life, host_of};
 use crate::cluster::Cluster;
+use crate::each::OWN;
 use crate::host::{Excuse, MS, Nanos, SEC};
 use crate::process::{CONTROL, SERVED};
 use crate::world::{Event, World};
@@ -275,11 +277,11 @@ impl World {
     /// address is to be held, for that.
     pub fn furthest(&self, proc: usize, job: &KernelJob) -> Instant {
         let of = match job {
-            KernelJob::HoldAddress { vip, .. } => self.bond_of(*vip),
-            _ => CONTROL,
+            KernelJob::HoldAddress { vip, .. } => self.bonds_hung(*vip),
+            _ => vec![CONTROL],
         };
         match &self.cluster {
-            None => self.procs[proc].bonds[of].truth.ever,
+            None => self.ever_by(proc, &of),
             Some(it) => {
                 let host = self.procs[proc].host;
                 let all = self.vips.iter().map(|vip| it.book.ever(host, *vip));
@@ -290,12 +292,19 @@ impl World {
 
     /// The same for one VIP.
     fn ever(&self, host: usize, vip: Vip) -> Instant {
-        let of = self.bond_of(vip);
-        let of_host = || self.procs_on(host).map(|it| self.procs[it].bonds[of].truth.ever).max();
+        let of = self.bonds_hung(vip);
+        let of_host = || self.procs_on(host).map(|it| self.ever_by(it, &of)).max();
         match &self.cluster {
             None => of_host().unwrap_or(Instant::from_nanos(0)),
             Some(it) => it.book.ever(host, vip),
         }
+    }
+
+    /// The furthest that a process was entitled to by any of these Leases.
+    fn ever_by(&self, proc: usize, of: &[usize]) -> Instant {
+        let bonds = &self.procs[proc].bonds;
+        let ever = of.iter().map(|it| bonds[*it].truth.ever);
+        ever.max().unwrap_or(Instant::from_nanos(0))
     }
 
     /// S1 and S2, after every event.
@@ -462,6 +471,7 @@ impl World {
             let vips = match of {
                 CONTROL => self.vips.clone(),
                 SERVED => self.held_of_services(host).collect(),
+                of if of >= OWN => self.released_with(proc, of),
                 _ => Vec::new(),
             };
             let mut it = vips.iter();
@@ -492,9 +502,9 @@ impl World {
             self.announced_at[host][at] = self.now;
         }
         let it = &self.procs[proc];
-        let of = self.bond_of(vip);
-        let ever = &it.bonds[of].truth.ever;
-        let ever = if self.cluster.is_some() { self.ever(host, vip) } else { *ever };
+        let of = self.bonds_hung(vip);
+        let by = self.ever_by(proc, &of);
+        let ever = if self.cluster.is_some() { self.ever(host, vip) } else { by };
         let (late, stalled) = (now >= ever, it.last_stall);
         let failed = it.thread.failed_at.unwrap_or(0);
         if late {
@@ -518,15 +528,19 @@ impl World {
             return;
         }
         let (author, name) = (it.author, it.name.clone());
+        let now = self.local(proc);
+        let held = |of: &usize| self.procs[proc].bonds[*of].truth.entitled_at(now);
+        let own = (OWN..it.bonds.len()).filter(held).collect::<Vec<_>>();
         // What was left of Services ends within a lifetime, on a slow clock; who goes before that
         // lets their Lease run out.
         let left = it.lease.renew_deadline.as_nanos() as Nanos * 5 / 4 + 1_500 * MS;
         let waits = !self.settings.fenced && since < it.started_at + left;
         // Who gives addresses out need not want to, and lets that run out.
-        let ours = (0..self.leases().min(2)).any(|of| {
-            let api = self.api_of(of);
-            let ours = api.author() == Some(author) && api.holder() == Some(&name);
-            ours && !(waits && of == SERVED && self.cloud.is_some())
+        let ours = (0..self.leases().min(2)).chain(own).any(|of| {
+            let ours =
+                |api: &mut ApiServer| api.author() == Some(author) && api.holder() == Some(&name);
+            let ours = self.with_api(of, ours);
+            ours && !(waits && of != CONTROL && self.cloud.is_some())
         });
         if fair && ours {
             self.fail(format!("S4: node-{proc} left and kept the lease"));

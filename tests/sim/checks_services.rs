@@ -5,43 +5,27 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
 use edgevip::engine::Action;
-use edgevip::model::{Instant, KernelJob, ObjectCall, ObjectName, Service, Vip};
+use edgevip::model::{
+    FamilyPolicy, Instant, IpFamily, NodeName, ObjectCall, ObjectName, Service, Vip,
+};
 
 use crate::cloud::{Cloud, GIVEN_BY, SERVED_BY};
-use crate::objects::{ADDRESSES, ALLOCATED, Objects, known_by, parse};
+use crate::each::TOGETHER;
+use crate::objects::{ADDRESSES, ALLOCATED, Objects, known_by, leased, parse, says_leased};
 use crate::process::{CONTROL, GIVEN, SERVED};
 use crate::told::RESTS;
 use crate::users::{HOST, IGNORE, WITHOUT};
 use crate::world::World;
 
 impl World {
-    /// Which Lease a VIP hangs on.
-    pub fn bond_of(&self, vip: Vip) -> usize {
-        if self.cloud.is_none() || self.vips.contains(&vip) { CONTROL } else { SERVED }
-    }
-
     /// Which of the Leases a name is, if a process has to do with it.
     pub fn bond_named(&self, proc: usize, lease: &str) -> Option<usize> {
         match lease {
             SERVED_BY if self.cloud.is_some() => Some(SERVED),
             GIVEN_BY if self.cloud.is_some() => Some(GIVEN),
-            _ => (self.procs[proc].lease.name.to_string() == lease).then_some(CONTROL),
-        }
-    }
-
-    /// The Leases on which an order hangs.
-    pub fn bonds_of(&self, proc: usize, action: &Action) -> BTreeSet<usize> {
-        match action {
-            Action::Lease { lease, .. } => {
-                self.bond_named(proc, &lease.to_string()).into_iter().collect()
-            }
-            Action::Kernel { job: KernelJob::Answer { vips, .. }, .. } => {
-                vips.iter().map(|it| self.bond_of(*it)).collect()
-            }
-            Action::Kernel { job: KernelJob::SendFrame { frame, .. }, .. } => {
-                [self.bond_of(Vip(frame.ip()))].into()
-            }
-            _ => BTreeSet::new(),
+            _ => self
+                .own_named(lease)
+                .or((self.procs[proc].lease.name.to_string() == lease).then_some(CONTROL)),
         }
     }
 
@@ -178,16 +162,22 @@ impl World {
         let host = self.procs[proc].host;
         let Some(cloud) = &self.cloud else { return };
         let (told, life) = (&cloud.desks[proc].told, self.procs[proc].life);
-        let entitled = self.procs[proc].bonds[SERVED].truth.entitled_at(now);
         let wrong = self.held_of_services(host).find(|vip| {
+            let bonds = &self.procs[proc].bonds;
+            let mut hung = self.bonds_hung(*vip).into_iter();
+            let entitled = hung.any(|it| bonds[it].truth.entitled_at(now));
             let it = self.hosts[host].kernel.held.iter().find(|it| it.0.1 == *vip);
             // Without a fence nobody knows of what an earlier process left.
             let ours = it.is_some_and(|it| it.1.by.proc == proc && it.1.by.life == life);
-            let asked = told.users(vip.0).any(is_served);
-            ours && self.answers(host, *vip) && !(asked && entitled)
+            // An address stays for its ports to be closed.
+            let lingers = cloud.site.router.is_some();
+            let leased = cloud.site.leased_by(vip.0);
+            let of_lease = |it: &Service| leased.as_deref() == Some(&it.uid) && is_served(it);
+            let asked = told.users(vip.0).any(is_served) || told.services.values().any(of_lease);
+            ours && self.answers(host, *vip) && !((asked || lingers) && entitled)
         });
         if let Some(vip) = wrong {
-            self.fail(format!("S2: node-{proc} has come to rest answering for {vip}, {entitled}"));
+            self.fail(format!("S2: node-{proc} has come to rest answering for {vip}"));
         }
     }
 
@@ -242,7 +232,9 @@ impl World {
             if let Some(vip) = left {
                 return Err(format!("C3: host-{} still has {vip}", it.host));
             }
-            let mut fence = kernel.ours.keys().chain(kernel.live.keys());
+            // What is only remembered ends, and keeps nobody from anything.
+            let ours = kernel.ours.keys().filter(|_| !self.elects_each());
+            let mut fence = ours.chain(kernel.live.keys());
             let nobodys = |vip: &&Vip| !had.contains_key(*vip) && !self.vips.contains(*vip);
             if let Some(vip) = fence.find(nobodys) {
                 return Err(format!("C3: the fence of host-{} still has {vip}", it.host));
@@ -262,18 +254,43 @@ impl World {
         let objects = self.objects();
         let taken: BTreeSet<_> = objects.services().flat_map(known_by).collect();
         let nodes: BTreeSet<_> = objects.nodes().flat_map(|it| it.addresses.clone()).collect();
-        let free = self.pool().into_iter().find(|it| !taken.contains(it) && !nodes.contains(it))?;
-        let without = |it: &&Service| is_served(it) && known_by(it).is_empty();
-        let it = objects.services().find(without)?;
-        Some(format!("C4: {} has no address, and {free} is free", it.name))
+        let free = |of: IpFamily| {
+            let mut pool = self.pool().into_iter().filter(|it| IpFamily::of(*it) == of);
+            pool.find(|it| !taken.contains(it) && !nodes.contains(it))
+        };
+        let both = [IpFamily::V4, IpFamily::V6];
+        let lacks = |it: &&Service| {
+            if !is_served(it) || it.annotations.get(ADDRESSES).is_some_and(|it| !it.is_empty()) {
+                return false;
+            }
+            match (it.family_policy, it.families.first()) {
+                _ if !known_by(it).is_empty() => false,
+                (FamilyPolicy::SingleStack, Some(family)) => free(*family).is_some(),
+                (FamilyPolicy::RequireDualStack, _) => both.iter().all(|it| free(*it).is_some()),
+                (FamilyPolicy::SingleStack | FamilyPolicy::PreferDualStack, _) => {
+                    both.iter().any(|it| free(*it).is_some())
+                }
+            }
+        };
+        let it = objects.services().find(lacks)?;
+        Some(format!("C4: {it:?} has no address, and there are free ones"))
     }
 
     pub fn pool(&self) -> Vec<IpAddr> {
-        let range = self.objects().pools().and_then(|it| it.data.get("range-global"));
-        let ends = range.and_then(|it| it.split_once('-'));
-        let ends = ends.and_then(|(a, b)| Some((a.parse().ok()?, b.parse().ok()?)));
-        let Some((IpAddr::V4(first), IpAddr::V4(last))) = ends else { return Vec::new() };
-        (u32::from(first)..=u32::from(last)).map(|it| IpAddr::V4(it.into())).collect()
+        let ranges = self.objects().pools().and_then(|it| it.data.get("range-global"));
+        let ranges = ranges.into_iter().flat_map(|it| it.split(','));
+        let ends = ranges.filter_map(|it| it.split_once('-'));
+        let ends = ends.filter_map(|(a, b)| Some((a.parse().ok()?, b.parse().ok()?)));
+        let all = ends.flat_map(|it| match it {
+            (IpAddr::V4(first), IpAddr::V4(last)) => (u32::from(first)..=u32::from(last))
+                .map(|it| IpAddr::V4(it.into()))
+                .collect::<Vec<_>>(),
+            (IpAddr::V6(first), IpAddr::V6(last)) => {
+                (u128::from(first)..=u128::from(last)).map(|it| IpAddr::V6(it.into())).collect()
+            }
+            _ => Vec::new(),
+        });
+        all.collect()
     }
 
     pub fn answering(&self, vip: Vip) -> Vec<usize> {
@@ -283,6 +300,11 @@ impl World {
     fn name_on(&self, host: usize) -> String {
         let proc = self.hosts[host].lock.unwrap_or(host);
         self.procs[proc].name.0.clone()
+    }
+
+    /// Only those that are not served on one node only may be elected together.
+    pub fn is_refused(&self, it: &Service) -> bool {
+        self.elects_each() && it.local && it.annotations.contains_key(TOGETHER)
     }
 
     /// Why a Service need not have an address that it asks for.
@@ -302,6 +324,10 @@ impl World {
         let leader = self.more[SERVED - 1].author();
         let leader = self.procs.iter().find(|it| it.runs() && Some(it.author) == leader);
         let carrier = leader.map(|it| it.name.clone());
+        let carries = |it: &Option<NodeName>| self.elects_each() || *it == carrier;
+        if self.is_refused(it) {
+            return Some(Hindrance::Contested);
+        }
         let endpoints = || {
             let of = objects.slices().filter(|slice| slice.service == it.name);
             of.flat_map(|it| &it.endpoints).filter(|it| it.ready || it.serving)
@@ -311,7 +337,7 @@ impl World {
         // All who have it are served together.
         let shared = objects.services().filter(|it| is_served(it) && asks_for(it).contains(&ip));
         let served = match it.local {
-            true => here.any(|it| it.node == carrier),
+            true => here.any(|it| carries(&it.node)),
             false => without || anywhere.next().is_some(),
         };
         match (shared.count() > 1, served) {
@@ -335,13 +361,28 @@ pub fn is_served(it: &Service) -> bool {
     it.balanced && !it.deleting && it.annotations.get(IGNORE).is_none_or(|it| it != "true")
 }
 
-/// What it asks for; what is in its status, if it asks for nothing.
+/// What it asks for; what is in its status, if it asks for nothing, or for one that it says
+/// nothing of there.
 fn asks_for(it: &Service) -> Vec<IpAddr> {
-    let annotation = it.annotations.get(ADDRESSES).filter(|it| !it.is_empty());
-    match annotation.or(it.load_balancer_ip.as_ref()) {
-        Some(text) => parse(text),
-        None => it.ingress.iter().filter_map(|it| it.ip).collect(),
-    }
+    let annotation = it.annotations.get(ADDRESSES).filter(|it| !it.is_empty()).map(|it| parse(it));
+    let field = it.load_balancer_ip.as_ref().map(|it| parse(it));
+    let mut status: Vec<_> = it.ingress.iter().filter_map(|it| it.ip).collect();
+    status.retain(|ip| !says_leased(it, *ip) && known_by(it).contains(ip));
+    let asked = match (annotation, field) {
+        (Some(asked), _) => asked,
+        (None, Some(asked)) if is_told_otherwise(&asked, &status) => asked,
+        (None, _) => status,
+    };
+    let asked = asked.into_iter().filter(|it| !it.is_unspecified());
+    asked.chain(leased(it).map(|it| it.1)).collect()
+}
+
+/// Whether what is asked for goes before what the status says.
+fn is_told_otherwise(asked: &[IpAddr], status: &[IpAddr]) -> bool {
+    let old = |ip: &IpAddr| {
+        !status.contains(ip) && status.iter().any(|it| IpFamily::of(*it) == IpFamily::of(*ip))
+    };
+    status.is_empty() || asked.iter().any(|it| it.is_unspecified() || old(it))
 }
 
 /// What it has out of a pool, by its mark.

@@ -5,15 +5,18 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
 use edgevip::engine::{
-    ClassRule, Input, LeaseConfig, PoolsConfig, ServicesConfig, ServicesElection,
+    ClassRule, DhcpConfig, Input, LeaseConfig, PoolsConfig, ServicesConfig, ServicesElection,
 };
 use edgevip::model::{
     ApiFault, ApiFaultKind, Followed, ObjectCall, ObjectEvent, ObjectName, ObjectReply, RequestId,
     ResourceVersion, Vip,
 };
 
+use crate::dhcp::Ears;
+use crate::each::Own;
 use crate::host::{MS, Nanos, SEC};
-use crate::objects::{ALLOCATED, Objects, is_of, known_by, subject};
+use crate::objects::{ALLOCATED, Kind, Objects, is_of, known_by, subject};
+use crate::site::Site;
 use crate::told::Told;
 use crate::users::Users;
 use crate::world::{Event, World};
@@ -30,6 +33,9 @@ const MOST_CONFLICTS: u32 = 20;
 pub struct Cloud {
     /// The control plane's VIPs are there as well.
     pub control: bool,
+    pub rules: Rules,
+    pub own: Own,
+    pub site: Site,
     pub objects: Objects,
     /// By process.
     pub desks: Vec<Desk>,
@@ -54,7 +60,18 @@ pub struct Desk {
     follows: BTreeMap<Followed, Follow>,
     ids: u32,
     asked: BTreeSet<RequestId>,
+    pub to_gateway: BTreeSet<RequestId>,
+    pub ears: Ears,
     pub told: Told,
+}
+
+/// How Services are served, where it is not by one Lease and out of pools alone.
+#[derive(Clone, Debug, Default)]
+pub struct Rules {
+    /// Each has a Lease.
+    pub each: bool,
+    /// Of each leased address, the hardware address is its own.
+    pub own_mac: bool,
 }
 
 struct Follow {
@@ -67,6 +84,9 @@ impl Cloud {
     pub fn new(procs: usize, control: bool) -> Self {
         Self {
             control,
+            rules: Rules::default(),
+            own: Own::default(),
+            site: Site::default(),
             objects: Objects::default(),
             desks: (0..procs).map(|_| Desk::default()).collect(),
             ever: BTreeSet::new(),
@@ -98,10 +118,17 @@ impl Cloud {
             },
             link: None,
             writes: true,
-            election: ServicesElection::One(named(SERVED_BY)),
+            election: match self.rules.each {
+                true => ServicesElection::Each(lease.clone()),
+                false => ServicesElection::One(named(SERVED_BY)),
+            },
             pools: Some(PoolsConfig { config_map: POOLS.into(), lease: named(GIVEN_BY) }),
-            dhcp: None,
-            gateway: false,
+            dhcp: self
+                .site
+                .dhcp
+                .is_some()
+                .then_some(DhcpConfig { own_mac: self.rules.own_mac, attempts: 0 }),
+            gateway: self.site.router.is_some(),
             labels_node: false,
         }
     }
@@ -194,6 +221,13 @@ impl World {
         let news = std::mem::take(&mut cloud.objects.news);
         let known = cloud.objects.services().flat_map(known_by);
         cloud.ever.extend(known);
+        let gone = |it: &(Kind, ObjectEvent)| {
+            it.0 == Kind::Service && matches!(it.1, ObjectEvent::Deleted(_))
+        };
+        if news.iter().any(gone) {
+            self.collect_soon();
+        }
+        self.note_hung();
         for (kind, event) in news {
             let Some(name) = subject(&event) else { continue };
             for proc in 0..self.procs.len() {

@@ -227,6 +227,7 @@ impl World {
                 self.inflict(kind, host, proc, span);
             }
         }
+        self.mischief_at_site();
         self.schedule(self.pace, Event::Mischief);
     }
 
@@ -268,6 +269,7 @@ impl World {
             Kind::ClockStep => self.hosts[host].wall = self.rng.below(1 << 40),
             Kind::Compact => self.compact(),
             Kind::Crash => self.crash(proc, span),
+            Kind::Delete | Kind::Edit | Kind::Restore if self.inflict_on_own(kind) => {}
             Kind::Delete => {
                 self.lied_until = now + self.longest_lease * 2;
                 let of = self.some_lease();
@@ -391,6 +393,7 @@ impl World {
         self.weather = Default::default();
         (self.stranger_until, self.disturbed_at, self.fair_since) = (0, self.now, self.now);
         self.heal_members();
+        self.cloud.iter_mut().for_each(|it| it.site.heal());
         for host in 0..self.hosts.len() {
             let it = &mut self.hosts[host];
             let now = self.now;

@@ -11,8 +11,11 @@ mod checks;
 mod checks_services;
 mod cloud;
 mod cluster;
+mod dhcp;
+mod each;
 mod faults;
 mod foreign;
+mod gateway;
 mod host;
 mod kernel;
 mod lan;
@@ -21,8 +24,13 @@ mod process;
 mod run;
 mod run_quorum;
 mod run_services;
+mod run_site;
+mod site;
 mod stories;
 mod stories_beside;
+mod stories_dhcp;
+mod stories_each;
+mod stories_gateway;
 mod stories_quorum;
 mod stories_services;
 #[cfg(feature = "sabotage")]
@@ -82,7 +90,12 @@ fn one_node_of_a_quorum_at_most_answers_and_one_does_once_all_is_well() {
 
 #[test]
 fn one_node_answers_for_each_service_and_nothing_is_left_of_others() {
-    play_of("SERVICES", run_services::run, "one_node_answers");
+    play_of("SERVICES", run_services::run, "one_node_answers_for_each");
+}
+
+#[test]
+fn one_node_answers_for_what_is_leased_and_mapped_and_elected_each() {
+    play_of("SITE", run_site::run, "one_node_answers_for_what");
 }
 
 /// Plays `SEED`, or those of a kind of world that the variables of its name say.

@@ -6,9 +6,11 @@ use std::collections::{BTreeMap, VecDeque};
 use std::net::IpAddr;
 
 use edgevip::model::{
-    ClusterNode, ConfigMap, EndpointSlice, Followed, Object, ObjectCall, ObjectEvent, ObjectName,
-    ObjectReply, ResourceVersion, Service, ServicePatch,
+    ClusterNode, ConfigMap, EndpointSlice, Followed, IpFamily, NamedLease, Object, ObjectCall,
+    ObjectEvent, ObjectName, ObjectReply, ResourceVersion, Service, ServicePatch,
 };
+
+use edgevip::wire::lease;
 
 /// Longer histories are compacted.
 const HISTORY: usize = 1_000;
@@ -16,6 +18,7 @@ const HISTORY: usize = 1_000;
 #[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
 pub enum Kind {
     ConfigMap,
+    Lease,
     Node,
     Service,
     Slice,
@@ -36,7 +39,7 @@ pub fn is_of(what: &Followed, kind: Kind, name: &ObjectName) -> bool {
     match what {
         Followed::ConfigMap(it) => kind == Kind::ConfigMap && it == name,
         Followed::EndpointSlices(_) => kind == Kind::Slice,
-        Followed::Leases(_) => false,
+        Followed::Leases(_) => kind == Kind::Lease,
         Followed::Nodes => kind == Kind::Node,
         Followed::Services(_) => kind == Kind::Service,
     }
@@ -90,6 +93,28 @@ impl Objects {
             Object::ConfigMap(it) => Some(it),
             _ => None,
         })
+    }
+
+    pub fn version(&self) -> u64 {
+        self.version
+    }
+
+    /// A Lease is so, or is not there, from this version on.
+    pub fn note_lease(&mut self, name: &ObjectName, lease: Option<NamedLease>, version: u64) {
+        self.version = version;
+        let key = (Kind::Lease, name.clone());
+        let event = match lease {
+            Some(it) => {
+                let it = Object::Lease(it);
+                self.all.insert(key, it.clone());
+                ObjectEvent::Changed(Box::new(it))
+            }
+            None => {
+                self.all.remove(&key);
+                ObjectEvent::Deleted(name.clone())
+            }
+        };
+        self.remember(Kind::Lease, event);
     }
 
     /// An object as it is from now on, whatever its version says.
@@ -232,15 +257,40 @@ pub fn known_by(it: &Service) -> Vec<IpAddr> {
     }
     let texts = [it.annotations.get(ADDRESSES).cloned(), it.load_balancer_ip.clone()];
     let asked = texts.iter().flatten().flat_map(|it| parse(it)).collect::<Vec<_>>();
+    let outside = it.annotations.get(OUTSIDE).map(|it| parse(it)).unwrap_or_default();
+    let told = it.ingress.iter().filter_map(|it| it.ip).filter(|it| !outside.contains(it));
+    let leased = leased(it).map(|it| it.1);
     let mut all: Vec<IpAddr> = Vec::new();
-    for ip in asked.into_iter().chain(it.ingress.iter().filter_map(|it| it.ip)) {
-        if !all.contains(&ip) {
+    for ip in asked.into_iter().chain(told).chain(leased) {
+        if !ip.is_unspecified() && !all.contains(&ip) {
             all.push(ip);
         }
     }
     all
 }
 
+/// What a Service asks to be leased, and says to be.
+pub fn leased(it: &Service) -> impl Iterator<Item = (IpFamily, IpAddr)> {
+    let told = it.annotations.get(LEASED).map(|it| lease::decode(it)).unwrap_or_default();
+    asks_leases(it).into_iter().filter_map(move |it| Some((it, told.address(it)?)))
+}
+
+/// Whether it says that an address is leased, or was.
+pub fn says_leased(it: &Service, ip: IpAddr) -> bool {
+    let told = it.annotations.get(LEASED).map(|it| lease::decode(it)).unwrap_or_default();
+    told.address(IpFamily::of(ip)) == Some(ip)
+}
+
+/// Of which families a Service wants addresses that are leased.
+pub fn asks_leases(it: &Service) -> Vec<IpFamily> {
+    let text = it.annotations.get(ADDRESSES).filter(|it| !it.is_empty());
+    let asked = text.or(it.load_balancer_ip.as_ref()).map(|it| parse(it)).unwrap_or_default();
+    asked.iter().filter(|it| it.is_unspecified()).map(|it| IpFamily::of(*it)).collect()
+}
+
+/// Addresses in a status that are the gateway's, and the leases of a Service.
+pub const OUTSIDE: &str = "edgevip.io/gateway-addresses";
+pub const LEASED: &str = "edgevip.io/dhcp-lease";
 /// The annotation with the addresses of a Service, and the mark of what came out of a pool.
 pub const ADDRESSES: &str = "kube-vip.io/loadbalancerIPs";
 pub const ALLOCATED: &str = "edgevip.io/allocated";

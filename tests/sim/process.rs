@@ -12,6 +12,7 @@ use edgevip::model::{
 
 use crate::checks::{self, Truth};
 use crate::cloud::Desk;
+use crate::each::OWN;
 use crate::host::{Excuse, Host, MS, Nanos, SEC, US};
 use crate::kernel::{Doing, Kernel, MARGIN, Owner, end_of, is_too_late};
 use crate::world::{Event, Log, World};
@@ -35,7 +36,7 @@ pub struct Proc {
     seen_slept: u64,
     pub thread: KernelThread,
     /// By Lease.
-    pub bonds: [Bond; 3],
+    pub bonds: Vec<Bond>,
     /// Which Lease a request is about.
     requests: BTreeMap<RequestId, usize>,
     pub watches: u32,
@@ -59,6 +60,12 @@ pub struct Bond {
     pub asked: Option<RequestId>,
     pub watch: Option<Watch>,
     pub truth: Truth,
+}
+
+impl Bond {
+    pub fn new() -> Self {
+        Self { asked: None, watch: None, truth: Truth::new() }
+    }
 }
 
 pub struct Watch {
@@ -142,7 +149,7 @@ impl Proc {
             wake_at: u64::MAX,
             seen_slept: 0,
             thread: KernelThread::default(),
-            bonds: [(); 3].map(|()| Bond { asked: None, watch: None, truth: Truth::new() }),
+            bonds: (0..OWN).map(|_| Bond::new()).collect(),
             requests: BTreeMap::new(),
             watches: 0,
             told_at: 0,
@@ -404,14 +411,19 @@ impl World {
         if let (Some(cloud), Input::Objects { what, events }) = (&mut self.cloud, &input) {
             cloud.desks[proc].told.learn(now, what, events);
         }
+        self.learn_own(proc, &input);
+        if let Input::Dhcp { heard, .. } = &input {
+            self.learn_leased(proc, now, heard);
+        }
         let it = &mut self.procs[proc];
         match &mut self.cluster {
             None => {
                 let truth = &mut it.bonds[of.unwrap_or(CONTROL)].truth;
                 truth.learn(&it.name, it.author, it.lease.renew_deadline, &input);
-                for (of, loud) in [(CONTROL, answering), (SERVED, serving)] {
-                    if input == Input::Suspended && loud {
-                        it.bonds[of].truth.doubt(now);
+                for (of, bond) in it.bonds.iter_mut().enumerate() {
+                    let loud = if of == CONTROL { answering } else { serving };
+                    if input == Input::Suspended && loud && of != GIVEN {
+                        bond.truth.doubt(now);
                     }
                 }
             }
@@ -435,11 +447,15 @@ impl World {
         }
         if self.cluster.is_none() {
             for action in &actions {
-                for of in self.bonds_of(proc, action) {
-                    let it = &mut self.procs[proc];
-                    let truth = &mut it.bonds[of].truth;
-                    wrong = wrong.or_else(|| truth.check_order(it.author, now, action));
+                if let Action::Lease { lease, .. } = action
+                    && self.elects_each()
+                    && self.bond_named(proc, &lease.to_string()).is_none()
+                {
+                    self.note_own(lease);
                 }
+                let of_site = self.check_site(proc, now, action);
+                let of_bond = self.check_bonds(proc, now, action);
+                wrong = wrong.or(of_bond).or(of_site);
                 if let Action::Lease { request, lease, .. } = action {
                     let of = self.bond_named(proc, &lease.to_string()).unwrap_or(CONTROL);
                     self.procs[proc].requests.insert(*request, of);
@@ -448,6 +464,9 @@ impl World {
         }
         wrong = wrong.or_else(|| self.check_decided(proc, now, &actions).err());
         wrong = wrong.or_else(|| self.check_giving(proc, now, &actions));
+        if wrong.is_some() {
+            self.note(|| (format!("node-{proc}"), format!("would do {actions:?}")));
+        }
         self.procs[proc].todo.extend(actions);
         if let Some(why) = wrong {
             self.fail(format!("node-{proc}: {why}"));
@@ -484,9 +503,8 @@ impl World {
             Action::Ask { request, call } => self.ask_object(proc, request, call),
             Action::Follow { what, from } => self.follow(proc, what, from),
             Action::Unfollow(what) => self.unfollow(proc, &what),
-            Action::Dhcp(_) | Action::Gateway { .. } => {
-                self.fail(format!("node-{proc}: no leases and gateways here, but {action:?}"));
-            }
+            Action::Dhcp(job) => self.speak_dhcp(proc, job),
+            Action::Gateway { request, call } => self.ask_gateway(proc, request, call),
             Action::Lease { request, lease, call, give_up_at } => {
                 let of = self.check_lease(proc, &lease);
                 self.check_lease_call(proc, of, &call);

@@ -95,7 +95,7 @@ impl World {
 
 /// Leases run out, lists are read anew, what was freed has rested; then all have what can be
 /// had. What somebody was heard on rests for longer.
-fn converge(world: &mut World) -> Result<(), String> {
+pub fn converge(world: &mut World) -> Result<(), String> {
     let retry = world.settings.lease.retry_period.as_nanos() as Nanos;
     let bound = 2 * world.longest_lease + 4 * retry + 30 * SEC;
     world.run_for(bound + RESTED)?;
@@ -105,7 +105,7 @@ fn converge(world: &mut World) -> Result<(), String> {
     check(world)
 }
 
-fn check(world: &World) -> Result<(), String> {
+pub fn check(world: &World) -> Result<(), String> {
     if !world.vips.is_empty() {
         check_converged(world)?;
     }
@@ -114,7 +114,7 @@ fn check(world: &World) -> Result<(), String> {
 }
 
 /// L4: nothing moves, nobody is told anything, nothing is written, but for small pokes.
-fn keep_calm(world: &mut World) -> Result<(), String> {
+pub fn keep_calm(world: &mut World) -> Result<(), String> {
     let kinds = [Kind::WatchCut, Kind::Compact, Kind::Edit, Kind::FlushAddress, Kind::FlushRules];
     for kind in kinds {
         if kind == Kind::FlushRules && !world.settings.fenced {
@@ -133,6 +133,8 @@ fn keep_calm(world: &mut World) -> Result<(), String> {
     };
     let (said_before, told_before) = (said(world), told(world));
     let authors = [1, 2].map(|of| world.api_of(of).author());
+    let own = |world: &World| world.cloud.as_ref().map(|it| it.own.authors());
+    let own_before = own(world);
     world.run_for(40 * SEC)?;
     check(world)?;
     if said(world) != said_before {
@@ -145,11 +147,15 @@ fn keep_calm(world: &mut World) -> Result<(), String> {
     if [1, 2].map(|of| world.api_of(of).author()) != authors {
         return Err("L4: in calm weather a Lease of Services has another holder".into());
     }
+    if own(world) != own_before {
+        let now = own(world);
+        return Err(format!("L4: in calm weather Leases change hands: {own_before:?}, {now:?}"));
+    }
     Ok(())
 }
 
 /// All Services are deleted: nothing is left.
-fn all_go(world: &mut World) -> Result<(), String> {
+pub fn all_go(world: &mut World) -> Result<(), String> {
     world.delete_all();
     world.run_for(5 * SEC)?;
     check(world)?;
@@ -158,9 +164,12 @@ fn all_go(world: &mut World) -> Result<(), String> {
 }
 
 /// L5: an orderly stop of who carries Services costs their clients next to nothing.
-fn leave(world: &mut World) -> Result<(), String> {
+pub fn leave(world: &mut World) -> Result<(), String> {
     let author = world.api_of(1).author();
-    let Some(proc) = world.procs.iter().position(|it| Some(it.author) == author) else {
+    let each = world.elects_each();
+    let some = if each { world.rng.below(world.procs.len() as u64) as usize } else { 0 };
+    let carrier = world.procs.iter().position(|it| Some(it.author) == author);
+    let Some(proc) = carrier.or(each.then_some(some)) else {
         return Ok(());
     };
     let moment = world.rng.below(SEC);

@@ -18,7 +18,7 @@ pub struct Tale {
 }
 
 /// Three nodes, the first of which carries Services; no VIP of the control plane.
-fn services() -> Tale {
+pub fn services() -> Tale {
     told(Log::Print)
 }
 
@@ -36,20 +36,20 @@ fn told_with(settings: Settings, log: Log) -> Tale {
 }
 
 /// One that anybody can carry.
-fn anywhere(name: &str) -> Service {
+pub fn anywhere(name: &str) -> Service {
     let mut it = service(named("a", name), 1);
     it.annotations.insert(WITHOUT.into(), "true".into());
     it
 }
 
-fn asking(name: &str, ip: &str) -> Service {
+pub fn asking(name: &str, ip: &str) -> Service {
     let mut it = anywhere(name);
     it.annotations.insert(ADDRESSES.into(), ip.into());
     it
 }
 
 impl Tale {
-    fn pools(self, range: &str) -> Self {
+    pub fn pools(self, range: &str) -> Self {
         self.pools_of("range-global", range)
     }
 
@@ -63,24 +63,24 @@ impl Tale {
         self
     }
 
-    fn make(&mut self, it: Service) {
+    pub fn make(&mut self, it: Service) {
         self.world.change(|objects| drop(objects.put(Object::Service(it))));
     }
 
-    fn endpoints(&mut self, name: &str, on: &[usize]) {
+    pub fn endpoints(&mut self, name: &str, on: &[usize]) {
         let on: Vec<_> = on.iter().map(|it| (*it, true, true)).collect();
         self.world.change(|it| drop(it.put(slice(&named("a", name), &on))));
     }
 
-    fn delete(&mut self, name: &str) {
+    pub fn delete(&mut self, name: &str) {
         self.world.change(|it| it.delete_service(&named("a", name)));
     }
 
-    fn run(&mut self, span: Nanos) -> Result<(), String> {
+    pub fn run(&mut self, span: Nanos) -> Result<(), String> {
         self.world.run_for(span)
     }
 
-    fn until(
+    pub fn until(
         &mut self,
         within: Nanos,
         what: &str,
@@ -93,20 +93,26 @@ impl Tale {
     }
 
     /// Who has the one Lease of Services.
-    fn carrier(&mut self) -> usize {
+    pub fn carrier(&mut self) -> usize {
         let author = self.world.api_of(1).author();
         let proc = self.world.procs.iter().position(|it| it.runs() && Some(it.author) == author);
         proc.expect("somebody carries Services")
     }
 
     /// All are served and told; nothing is left of others; nothing goes on.
-    fn finish(mut self) -> Result<(), String> {
+    pub fn finish(self) -> Result<(), String> {
+        self.finish_so(|_| Ok(()))
+    }
+
+    /// And this is so.
+    pub fn finish_so(mut self, is_so: impl Fn(&World) -> Result<(), String>) -> Result<(), String> {
         self.run(10 * SEC)?;
         self.world.check_served()?;
         let said = |it: &World| it.cloud.as_ref().map(|it| (it.writes, it.conflicts, it.events));
         let before = said(&self.world);
         self.run(60 * SEC)?;
         self.world.check_served()?;
+        is_so(&self.world)?;
         if said(&self.world) != before {
             return Err(format!("L4: {before:?}, then {:?}", said(&self.world)));
         }
@@ -119,7 +125,7 @@ fn has(world: &World, name: &str) -> Vec<IpAddr> {
 }
 
 /// It is answered for by one host, and its status says so.
-fn is_reached(world: &World, name: &str) -> bool {
+pub fn is_reached(world: &World, name: &str) -> bool {
     let told = world.objects().service(&named("a", name)).is_some_and(|it| !it.ingress.is_empty());
     let ips = has(world, name);
     told && ips.iter().all(|ip| world.answering(Vip(*ip)).len() == 1)
@@ -442,7 +448,7 @@ fn services_that_share_an_address_are_carried_together_and_it_stays_for_the_last
 }
 
 /// Somebody else writes to a Service.
-fn touch(world: &mut World, name: &ObjectName, change: impl FnOnce(&mut Service)) {
+pub fn touch(world: &mut World, name: &ObjectName, change: impl FnOnce(&mut Service)) {
     let Some(mut it) = world.objects().service(name).cloned() else { return };
     change(&mut it);
     world.change(|objects| drop(objects.put(Object::Service(it))));

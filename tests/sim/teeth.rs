@@ -5,6 +5,20 @@ use edgevip::engine::{Sabotage, sabotage};
 use crate::run::{Stats, run};
 use crate::run_quorum;
 use crate::run_services;
+use crate::run_site;
+use crate::stories_dhcp::{
+    a_lease_that_nobody_renews_ends, one_node_renews_a_lease, what_a_server_refuses_is_given_up,
+    what_is_leased_is_asked_about_first, whoever_is_gone_has_no_lease,
+};
+use crate::stories_each::{
+    who_is_to_be_ignored_gives_its_lease_back, whose_lease_is_another_is_asked_about_first,
+    whose_lease_is_deleted_answers_no_more,
+};
+use crate::stories_gateway::{
+    what_a_gateway_forgets_is_opened_again,
+    what_is_wanted_of_the_gateway_is_there_and_nothing_else,
+    who_maps_for_good_only_is_asked_for_that,
+};
 use crate::stories_quorum::discovery::one_of_a_founding_set_is_cut_off_and_founds_with_others;
 use crate::stories_quorum::{
     a_move_waits_for_who_is_slow, voters_are_changed_and_a_holder_does_not_hear_of_it,
@@ -59,6 +73,25 @@ const WITHIN_SERVICES: [(Sabotage, u64); 6] = [
     (Sabotage::UsersNotCounted, 50),
 ];
 
+/// The same for a site.
+const WITHIN_SITE: [(Sabotage, u64); 1] = [(Sabotage::LeavingIgnored, 200)];
+
+/// Of Leases for each Service, DHCP servers and gateways: each by a thing that goes wrong alone.
+const BY_STORY_OF_SITE: [(Sabotage, Story, &str); 12] = [
+    (Sabotage::DeletedLeaseHeld, whose_lease_is_deleted_answers_no_more, "S2"),
+    (Sabotage::EpochIgnored, what_a_gateway_forgets_is_opened_again, "G2"),
+    (Sabotage::LeaseForEver, a_lease_that_nobody_renews_ends, "D1"),
+    (Sabotage::LeaseKept, whoever_is_gone_has_no_lease, "D3"),
+    (Sabotage::LeaseNotChecked, what_is_leased_is_asked_about_first, "D5"),
+    (Sabotage::LeftLeaseForgotten, who_is_to_be_ignored_gives_its_lease_back, "S8"),
+    (Sabotage::LostLeaseRenewed, one_node_renews_a_lease, "D4"),
+    (Sabotage::MovedNotAskedFor, whose_lease_is_another_is_asked_about_first, "S1"),
+    (Sabotage::NakIgnored, what_a_server_refuses_is_given_up, "D1"),
+    (Sabotage::PermanentRefused, who_maps_for_good_only_is_asked_for_that, "G2"),
+    (Sabotage::PortKept, what_is_wanted_of_the_gateway_is_there_and_nothing_else, "G3"),
+    (Sabotage::PortNotRenewed, what_is_wanted_of_the_gateway_is_there_and_nothing_else, "G2"),
+];
+
 /// These take a holder that is cut off in two ways while voters are changed twice, a cut at the
 /// very moment of a founding, one who is heard again just when the leader dies, or a count of
 /// the milliseconds in which a move is answered by nobody, or of writes: stories.
@@ -97,9 +130,9 @@ type Play = fn(u64, Log) -> Result<Stats, String>;
 
 #[test]
 fn every_seeded_defect_is_found_within_its_seeds() {
-    let by_seeds = WITHIN.iter().chain(&WITHIN_QUORUM).chain(&WITHIN_SERVICES);
+    let by_seeds = WITHIN.iter().chain(&WITHIN_QUORUM).chain(&WITHIN_SERVICES).chain(&WITHIN_SITE);
     let by_seeds = by_seeds.map(|(defect, _)| *defect);
-    let by_story = BY_STORY.iter().map(|(defect, ..)| *defect);
+    let by_story = BY_STORY.iter().chain(&BY_STORY_OF_SITE).map(|(defect, ..)| *defect);
     let listed: Vec<_> = by_seeds.chain(by_story).chain(HIDDEN).chain(BY_PROPERTY).collect();
     let unlisted: Vec<_> = Sabotage::ALL.iter().filter(|it| !listed.contains(it)).collect();
     assert!(unlisted.is_empty(), "nobody looks for {unlisted:?}");
@@ -125,8 +158,18 @@ fn every_seeded_defect_of_services_is_found_within_its_seeds() {
 }
 
 #[test]
+fn every_seeded_defect_of_a_site_is_found_within_its_seeds() {
+    let missed = look_for(&WITHIN_SITE, run_site::run);
+    assert!(missed.is_empty(), "not found: {missed:?}");
+}
+
+#[test]
 fn some_defects_are_found_by_a_story() {
-    for (defect, story, rule) in BY_STORY {
+    let only = std::env::var("DEFECT").ok();
+    let of_site = BY_STORY_OF_SITE.into_iter();
+    for (defect, story, rule) in
+        BY_STORY.into_iter().chain(of_site).filter(|it| is_meant(it.0, only.as_deref()))
+    {
         story().expect("a good story without the defect");
         sabotage(Some(defect));
         let outcome = story();
@@ -140,9 +183,7 @@ fn look_for(defects: &[(Sabotage, u64)], play: Play) -> Vec<String> {
     let first = crate::number("FIRST").unwrap_or(0);
     let mut missed = Vec::new();
     let only = std::env::var("DEFECT").ok();
-    for (defect, seeds) in
-        defects.iter().filter(|it| only.as_ref().is_none_or(|only| *only == name(it.0)))
-    {
+    for (defect, seeds) in defects.iter().filter(|it| is_meant(it.0, only.as_deref())) {
         let found = (first..first + seeds).find_map(|it| Some((it, found(*defect, it, play)?)));
         match found {
             Some((seed, why)) => {
@@ -162,6 +203,10 @@ fn found(defect: Sabotage, seed: u64, play: Play) -> Option<String> {
     let with = play(seed, Log::None);
     sabotage(None);
     with.err().filter(|_| play(seed, Log::None).is_ok())
+}
+
+fn is_meant(defect: Sabotage, only: Option<&str>) -> bool {
+    only.is_none_or(|only| *only == name(defect))
 }
 
 fn name(defect: Sabotage) -> String {

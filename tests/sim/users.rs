@@ -10,6 +10,7 @@ use edgevip::model::{
 };
 
 use crate::cloud::{POOLS, named};
+use crate::each::TOGETHER;
 use crate::host::Nanos;
 use crate::objects::{ADDRESSES, Kind, Objects};
 use crate::world::{Event, World};
@@ -17,6 +18,8 @@ use crate::world::{Event, World};
 const CLEANUP: &str = "service.kubernetes.io/load-balancer-cleanup";
 pub const IGNORE: &str = "kube-vip.io/ignore";
 pub const WITHOUT: &str = "kube-vip.io/allow-reconcile-without-endpoints";
+pub const FORWARD: &str = "kube-vip.io/forwardUPNP";
+pub const FORWARD_FOR: &str = "kube-vip.io/upnp-lease-duration";
 pub const HOST: &str = "kube-vip.io/vipHost";
 
 /// What users of a run do.
@@ -28,6 +31,14 @@ pub struct Users {
     /// The pool has so many addresses.
     pub pool: u64,
     pub shares: bool,
+    /// Of both families.
+    pub six: bool,
+    /// Some ask for leases.
+    pub leases: bool,
+    /// Some want ports on the gateway.
+    pub exposes: bool,
+    /// Some have one Lease together.
+    pub together: bool,
     pub made: u64,
 }
 
@@ -35,7 +46,7 @@ pub struct Users {
 pub fn service(name: ObjectName, uid: u64) -> Service {
     Service {
         name,
-        uid: format!("uid-{uid}"),
+        uid: format!("{uid:08x}-0000-4000-8000-{uid:012x}"),
         version: ResourceVersion(String::new()),
         balanced: true,
         deleting: false,
@@ -82,9 +93,19 @@ pub fn node(at: usize, ready: bool, cordoned: bool, excluded: bool) -> Object {
         ready,
         cordoned,
         excluded,
-        addresses: vec![address(11 + at as u64)],
+        addresses: vec![address(11 + at as u64), address6(11 + at as u64)],
         provided: BTreeMap::new(),
     })
+}
+
+fn address6(last: u64) -> IpAddr {
+    IpAddr::from([0xfd00, 0, 0, 0, 0, 0, 0, last as u16])
+}
+
+/// Whether its ports are to be open on the gateway.
+pub fn is_exposed(it: &Service) -> bool {
+    crate::checks_services::is_served(it)
+        && it.annotations.get(FORWARD).is_some_and(|it| it == "true")
 }
 
 /// Pools begin there.
@@ -98,9 +119,13 @@ fn address(last: u64) -> IpAddr {
     IpAddr::from([10, 0, 0, last as u8])
 }
 
-pub fn pools(first: u64, count: u64, shares: bool) -> Object {
-    let range = format!("{}-{}", pool_address(first), pool_address(first + count - 1));
-    let data = [("range-global", range), ("allow-share-global", shares.to_string())];
+pub fn pools(first: u64, users: &Users) -> Object {
+    let last = first + users.pool - 1;
+    let mut range = format!("{}-{}", pool_address(first), pool_address(last));
+    if users.six {
+        range = format!("{range},{}-{}", address6(FIRST + first), address6(FIRST + last));
+    }
+    let data = [("range-global", range), ("allow-share-global", users.shares.to_string())];
     Object::ConfigMap(ConfigMap {
         name: POOLS.into(),
         version: ResourceVersion(String::new()),
@@ -115,7 +140,7 @@ impl World {
         }
         let Some(users) = self.cloud.as_ref().map(|it| it.users.clone()) else { return };
         if users.pool > 0 {
-            self.change(|it| drop(it.put(pools(0, users.pool, users.shares))));
+            self.change(|it| drop(it.put(pools(0, &users))));
         }
         if users.pace > 0 {
             self.schedule(users.pace, Event::Users);
@@ -166,7 +191,7 @@ impl World {
         if there && self.rng.below(3) == 0 {
             return self.change(|it| it.remove(Kind::ConfigMap, &POOLS.into()));
         }
-        self.change(|it| drop(it.put(pools(moved, users.pool, users.shares))));
+        self.change(|it| drop(it.put(pools(moved, users))));
     }
 
     fn change_node(&mut self) {
@@ -206,6 +231,9 @@ impl World {
 
     /// Often what others have or will get, at times a node's, else one of their own.
     fn some_address(&mut self, users: &Users) -> IpAddr {
+        if users.six && self.rng.below(2) == 0 {
+            return address6(FIRST + self.rng.below(users.pool.max(2) + 4));
+        }
         match self.rng.below(16) {
             0 => address(11 + self.rng.below(3)),
             1..9 => pool_address(self.rng.below(users.pool.max(2))),
@@ -250,7 +278,12 @@ impl World {
         if self.rng.below(5) == 0 {
             it.finalizers.push(CLEANUP.into());
         }
+        if users.six {
+            self.ask_families(&mut it);
+        }
+        self.ask_of_site(users, &mut it);
         match self.rng.below(8) {
+            0..4 if users.leases => self.ask_leases(users, &mut it),
             0 => it.load_balancer_ip = Some(self.some_address(users).to_string()),
             1..3 => self.ask_by_annotation(users, &mut it),
             _ => {}
@@ -268,6 +301,38 @@ impl World {
         });
     }
 
+    fn ask_families(&mut self, it: &mut Service) {
+        let both = [IpFamily::V4, IpFamily::V6];
+        (it.families, it.family_policy) = match self.rng.below(6) {
+            0..2 => (vec![IpFamily::V4], FamilyPolicy::SingleStack),
+            2..4 => (vec![IpFamily::V6], FamilyPolicy::SingleStack),
+            4 => (both.into(), FamilyPolicy::PreferDualStack),
+            _ => (both.into(), FamilyPolicy::RequireDualStack),
+        };
+    }
+
+    fn ask_leases(&mut self, users: &Users, it: &mut Service) {
+        let text = match self.rng.below(3) {
+            0 if users.six => "::",
+            1 if users.six => "0.0.0.0, ::",
+            _ => "0.0.0.0",
+        };
+        it.annotations.insert(ADDRESSES.into(), text.into());
+    }
+
+    /// The gateway is to have its ports; or it is elected with others.
+    fn ask_of_site(&mut self, users: &Users, it: &mut Service) {
+        if users.exposes && self.rng.below(2) == 0 {
+            it.annotations.insert(FORWARD.into(), "true".into());
+            let lease = ["0", "20s", "60s", "2m"][self.rng.below(4) as usize];
+            it.annotations.insert(FORWARD_FOR.into(), lease.into());
+        }
+        if users.together && self.rng.below(3) == 0 {
+            let name = format!("lease-{}", self.rng.below(2));
+            it.annotations.insert(TOGETHER.into(), name);
+        }
+    }
+
     fn ask_by_annotation(&mut self, users: &Users, it: &mut Service) {
         let mut text = self.some_address(users).to_string();
         if self.rng.below(4) == 0 {
@@ -277,6 +342,19 @@ impl World {
     }
 
     fn otherwise(&mut self, users: &Users, mut it: Service) -> Service {
+        let of_site = [users.six, users.leases, users.exposes, users.together];
+        if of_site.contains(&true) && self.rng.below(4) == 0 {
+            match self.rng.below(4) {
+                0 if users.six => self.ask_families(&mut it),
+                1 if users.leases => self.ask_leases(users, &mut it),
+                2 => {
+                    it.annotations.remove(FORWARD);
+                    it.annotations.remove(TOGETHER);
+                }
+                _ => self.ask_of_site(users, &mut it),
+            }
+            return it;
+        }
         match self.rng.below(10) {
             0 => self.ask_by_annotation(users, &mut it),
             1 => {

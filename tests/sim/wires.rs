@@ -9,6 +9,7 @@ use edgevip::model::{
 
 use crate::apiserver::ApiServer;
 use crate::cloud::{GIVEN_BY, SERVED_BY};
+use crate::each::OWN;
 use crate::host::{MS, Nanos, SEC};
 use crate::process::{Bond, CONTROL, SERVED, Watch};
 use crate::world::{Event, World};
@@ -80,18 +81,18 @@ impl World {
         }
         let refused = self.chance(self.weather.errors);
         let done = !refused || self.rng.below(2) == 0;
-        let before = self.api_of(of).writes;
+        let before = self.with_api(of, |it| it.writes);
         let mut reply = match *call {
             _ if !done => LeaseReply::Failed(fault(ApiFaultKind::Refused)),
             LeaseCall::Read if self.chance(self.weather.stale) => {
                 let steps = self.rng.below(5) as usize;
-                self.api_of(of).read_stale(steps)
+                self.with_api(of, |it| it.read_stale(steps))
             }
             LeaseCall::Found { .. } | LeaseCall::Read | LeaseCall::Write { .. } => {
-                self.api_of(of).ask(&call, stamp)
+                self.ask_api(of, &call, stamp)
             }
         };
-        if self.api_of(of).writes > before {
+        if self.with_api(of, |it| it.writes) > before {
             self.push_of(of);
         }
         if refused {
@@ -159,6 +160,10 @@ impl World {
     }
 
     pub fn push_of(&mut self, of: usize) {
+        if of >= OWN {
+            // They are followed together.
+            return self.push_objects();
+        }
         let Some(event) = self.api_of(of).newest().cloned() else { return };
         for proc in 0..self.procs.len() {
             self.send_event(proc, of, event.clone());

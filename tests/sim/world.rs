@@ -9,8 +9,9 @@ use edgevip::engine::{
     AnnouncerConfig, Config, Election, Family, Input, LeaseConfig, LinkChoice, Rng, WantedVip,
 };
 use edgevip::model::{
-    Author, Fences, Followed, LeaseCall, LeaseReply, LinkIndex, LinkName, Mac, NetworkChange,
-    NodeName, ObjectCall, ObjectEvent, ObjectReply, RequestId, ResourceVersion, Vip, WatchEvent,
+    Author, DhcpHeard, DhcpPacket, Fences, Followed, GatewayCall, GatewayReply, LeaseCall,
+    LeaseReply, LinkIndex, LinkName, Mac, NetworkChange, NodeName, ObjectCall, ObjectEvent,
+    ObjectReply, RequestId, ResourceVersion, Vip, WatchEvent,
 };
 
 use crate::apiserver::ApiServer;
@@ -34,6 +35,16 @@ pub enum Event {
         stamp: u64,
         slow: bool,
     },
+    AskDhcp {
+        proc: usize,
+        packet: Box<DhcpPacket>,
+    },
+    AskGateway {
+        proc: usize,
+        life: u32,
+        request: RequestId,
+        call: Box<GatewayCall>,
+    },
     AskObject {
         proc: usize,
         life: u32,
@@ -55,6 +66,7 @@ pub enum Event {
     },
     Clears(Kind),
     ClientLooks,
+    Collect,
     Datagram {
         from: usize,
         to: usize,
@@ -87,6 +99,16 @@ pub enum Event {
         proc: usize,
         life: u32,
         request: RequestId,
+    },
+    HearDhcp {
+        host: usize,
+        heard: Box<DhcpHeard>,
+    },
+    HearGateway {
+        proc: usize,
+        life: u32,
+        request: RequestId,
+        reply: Box<GatewayReply>,
     },
     KernelStep {
         proc: usize,
@@ -380,6 +402,8 @@ impl World {
     fn step(&mut self, event: Event) {
         match event {
             Event::Ask { .. } => self.on_ask(event),
+            Event::AskDhcp { proc, packet } => self.on_ask_dhcp(proc, *packet),
+            Event::AskGateway { .. } => self.on_ask_gateway(event),
             Event::AskObject { .. } => self.on_ask_object(event),
             Event::Asked { proc, life, request, reply } => {
                 self.on_asked(proc, life, request, *reply);
@@ -388,6 +412,7 @@ impl World {
             Event::BurstDue { host, at, since } => self.check_burst(host, at, since),
             Event::Clears(kind) => self.clear(kind),
             Event::ClientLooks => self.client_looks(),
+            Event::Collect => self.collect(),
             Event::Datagram { from, to, bytes } => self.on_datagram(from, to, &bytes),
             Event::Deliver { proc, life, input } if self.lives(proc, life) => {
                 self.deliver(proc, *input);
@@ -396,6 +421,10 @@ impl World {
             Event::ForeignTries => self.foreign_tries(),
             Event::ForeignWrites { version, sent } => self.foreign_writes(version, sent),
             Event::Frame { to, mac, ip, probe } => self.on_frame(to, mac, ip, probe),
+            Event::HearDhcp { host, heard } => self.on_hear_dhcp(host, &heard),
+            Event::HearGateway { proc, life, request, reply } => {
+                self.on_hear_gateway((proc, life), request, *reply);
+            }
             Event::GiveUp { proc, life, request } => self.on_give_up(proc, life, request),
             Event::KernelStep { proc, life } if self.lives(proc, life) => self.kernel_step(proc),
             Event::KernelTimer { host } => self.kernel_timer(host),

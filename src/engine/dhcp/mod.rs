@@ -10,11 +10,11 @@ pub(crate) use v4::{Dhcp4, Dhcp4Config};
 pub(crate) use v6::{Dhcp6, Dhcp6Config, Parting};
 
 use super::Rng;
-use crate::model::{Dhcp4Message, Instant, Mac};
+use crate::model::{Dhcp4Message, Instant, Leases, Mac};
 
 /// What is carried although nobody has confirmed it, of the lease: as much as is left of it
 /// when a renewal at T2 of DHCPv4 fails.
-const KEPT: u32 = 8;
+const KEPT: u32 = Leases::KEPT;
 
 /// What a machine is handed: the time, chance, what it may look at, and where its words go.
 pub(crate) struct Turn<'a, S = Said> {

@@ -24,6 +24,7 @@ use std::time::Duration;
 
 use super::{KEPT, Said, Turn, Whom};
 use crate::engine::backoff::Backoff;
+use crate::engine::sabotage::{Sabotage, sabotaged};
 use crate::model::{Dhcp4Kind, Dhcp4Lease, Dhcp4Message, DhcpRefusal, Instant, LeaseStatus, Mac};
 use times::{Asking, Held, SOONEST, between};
 
@@ -112,6 +113,7 @@ impl Dhcp4 {
         match message.kind {
             Dhcp4Kind::Offer => self.on_offer(turn, from, message),
             Dhcp4Kind::Ack => self.on_ack(turn, from, message),
+            Dhcp4Kind::Nak if sabotaged(Sabotage::NakIgnored) => {}
             Dhcp4Kind::Nak => self.on_nak(turn, message),
             Dhcp4Kind::Decline | Dhcp4Kind::Discover | Dhcp4Kind::Release | Dhcp4Kind::Request => {}
         }

@@ -108,6 +108,8 @@ struct InFlight {
     sent_at: Instant,
     give_up_at: Instant,
     what: Asked,
+    /// It is to create the Lease.
+    creates: bool,
 }
 
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -183,6 +185,7 @@ impl LeaseElector {
                     self.saw(cx.now, lease.clone());
                 }
             }
+            WatchEvent::Deleted if sabotaged(Sabotage::DeletedLeaseHeld) => {}
             WatchEvent::Deleted => {
                 self.step_down();
                 self.known = Known::Nothing;
@@ -359,7 +362,8 @@ impl LeaseElector {
                     Role::Leader { first, .. } => first,
                     Role::Follower => {
                         self.terms += 1;
-                        matches!(self.known, Known::Absent)
+                        // The watch may have been faster than the answer.
+                        asked.creates
                     }
                 };
                 let doubted_at = match self.role {

@@ -8,6 +8,7 @@ use std::time::Duration;
 use super::gateway::Gateway;
 use super::{AGAIN, AGAIN_AT_MOST, Wish};
 use crate::engine::backoff::Backoff;
+use crate::engine::sabotage::{Sabotage, sabotaged};
 use crate::model::{Exposed, GatewayCall, GatewayRefusal, Granted, Instant, Way, WayKind};
 
 #[derive(Clone, Debug)]
@@ -63,7 +64,8 @@ impl Held {
     }
 
     fn refresh_at(&self) -> Option<Instant> {
-        (self.granted.lease > 0).then(|| self.since + seconds(self.granted.lease) / 2)
+        let ends = self.granted.lease > 0 && !sabotaged(Sabotage::PortNotRenewed);
+        ends.then(|| self.since + seconds(self.granted.lease) / 2)
     }
 }
 
@@ -93,7 +95,7 @@ impl Entry {
 
     /// Returns whether there is something to do.
     pub fn unwish(&mut self) -> bool {
-        let news = self.wish.take().is_some();
+        let news = self.wish.take().is_some() && !sabotaged(Sabotage::PortKept);
         if news {
             self.next = Step::Unmap;
         }

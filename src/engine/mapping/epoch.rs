@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use crate::engine::sabotage::{Sabotage, sabotaged};
 use crate::model::Instant;
 
 /// What it said last, and when.
@@ -12,6 +13,9 @@ impl Epoch {
     /// Takes what it says. Returns whether it has forgotten what it was told before.
     pub fn note(&mut self, now: Instant, epoch: u32) -> bool {
         let before = self.0.replace((epoch, now));
+        if sabotaged(Sabotage::EpochIgnored) {
+            return false;
+        }
         let Some((before, at)) = before else {
             return false;
         };

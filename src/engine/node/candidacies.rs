@@ -8,6 +8,7 @@ use std::time::Duration;
 use crate::engine::agenda::{Agenda, Marks};
 use crate::engine::elector::{Election, Elector, LeaseConfig};
 use crate::engine::leadership::{Leadership, Stake};
+use crate::engine::sabotage::{Sabotage, sabotaged};
 use crate::engine::services::LeaseOf;
 use crate::engine::watch::{Follower, LeaseWatch};
 use crate::engine::{Cx, Deadline, Rng};
@@ -28,6 +29,7 @@ pub(super) struct Candidacies {
     author: Author,
     /// What an earlier process left may answer until then.
     left_until: Option<Instant>,
+    began_at: Instant,
     followed: Followed,
     follower: Follower,
     /// News of them comes at once.
@@ -36,6 +38,8 @@ pub(super) struct Candidacies {
     of: BTreeMap<Vip, ObjectName>,
     /// These have another Lease than before: somebody may still answer by that.
     moved: BTreeSet<Vip>,
+    /// By which Leases the kernel may answer for them still, though they hang on others, or none.
+    left: BTreeMap<Vip, BTreeSet<ObjectName>>,
     requests: BTreeMap<RequestId, ObjectName>,
     agenda: Agenda<ObjectName>,
     /// Something happened to them.
@@ -68,12 +72,14 @@ impl Candidacies {
             me,
             author,
             left_until,
+            began_at: now,
             follower: Follower::new(followed.clone(), now),
             followed,
             open: false,
             all: BTreeMap::new(),
             of: BTreeMap::new(),
             moved: BTreeSet::new(),
+            left: BTreeMap::new(),
             requests: BTreeMap::new(),
             agenda: Agenda::default(),
             touched: BTreeSet::new(),
@@ -97,6 +103,7 @@ impl Candidacies {
             if let Some(it) = self.all.get_mut(before) {
                 it.vips.remove(&vip);
                 it.leaving.insert(vip);
+                self.left.entry(vip).or_default().insert(before.clone());
             }
             self.touched.insert(before.clone());
         }
@@ -111,7 +118,6 @@ impl Candidacies {
             let election = Election::Lease(config);
             let mut elector = Elector::new(&election, self.me.clone(), self.author, now, rng);
             if let Elector::Lease { lease: elector, watch } = &mut elector {
-                elector.owner = lease.owner.clone();
                 let ranks = u32::try_from(rank).unwrap_or(MOST_RANKS).min(MOST_RANKS);
                 elector.hesitation = HESITATION * ranks;
                 elector.left_until = self.left_until;
@@ -125,8 +131,13 @@ impl Candidacies {
                 awaits: None,
             }
         });
+        if let Elector::Lease { lease: elector, .. } = &mut it.leadership.elector {
+            // One of the same name is another Service.
+            elector.owner.clone_from(&lease.owner);
+        }
         it.vips.insert(vip);
         it.leaving.remove(&vip);
+        has_left(&mut self.left, vip, &lease.name);
         self.of.insert(vip, lease.name.clone());
     }
 
@@ -135,9 +146,11 @@ impl Candidacies {
         Some(&self.all.get(self.of.get(&vip)?)?.leadership)
     }
 
-    /// Whether the VIP hung on another Lease before, and is not known to be free of that.
-    pub fn has_moved(&self, vip: Vip) -> bool {
-        self.moved.contains(&vip)
+    /// Whether the VIP hung on another Lease before, and is not known to be free of that; who has
+    /// just begun does not know.
+    pub fn has_moved(&self, now: Instant, vip: Vip) -> bool {
+        let begins = now < self.began_at + self.config.duration;
+        (begins || self.moved.contains(&vip)) && !sabotaged(Sabotage::MovedNotAskedFor)
     }
 
     /// The VIP is answered for here: nobody else does.
@@ -247,6 +260,8 @@ impl Candidacies {
     /// The kernel said something of the VIP.
     pub fn touch(&mut self, vip: Vip) {
         self.touched.extend(self.of.get(&vip).cloned());
+        let left = self.left.get(&vip).filter(|_| !sabotaged(Sabotage::LeftLeaseForgotten));
+        self.touched.extend(left.into_iter().flatten().cloned());
     }
 
     /// What is asked for once the kernel has been told. `loud`: VIPs that it may answer for.
@@ -257,7 +272,13 @@ impl Candidacies {
             let Some(it) = self.all.get_mut(&name) else {
                 continue;
             };
-            it.leaving.retain(|vip| loud(*vip));
+            let silent = it.leaving.extract_if(.., |vip| !loud(*vip)).collect::<Vec<_>>();
+            for vip in silent {
+                has_left(&mut self.left, vip, &name);
+            }
+            if sabotaged(Sabotage::LeavingIgnored) {
+                it.leaving.clear();
+            }
             let quiet = it.leaving.is_empty() && !it.vips.iter().any(|it| loud(*it));
             let leadership = &mut it.leadership;
             leadership.elector.reconcile(cx, leadership.stands, quiet);
@@ -284,8 +305,20 @@ impl Candidacies {
         self.touched = again;
     }
 
+    /// Whether something was released in this turn, by which VIPs are placed otherwise.
+    pub fn has_let_go(&self) -> bool {
+        !self.touched.is_empty()
+    }
+
     pub fn deadline(&self) -> Option<Deadline> {
         self.agenda.deadline().into_iter().chain(self.follower.deadline()).min()
+    }
+}
+
+fn has_left(left: &mut BTreeMap<Vip, BTreeSet<ObjectName>>, vip: Vip, lease: &ObjectName) {
+    if let Some(of) = left.get_mut(&vip) {
+        of.remove(lease);
+        of.is_empty().then(|| left.remove(&vip));
     }
 }
 

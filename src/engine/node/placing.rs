@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 
+use super::candidacies::Candidacies;
 use super::serving::Elects;
 use super::{HAND_OVER_WITHIN, Node};
 use crate::engine::agenda::{Agenda, Marks};
@@ -235,12 +236,16 @@ impl Node {
     }
 
     /// Whether the Lease of Services was given up after they were placed, which makes another
-    /// reason for it that they are not here.
+    /// reason for it that they are not here; or an address became nobody's.
     pub(super) fn has_let_go(&self, now: Instant) -> bool {
         let one = self.serving.as_ref().and_then(|it| it.one()).filter(|_| !self.exited);
         let basis = self.attention.basis.as_ref().and_then(|it| it.of_services.as_ref());
         let placed_by = basis.and_then(|it| it.stake.as_ref());
-        one.is_some_and(|it| placed_by.is_some_and(|before| it.stake(now) != *before))
+        let each = self.serving.as_ref().and_then(|it| it.each()).filter(|_| !self.exited);
+        let nobodys = self.serving.as_ref().filter(|_| !self.exited);
+        each.is_some_and(Candidacies::has_let_go)
+            || nobodys.is_some_and(|it| it.services.is_unsettled())
+            || one.is_some_and(|it| placed_by.is_some_and(|before| it.stake(now) != *before))
     }
 
     /// Where each Service has a Lease: whether this node stands for those that something

@@ -356,9 +356,12 @@ impl Node {
         let mut case = leadership.map_or_else(nobody, |it| it.case(now, vip, succeeded));
         case.refusal = self.unserved(vip);
         if let Some((serving, place)) = serving.and_then(|it| Some((it, it.services.place(vip)?))) {
-            let moved = serving.each().is_some_and(|it| it.has_moved(vip));
-            case.first_claim(place.first_claim || moved);
-            if let Some(until) = place.until {
+            let moved = serving.each().is_some_and(|it| it.has_moved(now, vip));
+            // A Lease that was not there may have been deleted, and somebody answer by it still.
+            let created = serving.each().is_some() && case.is_first_claim();
+            let created = created && !serving.services.is_known_free(now, vip);
+            case.first_claim(place.first_claim || moved || created);
+            if let Some(until) = serving.services.lease_ends(now, vip) {
                 case.ends(until);
             }
         }
@@ -401,7 +404,7 @@ impl Node {
             }
             let elects = &serving.elects;
             let may_hold = |vip| !unfit && elects.may_hold(cx.now, vip, elector, speaks);
-            serving.services.note_placed(vip, &may_hold);
+            serving.services.note_placed(cx.now, vip, &may_hold);
         }
         serving.allocate(cx, unfit);
         let speaks = serving.elects.speaks(elector, serving.allocator.as_ref());

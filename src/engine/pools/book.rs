@@ -199,7 +199,9 @@ impl Book {
             self.ports.enter(ip, after.share());
         }
         for ip in before.addresses().filter(|ip| !after.addresses().any(|it| it == *ip)) {
-            if self.leave(ip, &name) && before.shown.contains(&ip) {
+            let free = self.leave(ip, &name);
+            // Whoever is only about to get it may yet get another.
+            if before.shown.contains(&ip) && (free || !self.is_shown(ip)) {
                 if !sabotaged(Sabotage::AddressGivenAtOnce) {
                     self.resting.free(ip, name.clone(), now);
                 }
@@ -237,6 +239,12 @@ impl Book {
         }
         self.settle(ip);
         free
+    }
+
+    fn is_shown(&self, ip: IpAddr) -> bool {
+        let shows =
+            |it: &ObjectName| self.services.get(it).is_some_and(|it| it.shown.contains(&ip));
+        self.users(ip).any(shows)
     }
 
     fn settle(&mut self, ip: IpAddr) {

@@ -242,7 +242,8 @@ impl Services {
         }
         let it = &mut self.allocating;
         let listed = self.followers.get(&all).is_some_and(|it| it.follower.has_listed());
-        if it.again_at.is_some() || !listed {
+        // Where there are no pools, whoever wants something waits for them.
+        if it.again_at.is_some() || !listed || it.pools.is_none() {
             return;
         }
         let rules = SyncRules {

@@ -117,6 +117,11 @@ impl Services {
         }
     }
 
+    /// Whether an address has become nobody's in this turn.
+    pub fn is_unsettled(&self) -> bool {
+        !self.exposing.unsettled.is_empty()
+    }
+
     /// Makes what the gateway has equal to what is wanted. `link`: on which link a VIP is.
     pub fn expose(
         &mut self,

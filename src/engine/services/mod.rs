@@ -340,6 +340,11 @@ impl Services {
         self.probing.addresses().chain(self.leasing.probed()).map(Vip)
     }
 
+    /// Whether nobody is known to use an address, by a probe of late.
+    pub fn is_known_free(&self, now: Instant, vip: Vip) -> bool {
+        self.probing.is_free(now, vip.0)
+    }
+
     /// Somebody speaks of an address.
     pub fn on_heard(&mut self, now: Instant, heard: &Heard) {
         // Who carries and who gives out ask about the same addresses: who asks does not have it.

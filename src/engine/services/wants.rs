@@ -8,6 +8,7 @@ use std::net::IpAddr;
 
 use serde::{Deserialize, Serialize};
 
+use super::leasing::written as written_leases;
 use crate::engine::mapping;
 use crate::engine::network::LinkChoice;
 use crate::model::{
@@ -178,7 +179,11 @@ fn addresses(service: &Service) -> Result<Vec<IpAddr>, ServiceRefusal> {
     }
     let outside: Vec<_> = mapping::outside(service).collect();
     let has = service.ingress.iter().filter_map(|it| it.ip);
-    let has: Vec<IpAddr> = has.filter(|it| !outside.contains(it)).collect();
+    // What is leased is had by those who ask for that.
+    let leased = written_leases(service);
+    let has = has.filter(|it| !outside.contains(it));
+    let has: Vec<IpAddr> =
+        has.filter(|it| leased.address(IpFamily::of(*it)) != Some(*it)).collect();
     match asked.map(|it| parse("spec.loadBalancerIP", it)).transpose()? {
         // Of what is leased, the status says what came of it.
         Some(asked) if asked.iter().any(IpAddr::is_unspecified) => Ok(asked),

@@ -5,6 +5,7 @@ use std::time::Duration;
 use super::times::{Asking, Held, Terms};
 use super::{Dhcp4, State};
 use crate::engine::dhcp::Turn;
+use crate::engine::sabotage::{Sabotage, sabotaged};
 use crate::model::{Dhcp4Lease, Dhcp4Message, DhcpRefusal, Mac};
 
 /// The peer takes this for a lease whose server does not say.
@@ -70,7 +71,8 @@ impl Dhcp4 {
         self.backoff.reset();
         self.config.requested = Some(held.lease.address);
         let new = matches!(self.state, State::Requesting { .. });
-        self.state = if new { State::Checking { held } } else { State::Bound { held } };
+        let checks = new && !sabotaged(Sabotage::LeaseNotChecked);
+        self.state = if checks { State::Checking { held } } else { State::Bound { held } };
     }
 
     pub(super) fn on_nak(&mut self, turn: &mut Turn<'_>, message: &Dhcp4Message) {

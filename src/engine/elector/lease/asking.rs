@@ -110,7 +110,8 @@ impl LeaseElector {
             (None, None) => cx.now + patience,
         };
         let request = cx.next_request();
-        self.in_flight = Some(InFlight { request, sent_at: cx.now, give_up_at, what });
+        let creates = matches!(call, LeaseCall::Write { based_on: None, .. });
+        self.in_flight = Some(InFlight { request, sent_at: cx.now, give_up_at, what, creates });
         self.retry_at = cx.now + cx.rng.jittered(self.config.retry_period);
         let lease = self.config.name.clone();
         cx.act(Action::Lease { request, lease, call, give_up_at });

@@ -4,6 +4,7 @@ use super::{Entry, Held, Step};
 use crate::engine::Cx;
 use crate::engine::mapping::gateway::Gateway;
 use crate::engine::mapping::{AGAIN, Mappings, Site};
+use crate::engine::sabotage::{Sabotage, sabotaged};
 use crate::model::{
     Exposed, GatewayFault, GatewayNo, GatewayRefusal, GatewayReply, Granted, Instant, MappingEntry,
     Way, WayKind,
@@ -153,7 +154,7 @@ impl Mappings {
             return self.then_when_found(exposed);
         };
         match fault.no {
-            GatewayNo::OnlyPermanent => {
+            GatewayNo::OnlyPermanent if !sabotaged(Sabotage::PermanentRefused) => {
                 self.make_permanent(site);
                 self.then(cx.now, exposed, Step::Map);
             }
@@ -167,6 +168,7 @@ impl Mappings {
             }
             GatewayNo::NotAllowed
             | GatewayNo::NotThere
+            | GatewayNo::OnlyPermanent
             | GatewayNo::Other
             | GatewayNo::Unsupported => {
                 let (code, words) = (fault.code, fault.words.clone());

@@ -42,6 +42,20 @@ fn reservations_are_as_they_were_said_last() {
 }
 
 #[test]
+fn what_somebody_had_rests_although_another_was_to_get_it() {
+    let mut bench = Bench::new("cidr-test: 10.0.0.0/29");
+    let request = Request::of(&service("b"), bench.now);
+    let grant = allocate(&bench.pools, &bench.book, &request).expect("an address");
+    bench.book.grant(&request, &grant);
+    bench.has("a", "10.0.0.1");
+    bench.gone("a");
+    bench.book.withdraw(&request.name, bench.now);
+    assert_eq!(bench.answer("c"), "10.0.0.2");
+    bench.pass(60);
+    assert_eq!(bench.answer("c"), "10.0.0.1");
+}
+
+#[test]
 fn a_freed_address_rests_but_for_who_had_it() {
     let mut bench = Bench::new("cidr-test: 10.0.0.0/29");
     assert_eq!(bench.give("a"), "10.0.0.1");

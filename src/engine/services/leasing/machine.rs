@@ -6,6 +6,7 @@ use super::identity::{packets4, packets6};
 use crate::engine::Rng;
 use crate::engine::dhcp::{Dhcp4, Dhcp6, Parting, Turn};
 use crate::engine::network::Usable;
+use crate::engine::sabotage::{Sabotage, sabotaged};
 use crate::model::{DhcpHeard, DhcpPacket, DhcpRefusal, Instant, LeaseStatus, Leases, Mac};
 
 /// A lease of either family.
@@ -140,6 +141,7 @@ impl Machine {
     /// When the right to use the lease ends.
     pub fn until(&self) -> Option<Instant> {
         match self {
+            _ if sabotaged(Sabotage::LeaseForEver) => None,
             Self::V4(it) => it.until(),
             Self::V6(it) => it.until(),
         }

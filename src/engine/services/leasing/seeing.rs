@@ -8,6 +8,7 @@ use super::machine::{Cause, Here, Machine};
 use super::{AT_ONCE, GONE_BY, Ground, Held, Key, LINK_AGAIN, NEXT_AFTER, look_at, written};
 use crate::engine::dhcp::{Dhcp4, Dhcp4Config, Dhcp6, Dhcp6Config, Turn};
 use crate::engine::network::{LinkChoice, Usable};
+use crate::engine::sabotage::{Sabotage, sabotaged};
 use crate::engine::services::telling::HOST;
 use crate::engine::services::wants::{AskedLease, Verdict};
 use crate::engine::services::{Known, Services};
@@ -43,6 +44,9 @@ impl Services {
             let told = self.services.values().map(|it| &it.service);
             let told = told.filter(|it| it.annotations.contains_key(LEASE));
             self.leasing.open.extend(told.map(|it| (it.name.clone(), IpFamily::V4)));
+            let asking = self.leasing.asking.iter();
+            let leased = asking.filter_map(|it| Some(self.lease_of(it)?.0));
+            self.leasing.placed = leased.filter(|ip| (ground.may_hold)(Vip(*ip))).collect();
         }
         for key in self.leasing.agenda.due(cx.now).collect::<Vec<_>>() {
             self.leasing.agenda.set(key.clone(), None);
@@ -88,7 +92,7 @@ impl Services {
     }
 
     /// Whether this node may hold the lease of a VIP.
-    pub fn note_placed(&mut self, vip: Vip, may_hold: &dyn Fn(Vip) -> bool) {
+    pub fn note_placed(&mut self, now: Instant, vip: Vip, may_hold: &dyn Fn(Vip) -> bool) {
         let leasing = &mut self.leasing;
         if leasing.asking.is_empty() {
             return;
@@ -100,8 +104,28 @@ impl Services {
         let set = &mut leasing.placed;
         let news = if may { set.insert(vip.0) } else { set.remove(&vip.0) };
         if news {
+            if leasing.open.is_empty() {
+                // This turn has looked already.
+                leasing.looked_at = now;
+            }
             leasing.open.extend(keys);
         }
+    }
+
+    /// When the right to use an address ends, if it is leased: for whoever is about to go on
+    /// with another's lease, too.
+    pub fn lease_ends(&self, now: Instant, vip: Vip) -> Option<Instant> {
+        let place = self.places.get(&vip)?;
+        if place.until.is_some() || self.leasing.asking.is_empty() {
+            return place.until;
+        }
+        let family = IpFamily::of(vip.0);
+        let claims = self.claims.get(&vip.0).into_iter().flatten();
+        let keys = claims
+            .map(|it| (it.clone(), family))
+            .filter(|it| self.leasing.asking.contains(it) && !self.leasing.held.contains_key(it));
+        let told = keys.filter_map(|it| Some(written(&self.services.get(&it.0)?.service)));
+        told.filter_map(|it| Some(now + it.kept(family)?)).min()
     }
 
     /// Begins, goes on with, or ends a lease, as is right.
@@ -123,12 +147,10 @@ impl Services {
             if had || ground.leads {
                 self.write_leases(cx, name);
             }
-            if self.leasing.held_for(name).next().is_none() {
-                if !had && !ground.leads {
-                    self.leasing.writes.remove(name);
-                }
-                self.leasing.schedule(key);
+            if !had && !ground.leads && self.leasing.held_for(name).next().is_none() {
+                self.leasing.writes.remove(name);
             }
+            self.leasing.schedule(key);
             return news;
         };
         if held.is_some_and(|it| it.uid != service.uid) {
@@ -139,6 +161,11 @@ impl Services {
             Some(ip) => (ground.may_hold)(Vip(ip)),
             None => ground.leads,
         };
+        if let Some(ip) = has {
+            let placed = &mut self.leasing.placed;
+            _ = if may { placed.insert(ip) } else { placed.remove(&ip) };
+        }
+        let mut begun = false;
         match (self.leasing.held.get(key), may) {
             (None, false) => {
                 let host = service.annotations.get(HOST);
@@ -152,6 +179,9 @@ impl Services {
                 let has = it.machine.address().is_some();
                 let secret = has && written(&service).address(*family).is_none();
                 if secret && self.config.writes {
+                    return self.act(cx, ground, key, Cause::Time);
+                }
+                if sabotaged(Sabotage::LostLeaseRenewed) {
                     return self.act(cx, ground, key, Cause::Time);
                 }
                 let before = self.lease_of(key);
@@ -172,9 +202,11 @@ impl Services {
                     return false;
                 };
                 self.leasing.lost.remove(key);
+                let before = self.lease_of(key);
                 self.begin(cx.now, &service, *family, &asks, on);
                 // Before it speaks: answers are quick.
                 self.leasing.listen(cx);
+                begun = self.after(cx, key, before);
             }
         }
         if let Some(on) = has.and_then(|ip| (ground.on)(link.as_ref(), ip))
@@ -182,7 +214,7 @@ impl Services {
         {
             it.link = on;
         }
-        self.act(cx, ground, key, Cause::Time)
+        self.act(cx, ground, key, Cause::Time) | begun
     }
 
     fn begin(
@@ -253,7 +285,7 @@ impl Services {
         // Services that go by one name have one lease.
         let shared =
             self.leasing.held.values().any(|other| it.machine.is_same_client(&other.machine));
-        if !shared {
+        if !shared && !sabotaged(Sabotage::LeaseKept) {
             let here = Here {
                 now: cx.now,
                 rng: &mut *cx.rng,

@@ -5,7 +5,7 @@ use super::{FAMILIES, Write, written};
 use crate::engine::Cx;
 use crate::engine::services::Services;
 use crate::engine::services::wants::{Verdict, Wants};
-use crate::model::{IpFamily, ObjectCall, ObjectName, ServicePatch};
+use crate::model::{Ingress, IpFamily, ObjectCall, ObjectName, ServicePatch};
 use crate::wire::lease::{self, LEASE};
 
 /// The peer's annotations, which it writes as well.
@@ -16,13 +16,17 @@ impl Services {
     /// Has the Service say what is leased for it, as far as this node knows better.
     pub(super) fn write_leases(&mut self, cx: &mut Cx<'_>, name: &ObjectName) {
         let Some(known) = self.services.get(name) else {
+            self.leasing.writes.remove(name);
             return;
         };
         let service = &known.service;
         let families: &[IpFamily] = match &known.verdict {
             Verdict::Wanted(Wants { lease: Some(it), .. }) => &it.families,
             Verdict::Wanted(Wants { lease: None, .. }) | Verdict::Addressless => &[],
-            Verdict::Others | Verdict::Refused(_) => return,
+            Verdict::Others | Verdict::Refused(_) => {
+                self.leasing.writes.remove(name);
+                return;
+            }
         };
         // Another node may hold the other one.
         let mut leases = written(service);
@@ -75,10 +79,25 @@ impl Services {
             }
         }
         let version = service.version.clone();
+        // A status that names an address counts as asking for it: first it names it no more.
+        let told = written(service);
+        let lost = |it: &Ingress| {
+            it.ip.is_some_and(|ip| {
+                let family = IpFamily::of(ip);
+                told.address(family) == Some(ip) && leases.address(family) != Some(ip)
+            })
+        };
+        let stands = service.ingress.iter().any(&lost);
         write.last = Some(wanted);
         (write.under_way, write.awaits, write.again_at) = (true, None, None);
         write.from = version.clone();
-        let call = ObjectCall::PatchService { name: name.clone(), version, patch };
+        let call = match stands {
+            true => {
+                let ingress = service.ingress.iter().filter(|it| !lost(it)).cloned().collect();
+                ObjectCall::WriteIngress { name: name.clone(), version, ingress }
+            }
+            false => ObjectCall::PatchService { name: name.clone(), version, patch },
+        };
         let request = cx.ask(call);
         self.leasing.writing.insert(request, name.clone());
     }
