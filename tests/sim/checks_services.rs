@@ -56,7 +56,7 @@ impl World {
                     continue;
                 }
                 match one.iter().find(|it| it.0 == vip) {
-                    Some((_, other)) if self.lied_until <= self.now => self.fail(format!(
+                    Some((_, other)) if self.is_safe(vip) => self.fail(format!(
                         "S1: {vip} of a Service is answered for by host-{host} and host-{other}"
                     )),
                     Some(_) => {}

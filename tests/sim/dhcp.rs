@@ -279,6 +279,18 @@ pub struct Ears {
     taken: BTreeMap<IpAddr, Instant>,
 }
 
+fn released(packet: &DhcpPacket) -> Option<IpAddr> {
+    match packet {
+        DhcpPacket::V4(it) if it.message.kind == Dhcp4Kind::Release => {
+            it.message.client.map(IpAddr::from)
+        }
+        DhcpPacket::V6(it) if it.message.kind == Dhcp6Kind::Release => {
+            Some(it.message.ia.as_ref()?.addresses.first()?.ip.into())
+        }
+        DhcpPacket::V4(_) | DhcpPacket::V6(_) => None,
+    }
+}
+
 /// The number of what asks for the right to an address, and which.
 fn asks_for(packet: &DhcpPacket) -> Option<(u32, Option<IpAddr>)> {
     use Dhcp6Kind::{Rebind, Renew, Request};
@@ -306,6 +318,8 @@ impl World {
         match job {
             DhcpJob::Listen(family, links) => drop(ears.links.insert(family, links)),
             DhcpJob::Send { link, packet } => {
+                // What is given back is not to be used any more.
+                ears.rights.retain(|ip, _| released(&packet) != Some(*ip));
                 if let Some((xid, ip)) = asks_for(&packet) {
                     let of = asker(&packet).map(|it| it.0);
                     ears.asked.entry(xid).or_insert((now, ip, of));

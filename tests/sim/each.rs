@@ -12,7 +12,7 @@ use edgevip::model::{
 
 use crate::apiserver::ApiServer;
 use crate::faults::Kind;
-use crate::host::SEC;
+use crate::host::{MS, SEC};
 use crate::objects::known_by;
 use crate::process::{Bond, CONTROL, SERVED};
 use crate::world::{Event, World};
@@ -73,6 +73,17 @@ impl World {
             }
             Some(_) => vec![SERVED],
         }
+    }
+
+    /// Whether one node at most is promised to answer. What hangs on another Lease than before is
+    /// asked about, and who is asked may not hear that, or be heard in time.
+    pub fn is_safe(&self, vip: Vip) -> bool {
+        let moved = self.elects_each() && self.bonds_hung(vip).len() > 1;
+        let mut hosts = self.hosts.iter();
+        let cut = hosts.any(|it| it.mute_until.max(it.deaf_until) + 20 * SEC > self.now);
+        let slow = self.faults.action_tail.max(self.faults.lan_tail) > 5 * MS;
+        let unheard = self.faults.lan_loss > 0 || slow || (cut && self.now > 20 * SEC);
+        self.lied_until <= self.now && !(moved && unheard)
     }
 
     pub fn own_named(&self, lease: &str) -> Option<usize> {

@@ -246,7 +246,7 @@ fn whoever_loses_the_vip_says_nothing_and_whoever_gets_it_has_the_address_at_onc
     // The quorum gives it to this node, which does not lead.
     it.carries = true;
     let vip = Vip([10, 0, 0, 51].into());
-    it.turn(|services, _| services.note_placed(vip, &|_| true)).pass(30);
+    it.turn(|services, cx| services.note_placed(cx.now, vip, &|_| true)).pass(30);
     assert_eq!(it.addresses(), ["10.0.0.51"]);
     let asked = &it.said[0].message;
     assert_eq!((asked.requested, asked.server), (Some([10, 0, 0, 51].into()), None));

@@ -164,7 +164,7 @@ fn a_node_that_has_one_family_leaves_the_other_to_whoever_has_it() {
     it.service(service).pass(100);
     assert_eq!(it.addresses(), ["10.0.0.51", "fd00::3c"]);
     it.carries = true;
-    it.turn(|services, _| services.note_placed(Vip(ip(60).into()), &|_| true)).pass(30);
+    it.turn(|services, cx| services.note_placed(cx.now, Vip(ip(60).into()), &|_| true)).pass(30);
     assert_eq!((it.kinds(), it.kinds6()), (vec![], vec![Dhcp6Kind::Rebind]));
     it.carries = false;
     // Nobody answers: the lease is dropped, and only that one.
@@ -185,7 +185,7 @@ fn whoever_gets_the_vip_has_the_address_at_once_and_asks_any_server() {
     it.service(service).pass(100);
     assert_eq!((it.kinds6(), it.addresses()), (vec![], vec!["fd00::3c".to_owned()]));
     it.carries = true;
-    it.turn(|services, _| services.note_placed(Vip(ip(60).into()), &|_| true)).pass(30);
+    it.turn(|services, cx| services.note_placed(cx.now, Vip(ip(60).into()), &|_| true)).pass(30);
     assert_eq!((it.addresses(), it.said6.len()), (vec!["fd00::3c".to_owned()], 1));
     assert!(it.said6[0].message.server.is_empty());
     it.hear6(Dhcp6Kind::Reply, 60, 80).pass(11_000);
@@ -193,7 +193,7 @@ fn whoever_gets_the_vip_has_the_address_at_once_and_asks_any_server() {
     // And says nothing to servers when it loses it.
     it.said6.clear();
     (it.leads, it.carries) = (false, false);
-    it.turn(|services, _| services.note_placed(Vip(ip(60).into()), &|_| false)).pass(100);
+    it.turn(|services, cx| services.note_placed(cx.now, Vip(ip(60).into()), &|_| false)).pass(100);
     assert_eq!((it.kinds6(), it.services.leasing.held.len()), (vec![], 0));
 }
 
