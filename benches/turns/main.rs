@@ -4,6 +4,7 @@
 
 mod lease;
 mod quorum;
+mod services;
 
 use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
@@ -21,10 +22,16 @@ use edgevip::model::{
 const LINK: LinkIndex = LinkIndex(2);
 const STRANGER: Mac = Mac([2, 0, 0, 0, 0, 9]);
 
+#[global_allocator]
+static COUNTING: services::Counting = services::Counting;
+
 fn main() {
     println!("{:34} {:>6} {:>8} {:>10} {:>10}", "what", "VIPs", "turns", "median us", "longest us");
     for vips in [1, 200, 10_000] {
         lease::measure(vips).print("lease", vips);
+    }
+    for vips in [1, 200, 10_000] {
+        services::measure(vips).print("services", vips);
     }
     for vips in [1, 200, 2_000] {
         quorum::measure(vips).print("quorum", vips);

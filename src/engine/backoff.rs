@@ -7,22 +7,37 @@ use super::Rng;
 pub(crate) struct Backoff {
     first: Duration,
     most: Duration,
-    next: Duration,
+    tries: Tries,
 }
+
+/// The same, for what there are thousands of: how often it was tried.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Tries(u8);
 
 impl Backoff {
     pub fn new(first: Duration, most: Duration) -> Self {
-        Self { first, most, next: first }
+        Self { first, most, tries: Tries::default() }
     }
 
     /// How long to wait before the next try.
     pub fn wait(&mut self, rng: &mut Rng) -> Duration {
-        let wait = rng.jittered(self.next);
-        self.next = (self.next * 2).min(self.most);
-        wait
+        self.tries.wait(rng, self.first, self.most)
     }
 
     pub fn reset(&mut self) {
-        self.next = self.first;
+        self.tries.reset();
+    }
+}
+
+impl Tries {
+    /// How long to wait before the next try, if that is `first` at first and `most` at most.
+    pub fn wait(&mut self, rng: &mut Rng, first: Duration, most: Duration) -> Duration {
+        let wait = first.saturating_mul(1 << self.0).min(most);
+        self.0 += u8::from(wait < most && self.0 < 31);
+        rng.jittered(wait)
+    }
+
+    pub fn reset(&mut self) {
+        self.0 = 0;
     }
 }

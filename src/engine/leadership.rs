@@ -26,6 +26,17 @@ pub(crate) struct Stake {
     preserved_until: Option<Instant>,
 }
 
+impl Stake {
+    /// Whether nothing is other than before, but that it may end later.
+    pub fn is_prolonged(&self, before: &Self) -> bool {
+        let (mut earlier, mut is_later) = (self.clone(), true);
+        if let (Some(standing), Some(before)) = (&mut earlier.standing, &before.standing) {
+            is_later = standing.end_as(before);
+        }
+        is_later && earlier == *before
+    }
+}
+
 impl Leadership {
     pub fn new(elector: Elector) -> Self {
         Self { elector, stands: false, retired_at: None, preserve_since: None }

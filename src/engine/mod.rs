@@ -307,7 +307,7 @@ pub(crate) struct Cx<'a> {
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct NextIds {
     request: u32,
-    order: u64,
+    order: OrderId,
 }
 
 impl Cx<'_> {
@@ -316,8 +316,8 @@ impl Cx<'_> {
     }
 
     fn order(&mut self, job: KernelJob) -> OrderId {
-        self.next.order += 1;
-        let order = OrderId(self.next.order);
+        let order = self.next.order;
+        self.next.order = order.next();
         self.out.push(Action::Kernel { order, job });
         order
     }

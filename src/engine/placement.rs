@@ -39,19 +39,21 @@ pub(crate) enum Wish {
 /// A wish for each VIP, and the reason where it is not to answer.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Placement {
-    wishes: BTreeMap<Vip, (Wish, Option<Refusal>)>,
+    wishes: BTreeMap<Vip, (Wish, Option<Box<Refusal>>)>,
 }
 
 impl Placement {
     /// What becomes of the VIP; `None`: it is not wanted at all.
     pub fn set(&mut self, vip: Vip, placed: Option<(Wish, Option<Refusal>)>) {
         match placed {
-            Some(placed) => drop(self.wishes.insert(vip, placed)),
+            Some((wish, refusal)) => {
+                self.wishes.insert(vip, (wish, refusal.map(Box::new)));
+            }
             None => drop(self.wishes.remove(&vip)),
         }
     }
 
-    pub fn get(&self, vip: Vip) -> Option<&(Wish, Option<Refusal>)> {
+    pub fn get(&self, vip: Vip) -> Option<&(Wish, Option<Box<Refusal>>)> {
         self.wishes.get(&vip)
     }
 
@@ -82,6 +84,25 @@ pub(crate) enum Standing {
     Preparing { until: Instant },
     /// It may not.
     Refused(Refusal),
+}
+
+impl Standing {
+    /// Takes over the other's end; whether that is not later than its own.
+    pub fn end_as(&mut self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::Entitled { until, .. }, Self::Entitled { until: other, .. })
+            | (Self::Doubted { until }, Self::Doubted { until: other }) => {
+                std::mem::replace(until, *other) >= *other
+            }
+            (
+                Self::Doubted { .. }
+                | Self::Entitled { .. }
+                | Self::Preparing { .. }
+                | Self::Refused(_),
+                _,
+            ) => true,
+        }
+    }
 }
 
 impl Wish {

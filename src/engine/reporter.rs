@@ -46,7 +46,7 @@ struct VipTold {
     answering: bool,
     refusal: Option<Box<Refusal>>,
     stranger: Option<Mac>,
-    readded: u64,
+    readded: u32,
 }
 
 #[derive(Clone, Debug)]
@@ -95,7 +95,7 @@ pub(crate) struct VipTruth {
     pub refusal: Option<Refusal>,
     pub stranger: Option<Mac>,
     /// How often somebody removed it, and it was put back.
-    pub readded: u64,
+    pub readded: u32,
 }
 
 impl Reporter {

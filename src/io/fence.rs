@@ -56,9 +56,24 @@ pub struct Fence {
     built: BTreeMap<Family, [u8; 8]>,
     /// What was put into the sets and not removed. Whether it has ended is not computed
     /// from its end: in a suspended machine the kernel's timers stand still.
-    ours: BTreeMap<IpAddr, Instant>,
-    live: BTreeMap<IpAddr, Instant>,
+    known: BTreeMap<IpAddr, Ends>,
     races: u64,
+}
+
+/// When the elements of one address end.
+#[derive(Clone, Copy, Debug, Default)]
+struct Ends {
+    ours: Option<Instant>,
+    live: Option<Instant>,
+}
+
+impl Ends {
+    fn of(&mut self, set: Set) -> &mut Option<Instant> {
+        match set {
+            Set::Ours => &mut self.ours,
+            Set::Live => &mut self.live,
+        }
+    }
 }
 
 /// How a change went that was made.
@@ -95,10 +110,9 @@ impl Fence {
             Err(error) => return (None, both(format!("the kernel has no nftables: {error}"))),
         };
         socket.make_room(LARGEST);
-        let (guarded, built) = (Vec::new(), BTreeMap::new());
-        let (ours, live) = (BTreeMap::new(), BTreeMap::new());
+        let (guarded, built, known) = (Vec::new(), BTreeMap::new(), BTreeMap::new());
         let table = table_name(instance);
-        let mut it = Self { socket, table, guarded, built, ours, live, races: 0 };
+        let mut it = Self { socket, table, guarded, built, known, races: 0 };
         let fences = match wanted {
             true => Fences { v4: it.probe(Family::Arp), v6: it.probe(Family::Ip6) },
             false => both("switched off".to_owned()),
@@ -183,7 +197,7 @@ impl Fence {
                 send(&mut self.socket, it).map_err(explain)?;
             }
         }
-        (self.ours, self.live) = (BTreeMap::new(), BTreeMap::new());
+        self.known.clear();
         self.build()
     }
 
@@ -208,7 +222,8 @@ impl Fence {
         let now = clock::now();
         let mut it = Transaction::new(self.socket.compose(), &self.table);
         self.guarded.iter().for_each(|family| it.build(*family));
-        let ours: Vec<_> = self.ours.iter().map(|(ip, end)| (*ip, timeout(*end, now))).collect();
+        let ours = self.known.iter().filter_map(|(ip, it)| Some((*ip, timeout(it.ours?, now))));
+        let ours: Vec<_> = ours.collect();
         // In order, so that each family is in one piece.
         for some in ours.chunk_by(|a, b| a.0.is_ipv4() == b.0.is_ipv4()) {
             it.add_all(Set::Ours, some);
@@ -217,7 +232,8 @@ impl Fence {
             return Ok(());
         }
         send(&mut self.socket, it).map_err(explain)?;
-        self.live.clear();
+        self.known.values_mut().for_each(|it| it.live = None);
+        self.known.retain(|_, it| it.ours.is_some());
         for family in self.guarded.clone() {
             let handle = self.handle(family).unwrap_or_default();
             self.built.insert(family, handle);
@@ -227,7 +243,8 @@ impl Fence {
 
     fn wishes(&self, vips: &[Vip], wish: &dyn Fn(IpAddr, Option<Instant>) -> Wish) -> Vec<Wish> {
         let guarded = |it: &&Vip| self.guarded.contains(&Family::of(it.0));
-        vips.iter().filter(guarded).map(|it| wish(it.0, self.ours.get(&it.0).copied())).collect()
+        let known = |ip: IpAddr| self.known.get(&ip).and_then(|it| it.ours);
+        vips.iter().filter(guarded).map(|it| wish(it.0, known(it.0))).collect()
     }
 
     fn write(&mut self, wishes: Vec<Wish>) -> Result<Change, String> {
@@ -253,7 +270,7 @@ impl Fence {
                 }
                 Attempt::Ended(ended) => {
                     for (set, ip) in ended {
-                        self.known(set).remove(&ip);
+                        self.note(set, ip, None);
                     }
                 }
                 Attempt::NoTable => {
@@ -277,11 +294,12 @@ impl Fence {
         let mut removals = BTreeMap::new();
         let mut it = Transaction::new(self.socket.compose(), &self.table);
         for wish in wishes {
+            let known = self.known.get(&wish.ip).copied().unwrap_or_default();
             for (set, known, end) in
-                [(Set::Ours, &self.ours, wish.ours), (Set::Live, &self.live, wish.live)]
+                [(Set::Ours, known.ours, wish.ours), (Set::Live, known.live, wish.live)]
             {
-                if let Some(known) = known.get(&wish.ip) {
-                    if *known < now + SURE {
+                if let Some(known) = known {
+                    if known < now + SURE {
                         it.add(set, wish.ip, MEMORY);
                     }
                     removals.insert(it.remove(set, wish.ip), (set, wish.ip));
@@ -312,18 +330,16 @@ impl Fence {
     fn remember(&mut self, wishes: &[Wish]) {
         for wish in wishes {
             for (set, end) in [(Set::Ours, wish.ours), (Set::Live, wish.live)] {
-                match end {
-                    Some(end) => self.known(set).insert(wish.ip, end),
-                    None => self.known(set).remove(&wish.ip),
-                };
+                self.note(set, wish.ip, end);
             }
         }
     }
 
-    fn known(&mut self, set: Set) -> &mut BTreeMap<IpAddr, Instant> {
-        match set {
-            Set::Ours => &mut self.ours,
-            Set::Live => &mut self.live,
+    fn note(&mut self, set: Set, ip: IpAddr, end: Option<Instant>) {
+        let it = self.known.entry(ip).or_default();
+        *it.of(set) = end;
+        if it.ours.or(it.live).is_none() {
+            self.known.remove(&ip);
         }
     }
 

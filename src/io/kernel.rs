@@ -426,17 +426,21 @@ mod tests {
         let deliver: Deliver = Arc::new(move |it| log.lock().unwrap().push(it));
         let thread = KernelThread { orders, deliver, slowest: Arc::default() };
         let failures = || delivered.lock().unwrap().len();
-        thread.order(vec![(OrderId(1), KernelJob::VerifyFence)]);
+        let first = OrderId::default();
+        let [second, third] = [first.next(), first.next().next()];
+        thread.order(vec![(first, KernelJob::VerifyFence)]);
         assert_eq!(failures(), 0);
-        thread.order(vec![(OrderId(2), KernelJob::VerifyFence)]);
+        thread.order(vec![(second, KernelJob::VerifyFence)]);
         assert_eq!(failures(), 1);
         drop(inbox);
-        thread.order(vec![(OrderId(3), KernelJob::VerifyFence)]);
+        thread.order(vec![(third, KernelJob::VerifyFence)]);
         let all = delivered.lock().unwrap();
         let [FromKernel::Answers(full), FromKernel::Answers(ended)] = &all[..] else {
             panic!("{all:?}")
         };
-        let [(OrderId(2), KernelAnswer::Failed(_))] = &full[..] else { panic!("{full:?}") };
-        let [(OrderId(3), KernelAnswer::Failed(_))] = &ended[..] else { panic!("{ended:?}") };
+        for (answers, of) in [(full, second), (ended, third)] {
+            let [(order, KernelAnswer::Failed(_))] = &answers[..] else { panic!("{answers:?}") };
+            assert_eq!(*order, of);
+        }
     }
 }

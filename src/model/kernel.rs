@@ -1,6 +1,7 @@
 //! What is asked of the kernel thread, and what it answers.
 
 use std::net::IpAddr;
+use std::num::NonZeroU64;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
@@ -86,9 +87,22 @@ pub enum KernelJob {
     VerifyFence,
 }
 
-/// Ties an answer to its order.
+/// Ties an answer to its order. The first is 1.
 #[derive(Clone, Copy, Debug, Deserialize, Eq, Ord, PartialEq, PartialOrd, Serialize)]
-pub struct OrderId(pub u64);
+pub struct OrderId(pub NonZeroU64);
+
+impl OrderId {
+    /// The one after it.
+    pub fn next(self) -> Self {
+        Self(self.0.saturating_add(1))
+    }
+}
+
+impl Default for OrderId {
+    fn default() -> Self {
+        Self(NonZeroU64::MIN)
+    }
+}
 
 /// What became of a [`KernelJob`].
 #[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]

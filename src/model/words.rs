@@ -37,6 +37,11 @@ impl Words {
         self.0.len()
     }
 
+    /// Each key and its text, in the order of keys.
+    pub fn iter(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.0.iter().map(|(key, text)| (key.as_ref(), text.as_str()))
+    }
+
     /// Puts a text under a key; returns what stood there.
     pub fn insert(&mut self, key: String, text: String) -> Option<String> {
         self.change(|all| all.insert(key, text))

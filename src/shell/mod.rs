@@ -218,7 +218,8 @@ impl Shell {
     }
 
     /// The next thing to handle. Whatever is handed to the node, it looks at the time first,
-    /// so mail goes before a tick that is due: it may hold what the deadline waits for.
+    /// so mail goes before a tick that is due: it may hold what the deadline waits for, and
+    /// what is due for thousands of VIPs takes more ticks than one.
     async fn next(
         &self,
         inbox: &Inbox,
@@ -226,14 +227,15 @@ impl Shell {
         alarm: &Alarm,
     ) -> io::Result<Wake> {
         let deadline = self.node.borrow().deadline().map(|it| it.at);
-        if deadline.is_some_and(|at| at <= clock::now()) {
+        let due = deadline.is_some_and(|at| at <= clock::now());
+        if due {
             smol::future::yield_now().await;
-            return Ok(Wake::Input(inbox.from_asked.try_recv().unwrap_or(Input::Tick)));
         }
         let alive_at = self.supervisor.as_ref().and_then(|it| it.alive_every());
         let alive_at = alive_at.map(|it| clock::now() + it);
         let tick = async {
             match [deadline, alive_at].into_iter().flatten().min() {
+                Some(_) if due => {}
                 Some(at) => alarm.until(at).await?,
                 None => std::future::pending().await,
             }

@@ -11,6 +11,7 @@ pub mod kube;
 pub mod lease;
 pub mod metrics;
 pub mod ndp;
+pub mod packed;
 pub mod pools;
 pub mod quorum;
 pub mod status;

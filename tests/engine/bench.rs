@@ -60,15 +60,19 @@ pub struct Turn(pub Vec<Action>);
 
 impl Bench {
     pub fn new() -> Self {
-        Self::build(true, 32)
+        Self::build(true, 32, &[VIP])
+    }
+
+    pub fn with_vips(vips: &[Vip]) -> Self {
+        Self::build(true, 32, vips).into_started()
     }
 
     pub fn unfenced() -> Self {
-        Self::build(false, 32).into_started()
+        Self::build(false, 32, &[VIP]).into_started()
     }
 
     pub fn with_length(length: u8) -> Self {
-        Self::build(true, length).into_started()
+        Self::build(true, length, &[VIP]).into_started()
     }
 
     /// Lock held, leftovers gone, links known, and a first read under way.
@@ -95,7 +99,7 @@ impl Bench {
         self
     }
 
-    fn build(fenced: bool, length: u8) -> Self {
+    fn build(fenced: bool, length: u8, vips: &[Vip]) -> Self {
         let fence = || if fenced { Ok(()) } else { Err("no nftables".to_owned()) };
         let config = Config {
             me: NodeName(ME.into()),
@@ -106,7 +110,7 @@ impl Bench {
                 renew_deadline: secs(10),
                 retry_period: secs(2),
             }),
-            vips: vec![WantedVip::Address(VIP)],
+            vips: vips.iter().map(|it| WantedVip::Address(*it)).collect(),
             family: Family::First,
             lengths: (length, 128),
             link: LinkChoice::Named(LinkName("eth0".into())),

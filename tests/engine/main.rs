@@ -2,6 +2,9 @@
 
 mod bench;
 
+use std::collections::BTreeMap;
+use std::net::Ipv4Addr;
+
 use bench::{Bench, ME, OTHER, TestLease, Turn, VIP, ms, secs};
 use edgevip::engine::{Action, Input, Notice, WantedVip};
 use edgevip::model::{
@@ -439,6 +442,42 @@ fn an_address_is_extended_before_its_whole_seconds_are_over() {
             if let KernelJob::HoldAddress { until, .. } = job {
                 ends_at = bench.now + secs(until.saturating_since(bench.now).as_secs());
             }
+        }
+    }
+    assert_eq!(bench.status().readded, 0);
+}
+
+#[test]
+fn of_many_vips_each_is_extended_in_time_and_no_renewal_is_about_all_of_them() {
+    let vip = |it: u16| Vip(Ipv4Addr::from(0x0a01_0000 + u32::from(it)).into());
+    let vips: Vec<_> = (0..1_000).map(vip).collect();
+    let mut bench = Bench::with_vips(&vips).into_leading();
+    let (mut addresses, mut fence) = (BTreeMap::new(), BTreeMap::new());
+    for vip in &vips {
+        addresses.insert(*vip, bench.now + secs(9));
+        fence.insert(*vip, bench.now + secs(10));
+    }
+    while bench.now < bench.led_since + secs(60) {
+        let ticks = bench.tick_next().jobs();
+        let ends = addresses.values().chain(fence.values()).min();
+        assert!(ends.is_some_and(|it| bench.now < *it), "{:?} {ends:?}", bench.now);
+        let renewed = bench.renew_if_asked().jobs();
+        for jobs in [ticks, renewed] {
+            let mut extended = 0;
+            for job in jobs {
+                match job {
+                    KernelJob::HoldAddress { vip, until, .. } => {
+                        let seconds = until.saturating_since(bench.now).as_secs();
+                        addresses.insert(vip, bench.now + secs(seconds));
+                        extended += 1;
+                    }
+                    KernelJob::Answer { vips, until } => {
+                        fence.extend(vips.into_iter().map(|it| (it, until)));
+                    }
+                    _ => {}
+                }
+            }
+            assert!(extended <= 256, "{extended} in one turn");
         }
     }
     assert_eq!(bench.status().readded, 0);

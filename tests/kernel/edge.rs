@@ -21,7 +21,7 @@ pub struct Edge {
     monitors: Option<Monitors>,
     inbox: Receiver<FromKernel>,
     early: VecDeque<FromKernel>,
-    next: u64,
+    last: OrderId,
 }
 
 impl Edge {
@@ -35,7 +35,7 @@ impl Edge {
         let deliver = Arc::new(move |it| drop(deliver.send(it)));
         let (thread, fences, monitors) = KernelThread::start(options, deliver).unwrap();
         let (monitors, early) = (Some(monitors), VecDeque::new());
-        Self { thread, fences, monitors, inbox, early, next: 0 }
+        Self { thread, fences, monitors, inbox, early, last: OrderId::default() }
     }
 
     /// Starts the monitors, and waits for what they say first.
@@ -51,10 +51,10 @@ impl Edge {
         let mut batch = Vec::new();
         // A frame that went out has no answer; what is ordered last has one.
         for job in jobs.into_iter().chain([KernelJob::VerifyFence]) {
-            self.next += 1;
-            batch.push((OrderId(self.next), job));
+            self.last = self.last.next();
+            batch.push((self.last, job));
         }
-        let last = OrderId(self.next);
+        let last = self.last;
         let is_quiet =
             |it: &KernelJob| matches!(it, KernelJob::Answer { .. } | KernelJob::SendFrame { .. });
         let quiet: Vec<_> = batch.iter().map(|it| is_quiet(&it.1)).collect();

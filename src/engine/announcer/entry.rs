@@ -4,8 +4,8 @@ use super::super::network::Usable;
 use super::super::sabotage::{Sabotage, sabotaged};
 use super::super::{Cx, Deadline};
 use super::claim::Claim;
-use super::held::{Held, Right, half_of, lifetime};
-use super::index::Share;
+use super::held::{Held, Part, lifetime};
+use super::index::{Next, Share};
 use crate::model::{Frame, Instant, KernelAnswer, KernelJob, LinkIndex, Mac, OrderId, Vip};
 
 /// Offsets from a takeover. One second and more apart as well, since Linux neighbours lock
@@ -37,25 +37,26 @@ pub(super) struct Entry {
     pub held: Option<Held>,
     gate: Gate,
     /// When the next announcement is due, and how many of the burst were sent.
-    burst: Option<(Instant, usize)>,
+    burst: Option<(Instant, u8)>,
     /// The kernel refused; do not ask before.
-    pub refused: Option<(KernelAnswer, Instant)>,
+    pub refused: Option<Box<(KernelAnswer, Instant)>>,
     /// The kernel may answer, until `quiet_by` is done.
     pub may_answer: bool,
     quiet_by: Option<OrderId>,
     removing: Option<OrderId>,
     /// How long we may answer, where less was ordered.
     available: Instant,
-    keepable: Right,
+    /// How long the address may be there, where less was ordered.
+    keepable: Instant,
     /// Another node was heard to answer since this one went silent.
     pub succeeded: bool,
     pub stranger: Option<Mac>,
     /// How often somebody removed it.
-    pub readded: u64,
+    pub readded: u32,
     /// The link that it is to be on.
     pub wanted_on: Option<LinkIndex>,
-    /// What the index was told of it.
-    pub share: Share,
+    /// When it is next looked at.
+    pub next: Next,
 }
 
 /// The fence as last ordered.
@@ -67,11 +68,24 @@ enum Gate {
         ordered_at: Instant,
         until: Instant,
         order: OrderId,
+        part: Part,
     },
     /// The fence remembers that the address is ours, even if it lives until then.
     Closed {
         until: Instant,
     },
+}
+
+/// Where an address is to be, and what part of all is its own.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Spot {
+    pub on: Usable,
+    pub length: u8,
+    pub part: Part,
+}
+
+fn is_short(ordered_at: Instant, until: Instant) -> bool {
+    until.saturating_since(ordered_at) < SHORT
 }
 
 impl Entry {
@@ -87,19 +101,21 @@ impl Entry {
             quiet_by: None,
             removing: None,
             available: Instant::from_nanos(0),
-            keepable: Right::NONE,
+            keepable: Instant::from_nanos(0),
             succeeded: false,
             stranger: None,
             readded: 0,
             wanted_on: None,
-            share: Share::default(),
+            next: Next::default(),
         }
     }
 
     pub fn on_answer(&mut self, cx: &mut Cx<'_>, vip: Vip, order: OrderId, answer: &KernelAnswer) {
         let good = answer.is_good();
-        let failed = answer.refusal().map(|_| (answer.clone(), cx.now + KERNEL_AGAIN));
-        if let Some(held) = self.held.as_mut().filter(|it| it.order == order) {
+        let again_at = cx.now + KERNEL_AGAIN;
+        let failed = answer.refusal().map(|_| Box::new((answer.clone(), again_at)));
+        if let Some(held) = self.held.as_mut().filter(|it| it.order == Some(order)) {
+            held.order = None;
             match answer {
                 KernelAnswer::Done | KernelAnswer::FenceRebuilt => held.done = true,
                 // What it would not extend may be there all the same, so it is still to be
@@ -148,7 +164,7 @@ impl Entry {
 
     /// A refusal counts for a while only.
     pub fn forgive(&mut self, now: Instant) {
-        self.refused.take_if(|(_, again_at)| *again_at <= now);
+        self.refused.take_if(|it| it.1 <= now);
     }
 
     /// Notes that the address is gone, if it is the one meant. Returns whether somebody
@@ -160,17 +176,17 @@ impl Entry {
         };
         held.missing = true;
         let removed = now < held.ends_at;
-        self.readded += u64::from(removed);
+        self.readded = self.readded.saturating_add(removed.into());
         removed
     }
 
     /// The fence was ordered to open.
-    pub fn opened(&mut self, now: Instant, until: Instant, order: OrderId) {
+    pub fn opened(&mut self, now: Instant, until: Instant, order: OrderId, part: Part) {
         if !matches!(self.gate, Gate::Open { .. }) {
             let heals = self.held.is_some() && sabotaged(Sabotage::BurstMissingAfterHeal);
             self.burst = (!heals).then_some((now, 0));
         }
-        self.gate = Gate::Open { ordered_at: now, until, order };
+        self.gate = Gate::Open { ordered_at: now, until, order, part };
         self.refused = None;
         self.may_answer = true;
         self.quiet_by = None;
@@ -204,13 +220,12 @@ impl Entry {
     /// Whether the fence is to be opened, or opened for longer.
     pub fn wants_gate(&mut self, now: Instant, until: Instant, keep_until: Instant) -> bool {
         self.available = until;
-        self.keepable.set(now, keep_until);
+        self.keepable = keep_until;
         match self.gate {
             _ if !self.fenced || self.is_refused(now) => false,
             // The fence has to outlive the address: it is given no less than that is.
-            Gate::Open { until: given, ordered_at, .. } => {
-                let short = given.saturating_since(ordered_at) < SHORT;
-                let due = short || self.gate_extension() <= Some(now);
+            Gate::Open { until: given, ordered_at, part, .. } => {
+                let due = is_short(ordered_at, given) || part.half_of(ordered_at, given) <= now;
                 until > given && (due || self.wants_hold(now))
             }
             Gate::Closed { .. } | Gate::Unknown => true,
@@ -218,9 +233,9 @@ impl Entry {
     }
 
     /// Adds the address, puts it back, or extends it.
-    pub fn hold(&mut self, cx: &mut Cx<'_>, vip: Vip, on: Usable, length: u8, until: Instant) {
+    pub fn hold(&mut self, cx: &mut Cx<'_>, vip: Vip, at: Spot, until: Instant) {
         let short = !self.fenced && until.saturating_since(cx.now) < UNFENCED_LEAST;
-        self.keepable.set(cx.now, if short { Instant::from_nanos(0) } else { until });
+        self.keepable = if short { Instant::from_nanos(0) } else { until };
         if !self.fenced {
             // What was to be removed, and could not be, answers again.
             self.burst.get_or_insert((cx.now, 0));
@@ -238,7 +253,7 @@ impl Entry {
             self.succeeded = false;
         }
         self.refused = None;
-        self.order_hold(cx, vip, on, length, until);
+        self.order_hold(cx, vip, at, until);
     }
 
     fn wants_hold(&self, now: Instant) -> bool {
@@ -261,12 +276,13 @@ impl Entry {
             let frame = Frame::AnnounceReply { mac, ip };
             cx.order(KernelJob::SendFrame { link, frame, until });
         }
-        let gap = match (BURST.get(sent), BURST.get(sent + 1)) {
+        let step = usize::from(sent);
+        let gap = match (BURST.get(step), BURST.get(step + 1)) {
             (Some(this), Some(next)) => *next - *this,
             (Some(_), None) => gaps[0],
             (None, Some(_) | None) => gaps[1],
         };
-        self.burst = Some((cx.now + gap, sent + 1));
+        self.burst = Some((cx.now + gap, sent.saturating_add(1)));
     }
 
     /// Keeps the address, but lets the kernel not answer for it.
@@ -275,17 +291,18 @@ impl Entry {
         let Some(held) = self.held.filter(|it| !it.missing) else {
             return self.remove(cx, vip);
         };
-        self.keepable.set(cx.now, keep_until.unwrap_or(held.ends_at));
+        self.keepable = keep_until.unwrap_or(held.ends_at);
         let due = held.is_due(cx.now, self.keepable, self.fenced);
         let extend = due && !self.is_refused(cx.now);
         match self.gate {
             Gate::Closed { .. } if !extend || self.quiet_by.is_some() => {}
             // The kernel is known to remember the address for longer than it can live.
-            Gate::Closed { until } if until >= self.keepable.until => {
-                self.order_hold(cx, vip, held.on, held.length, self.keepable.until);
+            Gate::Closed { until } if until >= self.keepable => {
+                let at = Spot { on: held.on, length: held.length, part: held.part };
+                self.order_hold(cx, vip, at, self.keepable);
             }
             Gate::Closed { .. } | Gate::Open { .. } | Gate::Unknown => {
-                self.close(cx, vip, held.latest_end(cx.now).max(self.keepable.until));
+                self.close(cx, vip, held.latest_end(cx.now).max(self.keepable));
             }
         }
     }
@@ -307,13 +324,14 @@ impl Entry {
         if !self.fenced || self.is_refused(cx.now) || self.removing.is_some() {
             return;
         }
-        self.keepable.set(cx.now, keep_until);
+        self.keepable = keep_until;
         let remembered = matches!(self.gate, Gate::Closed { until } if until >= keep_until)
             && self.quiet_by.is_none();
         if !remembered {
             self.close(cx, vip, keep_until);
         }
-        self.order_hold(cx, vip, on, length, keep_until);
+        let at = Spot { on, length, part: Part::default() };
+        self.order_hold(cx, vip, at, keep_until);
     }
 
     /// Whether the address is known to be there, and not to be answered for.
@@ -360,22 +378,31 @@ impl Entry {
         self.held.is_none() && self.gate == Gate::Unknown && self.removing.is_none()
     }
 
+    /// Whether the fence was opened by this order.
+    pub fn was_opened_by(&self, by: OrderId) -> bool {
+        matches!(self.gate, Gate::Open { order, .. } if order == by)
+    }
+
     /// Its part in what is asked of all entries together.
     pub fn share(&self) -> Share {
-        let opened = match self.gate {
-            Gate::Open { order, .. } => Some(order),
-            Gate::Closed { .. } | Gate::Unknown => None,
-        };
-        let held = self.held;
         Share {
-            orders: [held.map(|it| it.order), opened, self.removing, self.quiet_by],
-            links: [self.wanted_on, held.map(|it| it.on.index)],
+            orders: [self.held.and_then(|it| it.order), self.removing, self.quiet_by],
+            links: [self.wanted_on, self.held.map(|it| it.on.index)],
             loud: self.may_answer,
             left: !self.is_gone(),
         }
     }
 
-    pub fn deadlines(&self) -> impl Iterator<Item = Deadline> {
+    /// When it has to be looked at. How long it may be there grows without a word, so what may
+    /// be extended is looked at when it would be, and from then on whenever that has grown.
+    pub fn next(&self, now: Instant) -> Next {
+        let halves = self.halves();
+        let unheld = !self.fenced && self.held.is_none() && self.burst.is_some();
+        let starves = unheld || self.is_short() || halves.iter().flatten().any(|it| *it <= now);
+        Next { at: self.deadlines(now).map(|it| it.at).min(), starves }
+    }
+
+    pub fn deadlines(&self, now: Instant) -> impl Iterator<Item = Deadline> {
         let here = self.held.is_some_and(|it| !it.missing);
         let announce = self.burst.filter(|_| here && self.is_open());
         let announce = announce.map(|(at, _)| Deadline { at, why: "announce" });
@@ -384,36 +411,49 @@ impl Entry {
             Claim::Taken { again_at, .. } => Some(Deadline { at: again_at, why: "claim again" }),
             Claim::Free | Claim::Unasked => None,
         };
-        let waits = self.removing.is_some() || (self.is_closed() && self.quiet_by.is_some());
-        let extend = self.held.filter(|_| !waits);
-        let extend = extend.and_then(|it| it.extension(self.keepable.until, self.fenced));
-        let extend = extend.into_iter().chain(self.gate_extension()).min();
+        let halves = self.halves();
+        let held = self.held.filter(|_| halves[0].is_some());
+        let later = held.and_then(|it| it.extension(self.keepable, self.fenced));
+        let gate = match self.gate {
+            Gate::Open { until, .. } if self.available > until => halves[1],
+            Gate::Closed { .. } | Gate::Open { .. } | Gate::Unknown => None,
+        };
+        let ahead = halves.into_iter().flatten().filter(|it| now < *it);
+        let extend = ahead.chain(later).chain(gate).min();
         let extend = extend.filter(|_| self.refused.is_none());
         let extend = extend.map(|at| Deadline { at, why: "extend" });
         let refused =
-            self.refused.as_ref().map(|(_, at)| Deadline { at: *at, why: "ask the kernel again" });
+            self.refused.as_ref().map(|it| Deadline { at: it.1, why: "ask the kernel again" });
         [announce, ask, extend, refused].into_iter().flatten()
     }
 
-    fn order_hold(&mut self, cx: &mut Cx<'_>, vip: Vip, on: Usable, length: u8, until: Instant) {
+    /// When half of the address's time, and half of the fence's, is over.
+    fn halves(&self) -> [Option<Instant>; 2] {
+        let waits = self.removing.is_some() || (self.is_closed() && self.quiet_by.is_some());
+        let held = self.held.filter(|_| !waits).map(|it| it.half());
+        let gate = match self.gate {
+            Gate::Open { ordered_at, until, part, .. } => Some(part.half_of(ordered_at, until)),
+            Gate::Closed { .. } | Gate::Unknown => None,
+        };
+        [held, gate]
+    }
+
+    fn is_short(&self) -> bool {
+        matches!(self.gate, Gate::Open { ordered_at, until, .. } if is_short(ordered_at, until))
+    }
+
+    fn order_hold(&mut self, cx: &mut Cx<'_>, vip: Vip, at: Spot, until: Instant) {
+        let Spot { on, length, part } = at;
         let until = if sabotaged(Sabotage::NoLifetime) { cx.now + NO_END } else { until };
         let order = cx.order(KernelJob::HoldAddress { link: on.index, vip, length, until });
-        let ends_at = cx.now + lifetime(cx.now, until).max(Duration::from_secs(1));
+        let order = Some(order);
+        let (ordered_at, ends_at) =
+            (cx.now, cx.now + lifetime(cx.now, until).max(Duration::from_secs(1)));
         // What is being removed is gone by the time of this order, and here again after it.
         let stays = self.removing.take().is_none();
         let done = self.held.is_some_and(|it| stays && it.done && !it.missing);
         self.held =
-            Some(Held { on, length, ordered_at: cx.now, ends_at, order, done, missing: false });
-    }
-
-    /// When the fence is to be opened for longer, if it may be.
-    fn gate_extension(&self) -> Option<Instant> {
-        match self.gate {
-            Gate::Open { ordered_at, until, .. } if self.available > until => {
-                Some(half_of(ordered_at, until))
-            }
-            Gate::Closed { .. } | Gate::Open { .. } | Gate::Unknown => None,
-        }
+            Some(Held { on, length, ordered_at, ends_at, order, part, done, missing: false });
     }
 
     fn close(&mut self, cx: &mut Cx<'_>, vip: Vip, end: Instant) {
@@ -444,6 +484,6 @@ impl Entry {
     }
 
     pub fn is_refused(&self, now: Instant) -> bool {
-        self.refused.as_ref().is_some_and(|(_, again_at)| now < *again_at)
+        self.refused.as_ref().is_some_and(|it| now < it.1)
     }
 }

@@ -2,20 +2,14 @@
 //! would cost more than what happens to one.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::{IpAddr, Ipv4Addr};
 
-use super::super::Deadline;
-use super::super::agenda::Agenda;
 use crate::model::{Instant, LinkIndex, OrderId, Vip};
-
-/// Before all others.
-const LEAST: Vip = Vip(IpAddr::V4(Ipv4Addr::UNSPECIFIED));
 
 /// What one entry has a part in.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub(super) struct Share {
-    /// The orders whose answers say something about it.
-    pub orders: [Option<OrderId>; 4],
+    /// The orders about it alone that are not answered yet.
+    pub orders: [Option<OrderId>; 3],
     /// The links that it is on, and is to be on.
     pub links: [Option<LinkIndex>; 2],
     /// The kernel may answer for it.
@@ -24,25 +18,34 @@ pub(super) struct Share {
     pub left: bool,
 }
 
+/// When to look at an entry again, though nothing happens to it.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub(super) struct Next {
+    /// Then.
+    pub at: Option<Instant>,
+    /// And as soon as it may be there for longer.
+    pub starves: bool,
+}
+
 /// All shares.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Index {
-    orders: BTreeSet<(OrderId, Vip)>,
+    orders: BTreeMap<OrderId, Vip>,
     links: BTreeMap<LinkIndex, usize>,
-    loud: BTreeSet<Vip>,
+    loud: usize,
     left: usize,
-    agenda: Agenda,
+    due: BTreeSet<(Instant, Vip)>,
+    starving: BTreeSet<Vip>,
 }
 
 impl Index {
     /// An entry has another share now.
     pub fn change(&mut self, vip: Vip, before: &Share, after: &Share) {
         if before.orders != after.orders {
-            let of = |it: &Share| it.orders.into_iter().flatten().map(move |it| (it, vip));
-            for it in of(before) {
-                self.orders.remove(&it);
+            for it in before.orders.iter().flatten() {
+                self.orders.remove(it);
             }
-            self.orders.extend(of(after));
+            self.orders.extend(after.orders.into_iter().flatten().map(|it| (it, vip)));
         }
         if before.links != after.links {
             for link in after.links.into_iter().flatten() {
@@ -55,22 +58,28 @@ impl Index {
             }
             self.links.retain(|_, count| *count > 0);
         }
-        match after.loud {
-            true => self.loud.insert(vip),
-            false => self.loud.remove(&vip),
-        };
+        self.loud = self.loud + usize::from(after.loud) - usize::from(before.loud);
         self.left = self.left + usize::from(after.left) - usize::from(before.left);
     }
 
-    /// When the entry is next to be looked at.
-    pub fn expect(&mut self, vip: Vip, next: Option<Deadline>) {
-        self.agenda.set(vip, next);
+    /// The entry is next to be looked at then.
+    pub fn expect(&mut self, vip: Vip, before: Next, after: Next) {
+        if before.at != after.at {
+            if let Some(at) = before.at {
+                self.due.remove(&(at, vip));
+            }
+            self.due.extend(after.at.map(|at| (at, vip)));
+        }
+        match after.starves {
+            _ if before.starves == after.starves => false,
+            true => self.starving.insert(vip),
+            false => self.starving.remove(&vip),
+        };
     }
 
-    /// Those that an answer to the order is about.
-    pub fn ordered(&self, order: OrderId) -> Vec<Vip> {
-        let of_it = self.orders.range((order, LEAST)..);
-        of_it.take_while(|it| it.0 == order).map(|it| it.1).collect()
+    /// Which an answer to the order is about, if it is about one alone.
+    pub fn ordered(&self, order: OrderId) -> Option<Vip> {
+        self.orders.get(&order).copied()
     }
 
     pub fn links(&self) -> impl Iterator<Item = LinkIndex> + '_ {
@@ -78,23 +87,25 @@ impl Index {
     }
 
     pub fn loud_count(&self) -> usize {
-        self.loud.len()
-    }
-
-    /// Those that the kernel may answer for.
-    pub fn loud(&self) -> impl Iterator<Item = Vip> + '_ {
-        self.loud.iter().copied()
+        self.loud
     }
 
     pub fn is_gone(&self) -> bool {
         self.left == 0
     }
 
+    /// Those whose time has come, the earliest first.
     pub fn due(&self, now: Instant) -> impl Iterator<Item = Vip> + '_ {
-        self.agenda.due(now)
+        self.due.iter().take_while(move |it| it.0 <= now).map(|it| it.1)
     }
 
-    pub fn deadline(&self) -> Option<Deadline> {
-        self.agenda.deadline()
+    /// Those that wait for more.
+    pub fn starving(&self) -> impl Iterator<Item = Vip> + '_ {
+        self.starving.iter().copied()
+    }
+
+    /// Whose time comes first, and when.
+    pub fn first(&self) -> Option<(Instant, Vip)> {
+        self.due.first().copied()
     }
 }

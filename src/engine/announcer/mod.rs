@@ -22,16 +22,15 @@ mod held;
 mod index;
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::IpAddr;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
 use claim::{Claim, PROBE_AGAIN};
-use entry::{Entry, KERNEL_AGAIN};
+use entry::{Entry, KERNEL_AGAIN, Spot};
 use hearing::Hearing;
-use held::Held;
-use index::{Index, Share};
+use held::{Held, Part};
+use index::{Index, Next, Share};
 
 use super::agenda::Marks;
 use super::network::Network;
@@ -49,10 +48,12 @@ const DOUBT_EVERY: Duration = Duration::from_secs(1);
 /// So many VIPs share an order to answer: what is ordered for another one meanwhile need not
 /// wait for thousands.
 const TOGETHER: usize = 256;
-/// Of more VIPs than this, announcements are spread over the time between two.
+/// Of more VIPs than this, announcements are spread over the time between two, and what is
+/// extended over a tenth of its time.
 const MANY: usize = 256;
-/// In so many parts.
-const PARTS: u32 = 60;
+/// Of the VIPs whose time has come, so many are seen to in a turn, the most urgent first: what
+/// happens meanwhile need not wait for thousands.
+const A_TURN: usize = 256;
 
 /// How to announce.
 #[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
@@ -116,11 +117,18 @@ impl Announcer {
             | KernelAnswer::NoLink
             | KernelAnswer::NotOurs(_) => {}
         }
-        for vip in self.index.ordered(order) {
-            if let Some(it) = self.vips.get_mut(&vip) {
-                it.on_answer(cx, vip, order, answer);
-                self.touched.mark(vip);
+        let alone = self.index.ordered(order);
+        let concerned: Vec<_> = match answer.is_good() {
+            true => alone.into_iter().collect(),
+            // What the fence is told of many together is answered only if it was not done.
+            false => {
+                let opened = self.vips.iter().filter(|it| it.1.was_opened_by(order));
+                alone.into_iter().chain(opened.map(|it| *it.0)).collect()
             }
+        };
+        for vip in concerned {
+            self.change(vip, |it| it.on_answer(cx, vip, order, answer));
+            self.touched.mark(vip);
         }
     }
 
@@ -201,9 +209,22 @@ impl Announcer {
         self.vips.keys().copied()
     }
 
-    /// The VIPs whose own time has come.
+    /// The VIPs whose own time has come, as many as are seen to in a turn.
     pub fn due(&self, now: Instant) -> impl Iterator<Item = Vip> + '_ {
-        self.index.due(now)
+        self.index.due(now).take(A_TURN)
+    }
+
+    /// The right to answer has grown: whoever waits for that is seen to, some in this turn.
+    pub fn prolonged(&mut self, now: Instant) -> Vec<Vip> {
+        let starving: Vec<_> = self.index.starving().collect();
+        for vip in starving.iter().skip(A_TURN) {
+            if let Some(it) = self.vips.get_mut(vip) {
+                let next = Next { at: Some(now), ..it.next };
+                self.index.expect(*vip, it.next, next);
+                it.next = next;
+            }
+        }
+        starving.into_iter().take(A_TURN).collect()
     }
 
     /// Hears of these as well, on these links, although nobody is to have them yet.
@@ -225,10 +246,7 @@ impl Announcer {
                 None => None,
             };
             self.hearing.look_at(*vip, placement.get(*vip).is_some());
-            if let Some(it) = self.vips.get_mut(vip) {
-                it.wanted_on = link;
-                note(&mut self.index, *vip, it);
-            }
+            self.change(*vip, |it| it.wanted_on = link);
         }
         self.hearing.tell(cx, self.index.links(), placement);
         if self.verify_at.is_some_and(|it| it <= cx.now) {
@@ -236,45 +254,38 @@ impl Announcer {
         }
         let mut open = Vec::new();
         for vip in vips {
-            let Some(it) = self.vips.get_mut(vip) else { continue };
-            it.forgive(cx.now);
-            match placement.get(*vip).map_or(Wish::Absent, |it| it.0) {
-                Wish::Absent => it.remove(cx, *vip),
-                Wish::Silent { keep_until } => it.silence(cx, *vip, keep_until),
-                Wish::Prepare { on, length, keep_until } => {
-                    it.prepare(cx, *vip, on, length, keep_until);
-                }
-                Wish::Answer { on, until, keep_until, ask_first, length } => {
-                    it.move_away(cx, *vip, on, length);
-                    if it.claim(cx, *vip, on, until, ask_first)
-                        && it.wants_gate(cx.now, until, keep_until)
-                    {
-                        open.push((*vip, until));
+            self.change(*vip, |it| {
+                it.forgive(cx.now);
+                match placement.get(*vip).map_or(Wish::Absent, |it| it.0) {
+                    Wish::Absent => it.remove(cx, *vip),
+                    Wish::Silent { keep_until } => it.silence(cx, *vip, keep_until),
+                    Wish::Prepare { on, length, keep_until } => {
+                        it.prepare(cx, *vip, on, length, keep_until);
+                    }
+                    Wish::Answer { on, until, keep_until, ask_first, length } => {
+                        it.move_away(cx, *vip, on, length);
+                        if it.claim(cx, *vip, on, until, ask_first)
+                            && it.wants_gate(cx.now, until, keep_until)
+                        {
+                            open.push((*vip, until));
+                        }
                     }
                 }
-            }
+            });
         }
         self.open(cx, open);
-        let many = self.vips.len() > MANY;
         for vip in vips {
-            let Some(it) = self.vips.get_mut(vip) else { continue };
             let placed = placement.get(*vip);
-            if let Some((Wish::Answer { on, length, until, keep_until, .. }, _)) = placed
-                && it.is_claimed()
-            {
-                it.hold(cx, *vip, *on, *length, *keep_until);
-                let refresh = self.config.refresh;
-                let first = if many { refresh * part_of(*vip) / PARTS } else { refresh };
-                it.announce(cx, *vip, *until, [first, refresh]);
-            }
-            if placed.is_none() && it.is_gone() {
-                self.index.change(*vip, &it.share, &Share::default());
-                self.index.expect(*vip, None);
-                self.vips.remove(vip);
-            } else {
-                note(&mut self.index, *vip, it);
-                self.index.expect(*vip, it.deadlines().min());
-            }
+            let (part, refresh) = (self.part_of(*vip), self.config.refresh);
+            self.change(*vip, |it| {
+                if let Some((Wish::Answer { on, length, until, keep_until, .. }, _)) = placed
+                    && it.is_claimed()
+                {
+                    it.hold(cx, *vip, Spot { on: *on, length: *length, part }, *keep_until);
+                    it.announce(cx, *vip, *until, [part.share_of(refresh), refresh]);
+                }
+            });
+            self.look_ahead(cx.now, *vip, placed.is_some());
         }
         // What has moved to another link needs the old one no more.
         self.hearing.tell(cx, self.index.links(), placement);
@@ -283,11 +294,6 @@ impl Announcer {
     /// How many VIPs the kernel may answer for.
     pub fn loud_count(&self) -> usize {
         self.index.loud_count()
-    }
-
-    /// The VIPs that the kernel may answer for.
-    pub fn loud(&self) -> impl Iterator<Item = Vip> + '_ {
-        self.index.loud()
     }
 
     /// Whether the kernel is known not to answer for the VIP.
@@ -332,7 +338,7 @@ impl Announcer {
     }
 
     /// How often somebody removed it.
-    pub fn readded(&self, vip: Vip) -> u64 {
+    pub fn readded(&self, vip: Vip) -> u32 {
         self.vips.get(&vip).map_or(0, |it| it.readded)
     }
 
@@ -344,7 +350,7 @@ impl Announcer {
     /// Why a VIP that is to answer does not, as far as link and kernel are concerned.
     pub fn refusal(&self, vip: Vip, network: &Network) -> Option<Refusal> {
         let it = self.vips.get(&vip)?;
-        if let Some((answer, _)) = &it.refused {
+        if let Some((answer, _)) = it.refused.as_deref() {
             let link = it.held.and_then(|held| network.link(held.on.index));
             return match link {
                 // Its own news of the link may be on their way.
@@ -371,14 +377,21 @@ impl Announcer {
     pub fn deadline(&self) -> Option<Deadline> {
         let listen = self.hearing.again_at.map(|at| Deadline { at, why: "listen again" });
         let verify = self.verify_at.map(|at| Deadline { at, why: "verify the fence" });
-        self.index.deadline().into_iter().chain(listen).chain(verify).min()
+        let own = self.index.first().map(|(at, vip)| {
+            let whys = self.vips.get(&vip).into_iter().flat_map(|it| it.deadlines(at));
+            let why = whys.min_by_key(|it| it.at).map_or("look again", |it| it.why);
+            Deadline { at, why }
+        });
+        own.into_iter().chain(listen).chain(verify).min()
     }
 
     /// Everything of ours is silent, and we no longer know what is in the fence.
     fn on_fence_rebuilt(&mut self) {
         self.fence_rebuilds += 1;
-        for it in self.vips.values_mut() {
+        for (vip, it) in &mut self.vips {
+            let before = it.share();
             it.on_fence_rebuilt();
+            self.index.change(*vip, &before, &it.share());
         }
         self.touched.mark_all();
     }
@@ -393,28 +406,36 @@ impl Announcer {
             let vips: Vec<_> = group.iter().map(|(vip, _)| *vip).collect();
             let order = cx.order(KernelJob::Answer { vips: vips.clone(), until });
             for vip in vips {
-                if let Some(it) = self.vips.get_mut(&vip) {
-                    it.opened(cx.now, until, order);
-                }
+                let part = self.part_of(vip);
+                self.change(vip, |it| it.opened(cx.now, until, order, part));
             }
         }
     }
-}
 
-/// Which part of the time between two announcements is a VIP's own.
-fn part_of(vip: Vip) -> u32 {
-    let bits = match vip.0 {
-        IpAddr::V4(ip) => ip.to_bits(),
-        IpAddr::V6(ip) => (ip.to_bits() ^ (ip.to_bits() >> 64)) as u32,
-    };
-    1 + bits % PARTS
-}
+    /// Lets something become of an entry, and tells the index.
+    fn change(&mut self, vip: Vip, change: impl FnOnce(&mut Entry)) {
+        if let Some(it) = self.vips.get_mut(&vip) {
+            let before = it.share();
+            change(it);
+            self.index.change(vip, &before, &it.share());
+        }
+    }
 
-/// Tells the index what has become of an entry.
-fn note(index: &mut Index, vip: Vip, it: &mut Entry) {
-    let share = it.share();
-    if it.share != share {
-        index.change(vip, &it.share, &share);
-        it.share = share;
+    /// Notes when the entry is next to be looked at, or that there need not be one.
+    fn look_ahead(&mut self, now: Instant, vip: Vip, placed: bool) {
+        let Some(it) = self.vips.get_mut(&vip) else {
+            return;
+        };
+        let next = if placed || !it.is_gone() { it.next(now) } else { Next::default() };
+        self.index.expect(vip, it.next, next);
+        it.next = next;
+        if !placed && it.is_gone() {
+            self.index.change(vip, &it.share(), &Share::default());
+            self.vips.remove(&vip);
+        }
+    }
+
+    fn part_of(&self, vip: Vip) -> Part {
+        if self.vips.len() > MANY { Part::of(vip) } else { Part::default() }
     }
 }

@@ -10,8 +10,11 @@ use crate::engine::elector::{Elector, Surroundings};
 use crate::engine::leadership::Stake;
 use crate::engine::network::LinkChoice;
 use crate::engine::placement::View;
-use crate::engine::{Cx, Deadline};
+use crate::engine::{Cx, Deadline, Input};
 use crate::model::{Instant, Refusal, Vip};
+
+/// All that is due is done within so many turns.
+const TURNS: usize = 1_000;
 
 /// What is looked at, and what is known of the rest.
 #[derive(Clone, Debug)]
@@ -35,7 +38,7 @@ pub(super) struct Attention {
 }
 
 /// Everything that the place of each VIP depends on alike.
-#[derive(Clone, Debug, Eq, PartialEq)]
+#[derive(Clone, Debug)]
 struct Basis {
     network: u64,
     alone: bool,
@@ -45,11 +48,47 @@ struct Basis {
 }
 
 /// And that of each VIP of Services.
-#[derive(Clone, Debug, Eq, PartialEq)]
+#[derive(Clone, Debug)]
 struct OfServices {
     stake: Option<Stake>,
     ineligible: Option<Refusal>,
     known: bool,
+}
+
+/// What has become of it since.
+enum Since {
+    Nothing,
+    /// Rights end later, and nothing else: no VIP is placed otherwise, and whatever may be
+    /// extended comes to that when its time has come.
+    Prolonged,
+    Changed,
+}
+
+impl Basis {
+    fn since(&self, before: &Self) -> Since {
+        let (now, then) = (self.stakes(), before.stakes());
+        let stays = |one: &Option<Stake>, other: &Option<Stake>| match (one, other) {
+            (Some(one), Some(other)) => one.is_prolonged(other),
+            (None, None) => true,
+            (Some(_), None) | (None, Some(_)) => false,
+        };
+        let rest = |it: &Self| {
+            let of_services = it.of_services.as_ref();
+            let of_services = of_services.map(|it| (it.ineligible.clone(), it.known));
+            (it.network, it.alone, it.unfit.clone(), of_services)
+        };
+        match now.iter().zip(&then).all(|(now, then)| stays(now, then)) {
+            _ if rest(self) != rest(before) => Since::Changed,
+            false => Since::Changed,
+            true if now == then => Since::Nothing,
+            true => Since::Prolonged,
+        }
+    }
+
+    fn stakes(&self) -> [Option<Stake>; 2] {
+        let of_services = self.of_services.as_ref().and_then(|it| it.stake.clone());
+        [Some(self.stake.clone()), of_services]
+    }
 }
 
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -228,10 +267,15 @@ impl Node {
             OfServices { stake, ineligible, known }
         });
         let basis = Basis { network, alone, unfit, stake: self.control.stake(now), of_services };
-        if self.attention.basis.as_ref() != Some(&basis) {
-            self.attention.basis = Some(basis);
-            self.attention.marks.mark_all();
+        match self.attention.basis.as_ref().map(|it| basis.since(it)) {
+            Some(Since::Nothing) => {}
+            Some(Since::Prolonged) => {
+                let starving = self.announcer.prolonged(now);
+                starving.into_iter().for_each(|it| self.attention.marks.mark(it));
+            }
+            Some(Since::Changed) | None => self.attention.marks.mark_all(),
         }
+        self.attention.basis = Some(basis);
         self.settle_each(now);
     }
 
@@ -245,7 +289,7 @@ impl Node {
         let nobodys = self.serving.as_ref().filter(|_| !self.exited);
         each.is_some_and(Candidacies::has_let_go)
             || nobodys.is_some_and(|it| it.services.is_unsettled())
-            || one.is_some_and(|it| placed_by.is_some_and(|before| it.stake(now) != *before))
+            || one.is_some_and(|it| placed_by.is_some_and(|before| !it.stake(now).is_prolonged(before)))
     }
 
     /// Where each Service has a Lease: whether this node stands for those that something
@@ -292,6 +336,17 @@ impl Node {
             return Ok(());
         }
         let mut twin = self.clone();
+        // What is known to be due waits for its turn.
+        for _ in 0..TURNS {
+            if twin.deadline().is_none_or(|it| it.at > twin.now) {
+                break;
+            }
+            twin.handle(self.now, Input::Tick).for_each(drop);
+        }
+        if twin.exited {
+            return Ok(());
+        }
+        let ours = twin.deadline();
         let (mut rng, mut next, mut out) = (twin.rng.clone(), twin.next, Vec::new());
         let cx = &mut Cx { now: self.now, rng: &mut rng, out: &mut out, next: &mut next };
         twin.attention.marks.mark_all();
@@ -300,7 +355,7 @@ impl Node {
         if !out.is_empty() {
             return Err(format!("to be done: {out:?}"));
         }
-        let (ours, due) = (self.deadline(), twin.deadline());
+        let due = twin.deadline();
         match (ours, due) {
             (Some(ours), Some(due)) if ours.at <= due.at => Ok(()),
             (_, None) => Ok(()),

@@ -242,7 +242,8 @@ impl Node {
             return Marks::default();
         };
         serving.services.tick(cx);
-        let carries = self.announcer.loud().any(|vip| !self.resolver.vips().contains(&vip));
+        let control = self.resolver.vips().iter().filter(|it| !self.announcer.is_silent(**it));
+        let carries = self.announcer.loud_count() > control.count();
         serving.ineligible = serving.services.eligibility(carries).err();
         let leads = match &serving.elects {
             Elects::Control => self.control.elector.leads(cx.now),
@@ -263,7 +264,7 @@ impl Node {
         if let Elects::Each(each) = &mut serving.elects {
             let services = &serving.services;
             for vip in marks.of(services.vips().chain(self.wanted.iter().copied())) {
-                let lease = services.place(vip).and_then(|it| it.elected_by.as_ref());
+                let lease = services.place(vip).and_then(|it| it.elected_by.as_deref());
                 let control = self.resolver.vips().contains(&vip);
                 let lease = lease.filter(|_| !control);
                 let rank = lease.map_or(0, |it| services.rank(&it.name));
@@ -320,8 +321,11 @@ impl Node {
     /// Which link the VIP is to be on.
     pub(super) fn choice(&self, vip: Vip) -> &LinkChoice {
         let serving = self.serving.as_ref().filter(|_| !self.resolver.vips().contains(&vip));
-        let place = serving.and_then(|it| it.services.place(vip));
-        place.and_then(|it| it.link.as_ref()).unwrap_or(&self.config.link)
+        let of_services = serving.and_then(|it| {
+            let place = it.services.place(vip)?;
+            place.link.as_deref().or(it.services.link())
+        });
+        of_services.unwrap_or(&self.config.link)
     }
 
     /// Why a VIP of Services may not be answered for, whoever elects.

@@ -76,7 +76,10 @@ impl Node {
                 Some((_, refusal)) => vips.push(VipTruth {
                     vip,
                     answering: self.announcer.is_answering(vip),
-                    refusal: refusal.clone().or_else(|| self.announcer.refusal(vip, &self.network)),
+                    refusal: refusal
+                        .as_deref()
+                        .cloned()
+                        .or_else(|| self.announcer.refusal(vip, &self.network)),
                     stranger: self.announcer.stranger(vip),
                     readded: self.announcer.readded(vip),
                 }),
@@ -134,7 +137,7 @@ impl Node {
     }
 
     fn vip_status(&self, vip: Vip) -> VipStatus {
-        let refusal = self.placement.get(vip).and_then(|it| it.1.clone());
+        let refusal = self.placement.get(vip).and_then(|it| it.1.as_deref().cloned());
         let refusal = refusal.or_else(|| self.announcer.refusal(vip, &self.network));
         let link = self.network.choose(self.choice(vip), vip).map(|it| LinkStatus {
             name: it.name.clone(),

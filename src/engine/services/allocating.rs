@@ -205,7 +205,7 @@ impl Services {
             return;
         }
         for known in self.services.values() {
-            self.allocating.learn(now, &known.service);
+            self.allocating.learn(now, &known.service());
         }
     }
 
@@ -265,7 +265,7 @@ impl Services {
         let (Some(pools), Some(known)) = (&it.pools, self.services.get(name)) else {
             return;
         };
-        let service = &known.service;
+        let service = &known.service();
         let outdated = it.outdated.contains_key(name);
         if under_way || outdated || is_ignored(service) {
             return;

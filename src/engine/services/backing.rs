@@ -30,18 +30,12 @@ pub(crate) struct Endpoints {
     me: NodeName,
     /// Of which Service each slice is.
     slices: BTreeMap<ObjectName, ObjectName>,
-    services: BTreeMap<ObjectName, Served>,
+    /// What each slice says of its Service, which comes first.
+    said: BTreeMap<(ObjectName, ObjectName), Reach>,
+    /// Services that have nobody, somewhere, since a while ago.
+    lost: BTreeMap<ObjectName, LostAt>,
     /// When patience ends, with whom.
     losses: BTreeSet<(Instant, ObjectName)>,
-}
-
-/// Of a Service: what each slice says, and what they say together.
-#[derive(Clone, Debug, Default)]
-struct Served {
-    /// In order; few.
-    slices: Vec<(ObjectName, Reach)>,
-    all: Reach,
-    lost_at: LostAt,
 }
 
 /// How many are ready and how many serve, on any node and on this one.
@@ -53,8 +47,8 @@ struct Reach {
 
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 struct Count {
-    ready: u32,
-    serving: u32,
+    ready: u16,
+    serving: u16,
 }
 
 /// Since when there has been nobody.
@@ -64,10 +58,17 @@ struct LostAt {
     here: Option<Instant>,
 }
 
+impl LostAt {
+    /// Whether nobody is waited for any more.
+    fn is_over(self, now: Instant) -> bool {
+        self.anywhere.max(self.here).is_none_or(|it| it + PATIENCE <= now)
+    }
+}
+
 impl Endpoints {
     pub fn new(me: NodeName) -> Self {
-        let (slices, services, losses) = Default::default();
-        Self { me, slices, services, losses }
+        let (slices, said, lost, losses) = Default::default();
+        Self { me, slices, said, lost, losses }
     }
 
     /// A slice as it is now, and the name of its Service. Returns the Services for which
@@ -105,12 +106,12 @@ impl Endpoints {
 
     /// Whether the Service may be answered for.
     pub fn backed(&self, now: Instant, service: &ObjectName, backing: Backing) -> Backed {
-        let nobody = Served::default();
-        let it = self.services.get(service).unwrap_or(&nobody);
+        let all = self.all(service);
+        let lost = self.lost.get(service).copied().unwrap_or_default();
         let (count, lost_at) = match backing {
             Backing::None => return Backed::Yes,
-            Backing::Anywhere => (it.all.anywhere, it.lost_at.anywhere),
-            Backing::Here => (it.all.here, it.lost_at.here),
+            Backing::Anywhere => (all.anywhere, lost.anywhere),
+            Backing::Here => (all.here, lost.here),
         };
         match (count.ready, count.serving) {
             (1.., _) => Backed::Yes,
@@ -126,8 +127,8 @@ impl Endpoints {
         let mut lost = Vec::new();
         while self.losses.first().is_some_and(|it| it.0 <= now) {
             let Some((_, service)) = self.losses.pop_first() else { break };
-            if self.services.get(&service).is_some_and(|it| it.slices.is_empty()) {
-                self.services.remove(&service);
+            if self.lost.get(&service).is_some_and(|it| it.is_over(now)) {
+                self.lost.remove(&service);
             }
             lost.push(service);
         }
@@ -146,26 +147,18 @@ impl Endpoints {
         slice: &ObjectName,
         reach: Option<Reach>,
     ) -> bool {
-        let it = self.services.entry(service.clone()).or_default();
-        let at = it.slices.binary_search_by(|it| it.0.cmp(slice));
-        match (at, reach) {
-            (Ok(at), Some(reach)) => it.slices[at].1 = reach,
-            (Ok(_), None) if sabotaged(Sabotage::StaleEndpointsServed) => {}
-            (Ok(at), None) => drop(it.slices.remove(at)),
-            (Err(at), Some(reach)) => {
-                it.slices.reserve_exact(1);
-                it.slices.insert(at, (slice.clone(), reach));
-            }
-            (Err(_), None) => {}
+        let before = self.all(service);
+        let key = (service.clone(), slice.clone());
+        match reach {
+            Some(reach) => drop(self.said.insert(key, reach)),
+            None if sabotaged(Sabotage::StaleEndpointsServed) => {}
+            None => drop(self.said.remove(&key)),
         }
-        let before = it.all;
-        it.all = it.slices.iter().map(|it| it.1).fold(Reach::default(), |sum, it| Reach {
-            anywhere: sum.anywhere.and(it.anywhere),
-            here: sum.here.and(it.here),
-        });
+        let after = self.all(service);
+        let mut lost = self.lost.get(service).copied().unwrap_or_default();
         let turns = [
-            (before.anywhere, it.all.anywhere, &mut it.lost_at.anywhere),
-            (before.here, it.all.here, &mut it.lost_at.here),
+            (before.anywhere, after.anywhere, &mut lost.anywhere),
+            (before.here, after.here, &mut lost.here),
         ];
         for (before, after, lost_at) in turns {
             if after != Count::default() {
@@ -175,14 +168,27 @@ impl Endpoints {
                 self.losses.insert((now + PATIENCE, service.clone()));
             }
         }
-        before != it.all
+        match lost.is_over(now) {
+            true => drop(self.lost.remove(service)),
+            false => drop(self.lost.insert(service.clone(), lost)),
+        }
+        before != after
+    }
+
+    /// What all slices of a Service say together.
+    fn all(&self, service: &ObjectName) -> Reach {
+        let of_it = self.said.range((service.clone(), "".into())..);
+        let of_it = of_it.take_while(|it| it.0.0 == *service).map(|it| *it.1);
+        of_it.fold(Reach::default(), |sum, it| Reach {
+            anywhere: sum.anywhere.and(it.anywhere),
+            here: sum.here.and(it.here),
+        })
     }
 }
 
 impl Count {
     fn count(&mut self, endpoint: &Endpoint) {
-        self.ready += u32::from(endpoint.ready);
-        self.serving += u32::from(endpoint.serving);
+        *self = self.and(Self { ready: endpoint.ready.into(), serving: endpoint.serving.into() });
     }
 
     fn and(self, other: Self) -> Self {
@@ -262,6 +268,7 @@ mod tests {
             it.forget(now, &name("s1"));
         }
         assert_eq!(it.expire(now + Duration::from_secs(9)).len(), 100);
-        assert!(it.services.is_empty() && it.slices.is_empty() && it.deadline().is_none());
+        assert!(it.said.is_empty() && it.lost.is_empty() && it.slices.is_empty());
+        assert!(it.deadline().is_none());
     }
 }

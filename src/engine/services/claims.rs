@@ -7,13 +7,43 @@ use super::wants::{Backing, PEER, Verdict, Wants, meet};
 use super::{Known, Place, Services, ServicesElection};
 use crate::model::{Instant, ObjectName, ServiceRefusal, Vip};
 
+/// An address of Services.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Claimed {
+    /// Who asks for it, in order.
+    pub by: Box<[ObjectName]>,
+    /// What follows from that.
+    pub place: Option<Place>,
+    /// This node answers for it.
+    pub answers: bool,
+}
+
+impl Claimed {
+    /// The Service asks for it.
+    pub fn claim(&mut self, name: &ObjectName) {
+        if let Err(at) = self.by.binary_search(name) {
+            let mut by = std::mem::take(&mut self.by).into_vec();
+            by.insert(at, name.clone());
+            self.by = by.into();
+        }
+    }
+
+    /// The Service asks for it no more.
+    pub fn unclaim(&mut self, name: &ObjectName) {
+        let by = std::mem::take(&mut self.by).into_iter();
+        self.by = by.filter(|it| it != name).collect();
+    }
+}
+
 impl Services {
     /// Decides anew who has the address, and what that means for it.
     pub(super) fn settle(&mut self, now: Instant, ip: IpAddr) {
         let vip = Vip(ip);
-        let mut order = self.claims.get(&ip).cloned().unwrap_or_default();
-        // Whoever was told that it has the address keeps it.
-        order.sort_by_key(|it| !self.was_told(it, ip));
+        let mut order = self.claimants(ip).to_vec();
+        if order.len() > 1 {
+            // Whoever was told that it has the address keeps it.
+            order.sort_by_cached_key(|it| !self.was_told(it, ip));
+        }
         let node = self.nodes.values().find(|it| it.addresses.contains(&ip));
         let node = node.map(|it| it.name.0.clone());
         let mut have: Vec<ObjectName> = Vec::new();
@@ -41,12 +71,28 @@ impl Services {
         }
         self.exposing.look_at(ip);
         let place = self.place_of(now, ip, &have).or_else(|| self.lingering(vip));
-        let before = match place.clone() {
-            Some(place) => self.places.insert(vip, place),
-            None => self.places.remove(&vip),
-        };
-        if before != place {
+        if self.place(vip) != place.as_ref() {
+            self.change(ip, |it| it.place = place);
             self.changed.mark(vip);
+        }
+    }
+
+    /// Who asks for the address, in order.
+    pub(super) fn claimants(&self, ip: IpAddr) -> &[ObjectName] {
+        self.addresses.get(&ip).map_or(&[], |it| &it.by)
+    }
+
+    /// Whether this node answers for it.
+    pub(super) fn answers(&self, ip: IpAddr) -> bool {
+        self.addresses.get(&ip).is_some_and(|it| it.answers)
+    }
+
+    /// Changes what is known of an address; nothing is kept of one that is nobody's.
+    pub(super) fn change(&mut self, ip: IpAddr, change: impl FnOnce(&mut Claimed)) {
+        let it = self.addresses.entry(ip).or_default();
+        change(it);
+        if it.by.is_empty() && it.place.is_none() && !it.answers {
+            self.addresses.remove(&ip);
         }
     }
 
@@ -59,7 +105,7 @@ impl Services {
     }
 
     fn was_told(&self, name: &ObjectName, ip: IpAddr) -> bool {
-        let told = |it: &Known| it.service.ingress.iter().any(|it| it.ip == Some(ip));
+        let told = |it: &Known| it.service().ingress.iter().any(|it| it.ip == Some(ip));
         self.services.get(name).is_some_and(|it| told(it))
     }
 
@@ -79,16 +125,18 @@ impl Services {
         have: &[ObjectName],
     ) -> Option<ServiceRefusal> {
         let (it, wants) = self.wants(name)?;
+        let lease = |it: &'_ Wants| it.elected_by.as_ref().map(|it| it.name.clone());
         have.iter().find_map(|with| {
             let (other, others) = self.wants(with)?;
-            let port = meet(&it.service.ports, &other.service.ports);
+            let (it, other) = (it.service(), other.service());
+            let port = meet(&it.ports, &other.ports);
             let why = match port {
                 Some(port) => format!("both serve {}/{}", port.port, port.protocol.name()),
-                None if it.service.local || other.service.local => {
+                None if it.local || other.local => {
                     "with externalTrafficPolicy Local an address cannot be shared".to_owned()
                 }
                 None if wants.link != others.link => "they name different links".to_owned(),
-                None if self.elects_each() && wants.elected_by.name != others.elected_by.name => {
+                None if lease(wants) != lease(others) => {
                     format!("each has a Lease of its own; name one in {PEER}leaseName of both")
                 }
                 None => return None,
@@ -106,11 +154,11 @@ impl Services {
         let (name, first) = all.next()?;
         let backed = |name: &ObjectName, it: &Wants| self.endpoints.backed(now, name, it.backing);
         let mut place = Place {
-            link: first.link.clone().or_else(|| self.config.link.clone()),
+            link: first.link.clone(),
             backed: backed(name, first),
             local: first.backing == Backing::Here,
             first_claim: first.first_claim && !self.probing.is_free(now, ip),
-            elected_by: self.elects_each().then(|| first.elected_by.clone()),
+            elected_by: first.elected_by.clone(),
             until: None,
         };
         for (name, it) in all {

@@ -81,9 +81,8 @@ impl Exposing {
 impl Services {
     /// The place of an address that is nobody's, as long as its ports are being closed.
     pub(super) fn lingering(&self, vip: Vip) -> Option<Place> {
-        let answers = self.telling.answering.contains(&vip.0);
-        let place = self.places.get(&vip).filter(|_| answers && self.exposing.keeps(vip));
-        place.cloned()
+        let stays = self.answers(vip.0) && self.exposing.keeps(vip);
+        self.place(vip).filter(|_| stays).cloned()
     }
 
     pub fn on_gateway(&mut self, cx: &mut Cx<'_>, request: RequestId, reply: &GatewayReply) {
@@ -136,9 +135,8 @@ impl Services {
         };
         mappings.tick(cx);
         for vip in mappings.take_news() {
-            for name in self.claims.get(&vip.0).into_iter().flatten() {
-                self.telling.look_at(name);
-            }
+            let names = self.addresses.get(&vip.0).into_iter().flat_map(|it| it.by.iter());
+            names.for_each(|it| self.telling.look_at(it));
         }
     }
 
@@ -148,10 +146,11 @@ impl Services {
         ip: IpAddr,
         link: &dyn Fn(Option<&LinkChoice>, Vip) -> Option<LinkName>,
     ) {
-        let (vip, answers) = (Vip(ip), self.telling.answering.contains(&ip));
+        let (vip, answers) = (Vip(ip), self.answers(ip));
         let ports = if answers { self.ports(ip) } else { BTreeMap::new() };
-        let nobodys = !self.claims.contains_key(&ip);
-        let choice = self.places.get(&vip).and_then(|it| it.link.as_ref());
+        let nobodys = self.claimants(ip).is_empty();
+        let named = self.place(vip).and_then(|it| it.link.as_deref());
+        let choice = named.or(self.link());
         let site = Site::of(vip, link(choice, vip));
         let Some(mappings) = &mut self.exposing.mappings else {
             return;
@@ -175,13 +174,14 @@ impl Services {
     /// What those who have the address want of the gateway.
     fn ports(&self, ip: IpAddr) -> BTreeMap<ServicePort, mapping::Wish> {
         let mut ports = BTreeMap::new();
-        for name in self.claims.get(&ip).into_iter().flatten() {
+        for name in self.claimants(ip) {
             let known = self.services.get(name).filter(|it| it.has().any(|it| it == ip));
-            let Some(known) = known.filter(|it| mapping::is_asked(&it.service)) else {
+            let service = known.map(|it| it.service());
+            let Some(service) = service.filter(mapping::is_asked) else {
                 continue;
             };
-            for port in &known.service.ports {
-                ports.insert(*port, mapping::wish(&known.service, ip, *port));
+            for port in &service.ports {
+                ports.insert(*port, mapping::wish(&service, ip, *port));
             }
         }
         ports
@@ -195,8 +195,9 @@ impl Services {
         let mut outside: Vec<_> = known.has().filter_map(|ip| mappings.external(Vip(ip))).collect();
         // What stands there stays until it is known better.
         if known.has().any(|ip| mappings.is_open(Vip(ip))) {
-            let stands = |ip: &IpAddr| known.service.ingress.iter().any(|it| it.ip == Some(*ip));
-            outside.extend(mapping::outside(&known.service).filter(stands));
+            let service = known.service();
+            let stands = |ip: &IpAddr| service.ingress.iter().any(|it| it.ip == Some(*ip));
+            outside.extend(mapping::outside(&service).filter(stands));
         }
         outside.sort();
         outside.dedup();
@@ -242,11 +243,12 @@ impl Services {
 
     fn standings<'a>(&'a self, known: &Known) -> Vec<(Exposed, Standing<'a>)> {
         let mut all = Vec::new();
-        if !is_asked(known) {
+        let service = known.service();
+        if !mapping::is_asked(&service) {
             return all;
         }
-        for ip in known.has().filter(|it| self.telling.answering.contains(it)) {
-            for port in &known.service.ports {
+        for ip in known.has().filter(|it| self.answers(*it)) {
+            for port in &service.ports {
                 let exposed = Exposed { vip: Vip(ip), port: *port };
                 let standing = match &self.exposing.mappings {
                     None => Some(Standing::Refused(&GatewayRefusal::Off)),
@@ -286,7 +288,7 @@ impl Services {
             said.insert(it.words.clone());
             cx.ask(ObjectCall::ServiceEvent {
                 name: name.clone(),
-                uid: known.service.uid.clone(),
+                uid: known.service().uid,
                 node: self.me.clone(),
                 warning: it.code.is_some(),
                 reason: it.words.reason.to_owned(),
@@ -301,7 +303,7 @@ impl Services {
 }
 
 fn is_asked(known: &Known) -> bool {
-    mapping::is_asked(&known.service)
+    mapping::is_asked(&known.service())
 }
 
 /// One Event for all ports of which the same is so.

@@ -1,7 +1,6 @@
 //! The objects as they are: one is there, or is not there any more.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::IpAddr;
 
 use super::wants::{Verdict, Wants, verdict};
 use super::{Known, Services, ServicesElection, leasing, of_cluster};
@@ -10,6 +9,7 @@ use crate::model::{
     ClusterNode, Followed, Instant, IpFamily, Leases, NodeName, Object, ObjectName, Service,
     ServiceRefusal,
 };
+use crate::wire::packed::Packed;
 
 impl Services {
     pub(super) fn names(&self, what: &Followed) -> BTreeSet<ObjectName> {
@@ -72,7 +72,7 @@ impl Services {
         let told = leasing::written(&service);
         self.take(now, service);
         let asks = match self.services.get(&name).map(|it| &it.verdict) {
-            Some(Verdict::Wanted(it)) => it.lease.as_ref(),
+            Some(Verdict::Wanted(it)) => it.lease.as_deref(),
             Some(Verdict::Addressless | Verdict::Others | Verdict::Refused(_)) | None => None,
         };
         self.leasing.look_at(&name, asks.map_or(&[], |it| &it.families), &told);
@@ -95,7 +95,7 @@ impl Services {
                 Some(IpFamily::V6) => "::",
                 Some(IpFamily::V4) | None => "0.0.0.0",
             };
-            verdict = Verdict::Refused(ServiceRefusal::Unreadable {
+            verdict = Verdict::refused(ServiceRefusal::Unreadable {
                 setting: "loadbalancerIPs".to_owned(),
                 value: value.to_owned(),
                 right: "a lease needs disable_service_updates=false where not one Lease elects \
@@ -112,11 +112,14 @@ impl Services {
         if let Verdict::Wanted(wants) = &mut verdict {
             wants.addresses.shrink_to_fit();
             if !self.elects_each() {
-                wants.elected_by = self.nobodys.clone();
+                wants.elected_by = None;
             }
         }
-        let refused = BTreeMap::new();
-        let known = Box::new(Known { service, verdict, refused });
+        let packed = Packed::of(&service);
+        let of_service_lb = service.finalizers.iter().any(|it| Service::is_k3s_finalizer(it));
+        let (known_as, refused) = (name.clone(), BTreeMap::new());
+        let known = Known { name: known_as, packed, of_service_lb, verdict, refused };
+        let known = Box::new(known);
         self.needy += usize::from(known.needs_endpoints());
         let before = self.services.insert(name.clone(), known);
         self.needy -= before.iter().filter(|it| it.needs_endpoints()).count();
@@ -124,14 +127,10 @@ impl Services {
             before.iter().flat_map(|it| it.addresses().iter().copied()).collect();
         let after: BTreeSet<_> = self.services[&name].addresses().iter().copied().collect();
         for ip in before.difference(&after) {
-            self.unclaim(*ip, &name);
+            self.change(*ip, |it| it.unclaim(&name));
         }
         for ip in &after {
-            let by = self.claims.entry(*ip).or_default();
-            if let Err(at) = by.binary_search(&name) {
-                by.reserve_exact(1);
-                by.insert(at, name.clone());
-            }
+            self.change(*ip, |it| it.claim(&name));
         }
         for ip in before.union(&after) {
             self.settle(now, *ip);
@@ -167,7 +166,7 @@ impl Services {
         self.needy -= usize::from(gone.needs_endpoints());
         let kept = sabotaged(Sabotage::DeletedServiceKept);
         for ip in gone.addresses().iter().filter(|_| !kept) {
-            self.unclaim(*ip, name);
+            self.change(*ip, |it| it.unclaim(name));
             self.settle(now, *ip);
         }
         self.telling.forget(name);
@@ -175,14 +174,5 @@ impl Services {
         self.exposing.forget(name);
         self.allocating.forget(now, name);
         self.leasing.look_at(name, &[], &Leases::default());
-    }
-
-    fn unclaim(&mut self, ip: IpAddr, name: &ObjectName) {
-        if let Some(by) = self.claims.get_mut(&ip) {
-            by.retain(|it| it != name);
-            if by.is_empty() {
-                self.claims.remove(&ip);
-            }
-        }
     }
 }

@@ -39,6 +39,7 @@ use crate::model::{
     ObjectEvent, ObjectName, ObjectReply, PoolRefusal, Refusal, RequestId, Service, ServiceRefusal,
     Vip,
 };
+use crate::wire::packed::Packed;
 use allocating::Allocating;
 pub use allocating::PoolsConfig;
 use backing::{Backed, Endpoints};
@@ -90,14 +91,15 @@ pub enum ServicesElection {
 /// What follows from all that ask for one address.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub(crate) struct Place {
-    pub link: Option<LinkChoice>,
+    /// The link that is named for it.
+    pub link: Option<Box<LinkChoice>>,
     pub backed: Backed,
     /// It is to be served where it is answered for.
     pub local: bool,
     /// Nobody is known to have answered for it yet.
     pub first_claim: bool,
     /// Who elects, where each Service has a Lease.
-    pub elected_by: Option<LeaseOf>,
+    pub elected_by: Option<Box<LeaseOf>>,
     /// The lease of the address ends then.
     pub until: Option<Instant>,
 }
@@ -121,15 +123,12 @@ pub(crate) struct Services {
     me: NodeName,
     followers: BTreeMap<Followed, Following>,
     services: BTreeMap<ObjectName, Box<Known>>,
-    /// What elects where no Service has a Lease of its own.
-    nobodys: LeaseOf,
     /// So many of them need to know their endpoints.
     needy: usize,
     endpoints: Endpoints,
     nodes: BTreeMap<NodeName, ClusterNode>,
-    /// Who asks for each address, in order.
-    claims: BTreeMap<IpAddr, Vec<ObjectName>>,
-    places: BTreeMap<Vip, Place>,
+    /// What is asked for, or answered for.
+    addresses: BTreeMap<IpAddr, claims::Claimed>,
     /// Places that are not as they were.
     changed: Marks,
     known: bool,
@@ -151,13 +150,21 @@ struct Following {
 /// A Service of type LoadBalancer.
 #[derive(Clone, Debug)]
 struct Known {
-    service: Service,
+    name: ObjectName,
+    /// As it was read last.
+    packed: Packed,
+    /// k3s's own load balancer serves it, too.
+    of_service_lb: bool,
     verdict: Verdict,
     /// Of its addresses, why not; the first of them that cannot be had.
     refused: BTreeMap<IpAddr, ServiceRefusal>,
 }
 
 impl Known {
+    fn service(&self) -> Service {
+        self.packed.unpack(&self.name)
+    }
+
     fn addresses(&self) -> &[IpAddr] {
         match &self.verdict {
             Verdict::Wanted(it) => &it.addresses,
@@ -177,7 +184,7 @@ impl Known {
     ) -> Option<ServiceRefusal> {
         match &self.verdict {
             Verdict::Wanted(_) if of_lease.is_some() => of_lease.cloned().map(ServiceRefusal::Dhcp),
-            Verdict::Refused(refusal) => Some(refusal.clone()),
+            Verdict::Refused(refusal) => Some(refusal.as_ref().clone()),
             Verdict::Addressless if of_pools.is_some() => {
                 of_pools.cloned().map(ServiceRefusal::Pool)
             }
@@ -196,12 +203,10 @@ impl Services {
             me: me.clone(),
             followers: BTreeMap::new(),
             services: BTreeMap::new(),
-            nobodys: LeaseOf { name: of_cluster(""), owner: None },
             needy: 0,
             endpoints: Endpoints::new(me.clone()),
             nodes: BTreeMap::new(),
-            claims: BTreeMap::new(),
-            places: BTreeMap::new(),
+            addresses: BTreeMap::new(),
             changed: Marks::default(),
             known: false,
             telling: telling::Telling::new(me),
@@ -301,11 +306,11 @@ impl Services {
     }
 
     pub fn vips(&self) -> impl Iterator<Item = Vip> + '_ {
-        self.places.keys().copied()
+        self.addresses.iter().filter(|it| it.1.place.is_some()).map(|it| Vip(*it.0))
     }
 
     pub fn place(&self, vip: Vip) -> Option<&Place> {
-        self.places.get(&vip)
+        self.addresses.get(&vip.0)?.place.as_ref()
     }
 
     /// Whether news of all of them comes at once.
@@ -367,8 +372,7 @@ impl Services {
 
     /// Why a Service has not what it asks for.
     fn refusal(&self, it: &Known) -> Option<ServiceRefusal> {
-        let name = &it.service.name;
-        it.refusal(self.allocating.refused.get(name), self.leasing.refusal(name))
+        it.refusal(self.allocating.refused.get(&it.name), self.leasing.refusal(&it.name))
     }
 
     /// Why nothing new comes from the API server.

@@ -2,7 +2,7 @@
 
 use super::wants::Verdict;
 use super::{Known, Services};
-use crate::model::{Instant, ObjectName, Service, ServiceStatus, Vip};
+use crate::model::{Instant, ObjectName, ServiceStatus, Vip};
 
 impl Services {
     /// What an operator is told of each of them.
@@ -29,8 +29,6 @@ impl Services {
 
     /// One of ours that k3s's own load balancer serves too.
     pub fn of_service_lb(&self) -> Option<&ObjectName> {
-        let both =
-            |it: &Known| it.service.finalizers.iter().any(|it| Service::is_k3s_finalizer(it));
-        self.ours().filter(|it| both(it.1)).map(|it| it.0).next()
+        self.ours().filter(|it| it.1.of_service_lb).map(|it| it.0).next()
     }
 }

@@ -8,23 +8,26 @@ mod truth;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
+use std::num::NonZeroU64;
 use std::time::Duration;
 
 use self::truth::{hash, ingress, is_same, outside_annotation};
 use super::{Known, Services};
-use crate::engine::backoff::Backoff;
+use crate::engine::backoff::Tries;
 use crate::engine::mapping::OUTSIDE;
 use crate::engine::sabotage::{Sabotage, sabotaged};
 use crate::engine::{Cx, Deadline};
 use crate::model::{
     ApiFault, Instant, NodeName, ObjectCall, ObjectName, ObjectReply, RequestId, ResourceVersion,
-    ServicePatch, Vip,
+    Service, ServicePatch, Vip,
 };
 
 /// So many writes are under way at a time.
 const AT_ONCE: usize = 8;
 /// What was written and does not come back by the watch is written again then.
 const COMES_BACK: Duration = Duration::from_secs(5);
+/// So long is waited before what was written over is written again, the first time.
+const FIRST: Duration = Duration::from_millis(100);
 /// What stood for so long was not fought over.
 const PEACE: Duration = Duration::from_secs(60);
 /// Events in a burst, and the time in which one more is allowed.
@@ -44,7 +47,6 @@ pub(super) struct Telling {
     affairs: BTreeMap<ObjectName, Box<Affair>>,
     /// When to look at one again.
     again: BTreeSet<(Instant, ObjectName)>,
-    pub answering: BTreeSet<IpAddr>,
     /// Why the last write was not done.
     pub fault: Option<ApiFault>,
     /// This node tells of what nobody answers for.
@@ -56,25 +58,38 @@ pub(super) struct Telling {
 /// What is between this node and one Service.
 #[derive(Clone, Debug)]
 struct Affair {
-    writing: bool,
-    /// The version that the last write was made from.
-    from: ResourceVersion,
-    /// What the watch is to bring before anything is written again.
-    awaits: Option<Awaits>,
+    stage: Stage,
     /// What was written last, by its hash, and when: to be written again, it was written over.
-    last_patch: Option<u64>,
-    last_ingress: Option<u64>,
+    last_patch: Option<NonZeroU64>,
+    last_ingress: Option<NonZeroU64>,
     wrote_at: Instant,
-    /// It was written over: wait that long.
-    backoff: Backoff,
+    /// So often it was written over.
+    tries: Tries,
     /// The last write conflicted: once more is no chance any more, and waits.
     contested: bool,
-    contest: Backoff,
+    contests: Tries,
     again_at: Option<Instant>,
     /// The wait for that is over.
     waited: bool,
-    /// What an Event has said.
-    told: Option<Told>,
+    /// What an Event has said, by its hash.
+    told: Option<NonZeroU64>,
+}
+
+impl Affair {
+    /// How long to leave it as somebody else wants it.
+    fn written_over(&mut self, cx: &mut Cx<'_>) -> Duration {
+        self.tries.wait(cx.rng, FIRST, PEACE)
+    }
+}
+
+/// How far a write has come.
+#[derive(Clone, Debug)]
+enum Stage {
+    Rest,
+    /// It is under way, made from this version.
+    Writing(ResourceVersion),
+    /// What the watch is to bring before anything is written again.
+    Awaits(Awaits),
 }
 
 /// The version of an object that must come by the watch.
@@ -93,7 +108,7 @@ impl Awaits {
     }
 }
 
-#[derive(Clone, Debug, Eq, PartialEq)]
+#[derive(Clone, Debug, Hash)]
 enum Told {
     Answered(Vec<IpAddr>),
     Refused(String),
@@ -108,7 +123,6 @@ impl Telling {
             writing: BTreeMap::new(),
             affairs: BTreeMap::new(),
             again: BTreeSet::new(),
-            answering: BTreeSet::new(),
             fault: None,
             speaks: false,
             events: EVENTS,
@@ -136,15 +150,17 @@ impl Telling {
         let Some(it) = self.affairs.get_mut(&name) else {
             return;
         };
-        it.writing = false;
+        let stage = std::mem::replace(&mut it.stage, Stage::Rest);
         if *reply == ObjectReply::Conflict && sabotaged(Sabotage::ConflictTakenForWritten) {
             return self.look_again(&name, Some(cx.now + PEACE * 60));
         }
-        it.awaits = match reply {
-            ObjectReply::Done(version) => Some(Awaits::AtLeast(version.clone())),
+        it.stage = match (reply, stage) {
+            (ObjectReply::Done(version), _) => Stage::Awaits(Awaits::AtLeast(version.clone())),
             // The watch brings what there is now, or that it is gone.
-            ObjectReply::Conflict | ObjectReply::Gone => Some(Awaits::After(it.from.clone())),
-            ObjectReply::Failed(_) => None,
+            (ObjectReply::Conflict | ObjectReply::Gone, Stage::Writing(from)) => {
+                Stage::Awaits(Awaits::After(from))
+            }
+            (ObjectReply::Conflict | ObjectReply::Failed(_) | ObjectReply::Gone, _) => Stage::Rest,
         };
         if !matches!(reply, ObjectReply::Done(_)) {
             (it.last_patch, it.last_ingress) = (None, None);
@@ -156,16 +172,16 @@ impl Telling {
         let contested = *reply == ObjectReply::Conflict;
         let storm = std::mem::replace(&mut it.contested, contested) && contested;
         if !contested {
-            it.contest.reset();
+            it.contests.reset();
         }
         let again_at = match reply {
             ObjectReply::Failed(fault) => {
-                it.backoff.wait(cx.rng).max(fault.retry_after.unwrap_or_default())
+                it.written_over(cx).max(fault.retry_after.unwrap_or_default())
             }
             ObjectReply::Conflict if storm => {
                 // Whatever the watch brings is old by the time it is written from.
-                it.awaits = None;
-                it.contest.wait(cx.rng)
+                it.stage = Stage::Rest;
+                it.contests.wait(cx.rng, FIRST, COMES_BACK)
             }
             ObjectReply::Conflict | ObjectReply::Done(_) | ObjectReply::Gone => COMES_BACK,
         };
@@ -201,7 +217,10 @@ impl Telling {
         while self.again.first().is_some_and(|it| it.0 <= now) {
             let Some((_, name)) = self.again.pop_first() else { break };
             if let Some(it) = self.affairs.get_mut(&name) {
-                (it.again_at, it.awaits, it.waited) = (None, None, true);
+                (it.again_at, it.waited) = (None, true);
+                if matches!(it.stage, Stage::Awaits(_)) {
+                    it.stage = Stage::Rest;
+                }
             }
             self.open.insert(name);
         }
@@ -228,13 +247,11 @@ impl Telling {
 impl Services {
     /// Whether this node answers for the VIP.
     pub fn note_answering(&mut self, vip: Vip, answers: bool) {
-        let set = &mut self.telling.answering;
-        let news = if answers { set.insert(vip.0) } else { set.remove(&vip.0) };
-        if news {
+        if self.answers(vip.0) != answers {
+            self.change(vip.0, |it| it.answers = answers);
             self.exposing.look_at(vip.0);
-            for name in self.claims.get(&vip.0).into_iter().flatten() {
-                self.telling.open.insert(name.clone());
-            }
+            let names = self.addresses.get(&vip.0).into_iter().flat_map(|it| it.by.iter());
+            self.telling.open.extend(names.cloned());
         }
     }
 
@@ -264,19 +281,17 @@ impl Services {
         let Some(known) = self.services.get(name) else {
             return true;
         };
-        let telling = &mut self.telling;
-        let mut answered: Vec<IpAddr> =
-            known.has().filter(|ip| telling.answering.contains(ip)).collect();
+        let mut answered: Vec<IpAddr> = known.has().filter(|ip| self.answers(*ip)).collect();
         self.labels.answered(name, &answered);
         answered.shrink_to_fit();
         let writes = known.has().next().is_some_and(|it| answered.first() == Some(&it));
         let refusal = known.refusal(self.allocating.refused.get(name), self.leasing.refusal(name));
         let reason = refusal.as_ref().map_or("Refused", |it| it.reason());
-        let truth = match refusal.filter(|_| telling.speaks) {
+        let truth = match refusal.filter(|_| self.telling.speaks) {
             _ if writes => Some(Told::Answered(answered.clone())),
             refusal => refusal.map(|it| Told::Refused(it.to_string())),
         };
-        if truth.is_none() && !telling.affairs.contains_key(name) {
+        if truth.is_none() && !self.telling.affairs.contains_key(name) {
             return true;
         }
         let writes = writes && self.config.writes;
@@ -303,18 +318,15 @@ impl Services {
 
 impl Telling {
     fn affair(&mut self, now: Instant, known: &Known) -> &mut Affair {
-        let name = known.service.name.clone();
-        self.affairs.entry(name).or_insert_with(|| {
+        self.affairs.entry(known.name.clone()).or_insert_with(|| {
             Box::new(Affair {
-                writing: false,
-                from: known.service.version.clone(),
-                awaits: None,
+                stage: Stage::Rest,
                 last_patch: None,
                 last_ingress: None,
                 wrote_at: now,
-                backoff: Backoff::new(Duration::from_millis(100), PEACE),
+                tries: Tries::default(),
                 contested: false,
-                contest: Backoff::new(Duration::from_millis(100), COMES_BACK),
+                contests: Tries::default(),
                 again_at: None,
                 waited: false,
                 told: None,
@@ -330,33 +342,35 @@ impl Telling {
         answered: &[IpAddr],
         outside: &[IpAddr],
     ) -> bool {
-        let (name, version) = (known.service.name.clone(), known.service.version.clone());
+        let service = known.service();
+        let (name, version) = (known.name.clone(), service.version.clone());
         let all = [answered, outside].concat();
-        let (patch, ingress) = (self.patch(known, outside), ingress(known, &all));
+        let (patch, ingress) = (self.patch(&service, outside), ingress(&service, &all));
         let it = self.affair(cx.now, known);
-        if it.awaits.take_if(|it| it.is_met(&version)).is_some() {
+        if matches!(&it.stage, Stage::Awaits(it) if it.is_met(&version)) {
+            it.stage = Stage::Rest;
             self.look_again(&name, None);
         }
         let it = self.affair(cx.now, known);
-        if it.writing || it.again_at.is_some() {
+        if matches!(it.stage, Stage::Writing(_)) || it.again_at.is_some() {
             return true;
         }
         let again = match patch.is_empty() {
             false => it.last_patch == Some(hash(&patch)),
-            true if is_same(&known.service.ingress, &ingress) => {
+            true if is_same(&service.ingress, &ingress) => {
                 it.waited = false;
                 return false;
             }
             true => it.last_ingress == Some(hash(&ingress)),
         };
         if it.wrote_at + PEACE <= cx.now {
-            it.backoff.reset();
+            it.tries.reset();
         } else if again && !it.waited && !sabotaged(Sabotage::WrittenOverAtOnce) {
-            let at = cx.now + it.backoff.wait(cx.rng);
+            let at = cx.now + it.written_over(cx);
             self.look_again(&name, Some(at));
             return true;
         }
-        (it.writing, it.waited, it.from, it.wrote_at) = (true, false, version.clone(), cx.now);
+        (it.stage, it.waited, it.wrote_at) = (Stage::Writing(version.clone()), false, cx.now);
         let call = match patch.is_empty() {
             false => {
                 it.last_patch = Some(hash(&patch));
@@ -372,12 +386,12 @@ impl Telling {
         true
     }
 
-    fn patch(&self, known: &Known, outside: &[IpAddr]) -> ServicePatch {
+    fn patch(&self, service: &Service, outside: &[IpAddr]) -> ServicePatch {
         let mut patch = ServicePatch::default();
-        if known.service.annotations.get(HOST) != Some(&self.me.0) {
+        if service.annotations.get(HOST) != Some(&self.me.0) {
             patch.annotations.insert(HOST.to_owned(), Some(self.me.0.clone()));
         }
-        if let Some(text) = outside_annotation(known, outside) {
+        if let Some(text) = outside_annotation(service, outside) {
             patch.annotations.insert(OUTSIDE.to_owned(), text);
         }
         patch
@@ -391,14 +405,15 @@ impl Telling {
         truth: Option<Told>,
         reason: &'static str,
     ) -> bool {
-        if self.affair(cx.now, known).told == truth {
+        let told = truth.as_ref().map(hash);
+        if self.affair(cx.now, known).told == told {
             return true;
         }
-        let Some(told) = &truth else {
+        let Some(truth) = truth else {
             self.affair(cx.now, known).told = None;
             return true;
         };
-        let (warning, reason, message) = match told {
+        let (warning, reason, message) = match &truth {
             Told::Answered(ips) => {
                 let ips: Vec<_> = ips.iter().map(IpAddr::to_string).collect();
                 let message = format!("{} answers for {}", self.me, ips.join(" and "));
@@ -410,14 +425,14 @@ impl Telling {
             return false;
         }
         cx.ask(ObjectCall::ServiceEvent {
-            name: known.service.name.clone(),
-            uid: known.service.uid.clone(),
+            name: known.name.clone(),
+            uid: known.service().uid,
             node: self.me.clone(),
             warning,
             reason: reason.to_owned(),
             message,
         });
-        self.affair(cx.now, known).told = truth;
+        self.affair(cx.now, known).told = told;
         true
     }
 }

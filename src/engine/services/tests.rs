@@ -202,7 +202,7 @@ fn a_service_has_its_place_once_somebody_serves_it_and_none_when_it_is_gone() {
     assert!(bench.place(IP).is_some_and(|it| it.first_claim));
     bench.objects(Followed::Services(None), vec![ObjectEvent::Deleted("a/web".into())]);
     assert_eq!(bench.place(IP), None);
-    assert!(bench.services.claims.is_empty() && bench.services.services.is_empty());
+    assert!(bench.services.addresses.is_empty() && bench.services.services.is_empty());
 }
 
 #[test]

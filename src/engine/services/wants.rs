@@ -60,14 +60,14 @@ pub(crate) struct Wants {
     /// Its addresses, in its order; what is leased comes last.
     pub addresses: Vec<IpAddr>,
     /// What it says of addresses that are to be leased, if it asks for any.
-    pub lease: Option<AskedLease>,
+    pub lease: Option<Box<AskedLease>>,
     /// The link it names.
-    pub link: Option<LinkChoice>,
+    pub link: Option<Box<LinkChoice>>,
     pub backing: Backing,
     /// Nobody is known to have answered for it yet.
     pub first_claim: bool,
     /// By which Lease it is elected, where each has its own.
-    pub elected_by: LeaseOf,
+    pub elected_by: Option<Box<LeaseOf>>,
 }
 
 /// The Lease of a Service.
@@ -98,8 +98,14 @@ pub(crate) enum Verdict {
     Others,
     /// Ours, and without an address so far.
     Addressless,
-    Refused(ServiceRefusal),
+    Refused(Box<ServiceRefusal>),
     Wanted(Wants),
+}
+
+impl Verdict {
+    pub fn refused(why: ServiceRefusal) -> Self {
+        Self::Refused(Box::new(why))
+    }
 }
 
 /// What the Service asks for.
@@ -109,9 +115,9 @@ pub(crate) fn verdict(service: &Service, class: &ClassRule) -> Verdict {
         return Verdict::Others;
     }
     match addresses(service) {
-        Err(refusal) => Verdict::Refused(refusal),
+        Err(refusal) => Verdict::refused(refusal),
         Ok(addresses) if addresses.is_empty() => Verdict::Addressless,
-        Ok(addresses) => wanted(service, addresses).map_or_else(Verdict::Refused, Verdict::Wanted),
+        Ok(addresses) => wanted(service, addresses).map_or_else(Verdict::refused, Verdict::Wanted),
     }
 }
 
@@ -122,9 +128,9 @@ fn wanted(service: &Service, mut addresses: Vec<IpAddr>) -> Result<Wants, Servic
     Ok(Wants {
         first_claim: service.ingress.is_empty(),
         addresses,
-        lease,
-        elected_by: elected_by(service)?,
-        link: link(service)?,
+        lease: lease.map(Box::new),
+        elected_by: Some(Box::new(elected_by(service)?)),
+        link: link(service)?.map(Box::new),
         backing: backing(service),
     })
 }

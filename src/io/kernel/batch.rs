@@ -111,6 +111,8 @@ fn about(job: &KernelJob) -> Vec<Vip> {
 
 #[cfg(test)]
 mod tests {
+    use std::num::NonZeroU64;
+
     use super::*;
     use crate::model::LinkIndex;
 
@@ -135,13 +137,13 @@ mod tests {
                 "u" => KernelJob::Unfence { vips: vec![vip(last)] },
                 _ => KernelJob::VerifyFence,
             };
-            (OrderId(number as u64), job)
+            (OrderId(NonZeroU64::MIN.saturating_add(number as u64)), job)
         };
         let steps = steps(text.split(' ').enumerate().map(one).collect());
-        let numbers =
-            |all: Vec<OrderId>| all.iter().map(|it| it.0.to_string()).collect::<Vec<_>>().join("+");
+        let place = |it: OrderId| (it.0.get() - 1).to_string();
+        let numbers = |all: Vec<OrderId>| all.into_iter().map(place).collect::<Vec<_>>().join("+");
         let word = |step| match step {
-            Step::One(order, _) => order.0.to_string(),
+            Step::One(order, _) => place(order),
             Step::Silence(all) => numbers(all.into_iter().map(|it| it.0).collect()),
             Step::Unfence(all) => numbers(all.into_iter().map(|it| it.0).collect()),
         };
@@ -160,7 +162,7 @@ mod tests {
         let listen =
             KernelJob::Listen { links: vec![], more: vec![vip(1)], less: vec![], anew: false };
         let number = |all: Vec<KernelJob>| -> Batch {
-            all.into_iter().map(|job| (OrderId(1), job)).collect()
+            all.into_iter().map(|job| (OrderId::default(), job)).collect()
         };
         let long = (0..65).map(hold).collect();
         let table = [

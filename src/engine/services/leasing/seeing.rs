@@ -41,7 +41,7 @@ impl Services {
         }
         if std::mem::replace(&mut self.leasing.leads, ground.leads) != ground.leads {
             self.leasing.open.extend(self.leasing.asking.iter().cloned());
-            let told = self.services.values().map(|it| &it.service);
+            let told = self.services.values().map(|it| it.service());
             let told = told.filter(|it| it.annotations.contains_key(LEASE));
             self.leasing.open.extend(told.map(|it| (it.name.clone(), IpFamily::V4)));
             let asking = self.leasing.asking.iter();
@@ -97,7 +97,7 @@ impl Services {
         if leasing.asking.is_empty() {
             return;
         }
-        let claims = self.claims.get(&vip.0).into_iter().flatten();
+        let claims = self.addresses.get(&vip.0).into_iter().flat_map(|it| it.by.iter());
         let keys = claims.map(|it| (it.clone(), IpFamily::of(vip.0)));
         let keys: Vec<_> = keys.filter(|it| leasing.asking.contains(it)).collect();
         let may = !keys.is_empty() && may_hold(vip);
@@ -131,7 +131,7 @@ impl Services {
     /// Begins, goes on with, or ends a lease, as is right.
     fn see_to(&mut self, cx: &mut Cx<'_>, ground: &Ground<'_>, key: &Key) -> bool {
         let (name, family) = key;
-        let asked = |it: &Known| Some((it.service.clone(), asked(it, *family)?));
+        let asked = |it: &Known| Some((it.service(), asked(it, *family)?));
         let asked = self.services.get(name).and_then(|it| asked(it));
         let uid = asked.as_ref().map(|it| &it.0.uid);
         if self.leasing.lost.get(key).is_some_and(|it| Some(&it.0.uid) != uid)
@@ -312,7 +312,7 @@ impl Services {
             now: cx.now,
             rng: &mut *cx.rng,
             node_of: &|ip| self.node_of(ground, ip),
-            answered: machine.address().is_some_and(|ip| self.telling.answering.contains(&ip)),
+            answered: machine.address().is_some_and(|ip| self.answers(ip)),
             link,
             local: (ground.local)(link.index),
         };
@@ -328,7 +328,7 @@ impl Services {
     /// The address and its end, as they stand.
     fn lease_of(&self, (name, family): &Key) -> Option<(IpAddr, Option<Instant>)> {
         let it = self.services.get(name)?;
-        let ip = self.leasing.address(&it.service, *family)?;
+        let ip = self.leasing.address(&it.service(), *family)?;
         Some((ip, self.leasing.until(name, ip)))
     }
 
@@ -342,7 +342,7 @@ impl Services {
         self.leasing.schedule(key);
         let news = self.leasing.check(cx.now, key);
         if self.lease_of(key) != before
-            && let Some(service) = self.services.get(&key.0).map(|it| it.service.clone())
+            && let Some(service) = self.services.get(&key.0).map(|it| it.service())
         {
             self.take(cx.now, service);
         }
@@ -367,8 +367,8 @@ fn send(cx: &mut Cx<'_>, on: Usable, said: Vec<DhcpPacket>) {
 fn asked(it: &Known, family: IpFamily) -> Option<(AskedLease, Option<LinkChoice>)> {
     match &it.verdict {
         Verdict::Wanted(it) => {
-            let lease = it.lease.clone().filter(|it| it.families.contains(&family))?;
-            Some((lease, it.link.clone()))
+            let lease = it.lease.as_deref().filter(|it| it.families.contains(&family))?;
+            Some((lease.clone(), it.link.as_deref().cloned()))
         }
         Verdict::Addressless | Verdict::Others | Verdict::Refused(_) => None,
     }

@@ -19,7 +19,7 @@ impl Services {
             self.leasing.writes.remove(name);
             return;
         };
-        let service = &known.service;
+        let service = &known.service();
         let families: &[IpFamily] = match &known.verdict {
             Verdict::Wanted(Wants { lease: Some(it), .. }) => &it.families,
             Verdict::Wanted(Wants { lease: None, .. }) | Verdict::Addressless => &[],
