@@ -53,6 +53,8 @@ struct Asked {
     length: Duration,
     vips: BTreeSet<Vip>,
     config: (u64, EntryId),
+    /// What is on the asker's own disk.
+    stored: (u64, EntryId),
     by: BTreeMap<Vip, BTreeSet<usize>>,
 }
 
@@ -150,6 +152,7 @@ impl Book {
                 length: hold.length,
                 vips: hold.vips.iter().map(|it| it.0).collect(),
                 config: (cluster, hold.config),
+                stored: (cluster, message.newest),
                 by: BTreeMap::new(),
             });
             if holder.sent.len() > REMEMBERED {
@@ -236,7 +239,9 @@ impl Book {
         let nobody = BTreeSet::new();
         for asked in holder.sent.iter().rev().filter(|it| it.id > after && it.vips.contains(&vip)) {
             // One that waits for its turn on the asker's own disk needs those of the one before.
-            let Some(entry) = self.entries.get(&asked.config).or(self.newest()) else { continue };
+            let of = |it| self.entries.get(it);
+            let entry = of(&asked.config).or(of(&asked.stored)).or(self.newest());
+            let Some(entry) = entry else { continue };
             let by = asked.by.get(&vip).unwrap_or(&nobody);
             let until = asked.at + asked.length * 21 / 25;
             if self.is_majority(entry, by, None) {

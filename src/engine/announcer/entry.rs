@@ -1,11 +1,13 @@
+mod ahead;
+
 use std::time::Duration;
 
+use super::super::Cx;
 use super::super::network::Usable;
 use super::super::sabotage::{Sabotage, sabotaged};
-use super::super::{Cx, Deadline};
 use super::claim::Claim;
-use super::held::{Held, Part, lifetime};
-use super::index::{Next, Share};
+use super::held::{Held, Part, Right, lifetime};
+use super::index::Next;
 use crate::model::{Frame, Instant, KernelAnswer, KernelJob, LinkIndex, Mac, OrderId, Vip};
 
 /// Offsets from a takeover. One second and more apart as well, since Linux neighbours lock
@@ -46,8 +48,9 @@ pub(super) struct Entry {
     removing: Option<OrderId>,
     /// How long we may answer, where less was ordered.
     available: Instant,
-    /// How long the address may be there, where less was ordered.
-    keepable: Instant,
+    keepable: Right,
+    /// It is one of many, which are not looked at with each renewal.
+    pub many: bool,
     /// Another node was heard to answer since this one went silent.
     pub succeeded: bool,
     pub stranger: Option<Mac>,
@@ -101,7 +104,8 @@ impl Entry {
             quiet_by: None,
             removing: None,
             available: Instant::from_nanos(0),
-            keepable: Instant::from_nanos(0),
+            keepable: Right::NONE,
+            many: false,
             succeeded: false,
             stranger: None,
             readded: 0,
@@ -220,7 +224,7 @@ impl Entry {
     /// Whether the fence is to be opened, or opened for longer.
     pub fn wants_gate(&mut self, now: Instant, until: Instant, keep_until: Instant) -> bool {
         self.available = until;
-        self.keepable = keep_until;
+        self.keepable.set(now, keep_until, self.many);
         match self.gate {
             _ if !self.fenced || self.is_refused(now) => false,
             // The fence has to outlive the address: it is given no less than that is.
@@ -235,7 +239,8 @@ impl Entry {
     /// Adds the address, puts it back, or extends it.
     pub fn hold(&mut self, cx: &mut Cx<'_>, vip: Vip, at: Spot, until: Instant) {
         let short = !self.fenced && until.saturating_since(cx.now) < UNFENCED_LEAST;
-        self.keepable = if short { Instant::from_nanos(0) } else { until };
+        let keepable = if short { Instant::from_nanos(0) } else { until };
+        self.keepable.set(cx.now, keepable, self.many);
         if !self.fenced {
             // What was to be removed, and could not be, answers again.
             self.burst.get_or_insert((cx.now, 0));
@@ -291,18 +296,18 @@ impl Entry {
         let Some(held) = self.held.filter(|it| !it.missing) else {
             return self.remove(cx, vip);
         };
-        self.keepable = keep_until.unwrap_or(held.ends_at);
+        self.keepable.set(cx.now, keep_until.unwrap_or(held.ends_at), self.many);
         let due = held.is_due(cx.now, self.keepable, self.fenced);
         let extend = due && !self.is_refused(cx.now);
         match self.gate {
             Gate::Closed { .. } if !extend || self.quiet_by.is_some() => {}
             // The kernel is known to remember the address for longer than it can live.
-            Gate::Closed { until } if until >= self.keepable => {
+            Gate::Closed { until } if until >= self.keepable.until => {
                 let at = Spot { on: held.on, length: held.length, part: held.part };
-                self.order_hold(cx, vip, at, self.keepable);
+                self.order_hold(cx, vip, at, self.keepable.until);
             }
             Gate::Closed { .. } | Gate::Open { .. } | Gate::Unknown => {
-                self.close(cx, vip, held.latest_end(cx.now).max(self.keepable));
+                self.close(cx, vip, held.latest_end(cx.now).max(self.keepable.until));
             }
         }
     }
@@ -324,7 +329,7 @@ impl Entry {
         if !self.fenced || self.is_refused(cx.now) || self.removing.is_some() {
             return;
         }
-        self.keepable = keep_until;
+        self.keepable.set(cx.now, keep_until, self.many);
         let remembered = matches!(self.gate, Gate::Closed { until } if until >= keep_until)
             && self.quiet_by.is_none();
         if !remembered {
@@ -376,70 +381,6 @@ impl Entry {
 
     pub fn is_gone(&self) -> bool {
         self.held.is_none() && self.gate == Gate::Unknown && self.removing.is_none()
-    }
-
-    /// Whether the fence was opened by this order.
-    pub fn was_opened_by(&self, by: OrderId) -> bool {
-        matches!(self.gate, Gate::Open { order, .. } if order == by)
-    }
-
-    /// Its part in what is asked of all entries together.
-    pub fn share(&self) -> Share {
-        Share {
-            orders: [self.held.and_then(|it| it.order), self.removing, self.quiet_by],
-            links: [self.wanted_on, self.held.map(|it| it.on.index)],
-            loud: self.may_answer,
-            left: !self.is_gone(),
-        }
-    }
-
-    /// When it has to be looked at. How long it may be there grows without a word, so what may
-    /// be extended is looked at when it would be, and from then on whenever that has grown.
-    pub fn next(&self, now: Instant) -> Next {
-        let halves = self.halves();
-        let unheld = !self.fenced && self.held.is_none() && self.burst.is_some();
-        let starves = unheld || self.is_short() || halves.iter().flatten().any(|it| *it <= now);
-        Next { at: self.deadlines(now).map(|it| it.at).min(), starves }
-    }
-
-    pub fn deadlines(&self, now: Instant) -> impl Iterator<Item = Deadline> {
-        let here = self.held.is_some_and(|it| !it.missing);
-        let announce = self.burst.filter(|_| here && self.is_open());
-        let announce = announce.map(|(at, _)| Deadline { at, why: "announce" });
-        let ask = match self.claimed {
-            Claim::Asking { next_at, .. } => Some(Deadline { at: next_at, why: "probe" }),
-            Claim::Taken { again_at, .. } => Some(Deadline { at: again_at, why: "claim again" }),
-            Claim::Free | Claim::Unasked => None,
-        };
-        let halves = self.halves();
-        let held = self.held.filter(|_| halves[0].is_some());
-        let later = held.and_then(|it| it.extension(self.keepable, self.fenced));
-        let gate = match self.gate {
-            Gate::Open { until, .. } if self.available > until => halves[1],
-            Gate::Closed { .. } | Gate::Open { .. } | Gate::Unknown => None,
-        };
-        let ahead = halves.into_iter().flatten().filter(|it| now < *it);
-        let extend = ahead.chain(later).chain(gate).min();
-        let extend = extend.filter(|_| self.refused.is_none());
-        let extend = extend.map(|at| Deadline { at, why: "extend" });
-        let refused =
-            self.refused.as_ref().map(|it| Deadline { at: it.1, why: "ask the kernel again" });
-        [announce, ask, extend, refused].into_iter().flatten()
-    }
-
-    /// When half of the address's time, and half of the fence's, is over.
-    fn halves(&self) -> [Option<Instant>; 2] {
-        let waits = self.removing.is_some() || (self.is_closed() && self.quiet_by.is_some());
-        let held = self.held.filter(|_| !waits).map(|it| it.half());
-        let gate = match self.gate {
-            Gate::Open { ordered_at, until, part, .. } => Some(part.half_of(ordered_at, until)),
-            Gate::Closed { .. } | Gate::Unknown => None,
-        };
-        [held, gate]
-    }
-
-    fn is_short(&self) -> bool {
-        matches!(self.gate, Gate::Open { ordered_at, until, .. } if is_short(ordered_at, until))
     }
 
     fn order_hold(&mut self, cx: &mut Cx<'_>, vip: Vip, at: Spot, until: Instant) {

@@ -47,9 +47,34 @@ impl Held {
         (fenced && until > self.ends_at).then_some(last)
     }
 
-    /// Whether to extend now.
-    pub(super) fn is_due(&self, now: Instant, until: Instant, fenced: bool) -> bool {
-        self.extension(until, fenced).is_some_and(|at| at <= now)
+    /// Whether to extend now. With a renewal, when no other moment gives more and the loop
+    /// is awake anyway, a little earlier than it would wake for it, but not where there are many.
+    pub(super) fn is_due(&self, now: Instant, right: Right, fenced: bool) -> bool {
+        let given = self.ends_at.saturating_since(self.ordered_at);
+        let early = self.ordered_at + given * 2 / 5 <= now && lifetime(now, right.until) >= given;
+        let renewed = early && right.grew_at == Some(now);
+        renewed || self.extension(right.until, fenced).is_some_and(|at| at <= now)
+    }
+}
+
+/// How long the address may be there, where less was ordered.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Right {
+    pub until: Instant,
+    /// When it became so long, where somebody looks at each renewal.
+    pub grew_at: Option<Instant>,
+}
+
+impl Right {
+    pub(super) const NONE: Self = Self { until: Instant::from_nanos(0), grew_at: None };
+
+    pub(super) fn set(&mut self, now: Instant, until: Instant, many: bool) {
+        if many {
+            self.grew_at = None;
+        } else if self.until < until {
+            self.grew_at = Some(now);
+        }
+        self.until = until;
     }
 }
 

@@ -214,17 +214,23 @@ impl Announcer {
         self.index.due(now).take(A_TURN)
     }
 
-    /// The right to answer has grown: whoever waits for that is seen to, some in this turn.
+    /// The right to answer has grown: where there are few, all are looked at, and of many those
+    /// that wait for it, some of them in this turn.
     pub fn prolonged(&mut self, now: Instant) -> Vec<Vip> {
-        let starving: Vec<_> = self.index.starving().collect();
-        for vip in starving.iter().skip(A_TURN) {
-            if let Some(it) = self.vips.get_mut(vip) {
-                let next = Next { at: Some(now), ..it.next };
-                self.index.expect(*vip, it.next, next);
-                it.next = next;
-            }
+        if self.vips.len() <= MANY {
+            return self.vips().collect();
         }
+        let starving: Vec<_> = self.index.starving().collect();
+        starving.iter().skip(A_TURN).for_each(|it| self.look_at(*it, now));
         starving.into_iter().take(A_TURN).collect()
+    }
+
+    fn look_at(&mut self, vip: Vip, at: Instant) {
+        if let Some(it) = self.vips.get_mut(&vip) {
+            let next = Next { at: Some(at), ..it.next };
+            self.index.expect(vip, it.next, next);
+            it.next = next;
+        }
     }
 
     /// Hears of these as well, on these links, although nobody is to have them yet.
@@ -237,25 +243,24 @@ impl Announcer {
     /// its address.
     pub fn reconcile(&mut self, cx: &mut Cx<'_>, placement: &Placement, vips: &[Vip]) {
         for vip in vips {
-            let link = match placement.get(*vip) {
-                Some((wish, _)) => {
-                    let fenced = self.config.fences.guards(*vip);
-                    self.vips.entry(*vip).or_insert_with(|| Box::new(Entry::new(fenced)));
-                    wish.link()
-                }
-                None => None,
-            };
-            self.hearing.look_at(*vip, placement.get(*vip).is_some());
-            self.change(*vip, |it| it.wanted_on = link);
+            let placed = placement.get(*vip);
+            if placed.is_some() {
+                let fenced = self.config.fences.guards(*vip);
+                self.vips.entry(*vip).or_insert_with(|| Box::new(Entry::new(fenced)));
+            }
+            self.hearing.look_at(*vip, placed.is_some());
+            self.change(*vip, |it| it.wanted_on = placed.and_then(|it| it.0.link()));
         }
         self.hearing.tell(cx, self.index.links(), placement);
         if self.verify_at.is_some_and(|it| it <= cx.now) {
             self.verify(cx);
         }
+        let many = self.vips.len() > MANY;
         let mut open = Vec::new();
         for vip in vips {
             self.change(*vip, |it| {
                 it.forgive(cx.now);
+                it.many = many;
                 match placement.get(*vip).map_or(Wish::Absent, |it| it.0) {
                     Wish::Absent => it.remove(cx, *vip),
                     Wish::Silent { keep_until } => it.silence(cx, *vip, keep_until),
@@ -432,6 +437,10 @@ impl Announcer {
         if !placed && it.is_gone() {
             self.index.change(vip, &it.share(), &Share::default());
             self.vips.remove(&vip);
+            if self.vips.len() == MANY {
+                // They are few from now on.
+                self.vips().collect::<Vec<_>>().into_iter().for_each(|it| self.look_at(it, now));
+            }
         }
     }
 
