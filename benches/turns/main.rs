@@ -1,4 +1,5 @@
-//! How long one turn of a node takes, by what happened and by how many VIPs there are.
+//! How long one turn of a node takes, by what happened and by how many VIPs there are; and what
+//! the node keeps of each Service, in bytes and in pieces as they are asked for.
 //!
 //! `cargo bench --bench turns` prints microseconds: the median and the longest of a kind.
 

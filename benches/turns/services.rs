@@ -43,14 +43,22 @@ unsafe impl GlobalAlloc for Counting {
     }
 }
 
+/// What was written to a Service so far.
+#[derive(Clone, Copy, Eq, PartialEq)]
+enum Said {
+    Nothing,
+    Host,
+    Status,
+}
+
 /// The holder of the Lease, and a kernel and an API server that do what they are asked.
 struct Holder {
     node: Node,
     now: Instant,
     version: u64,
     services: usize,
-    /// What each Service is like at the API server.
-    told: Vec<bool>,
+    /// What each Service says at the API server.
+    said: Vec<Said>,
     mail: VecDeque<(&'static str, Input)>,
     took: Took,
     counts: bool,
@@ -60,11 +68,11 @@ pub fn measure(services: usize) -> Took {
     let now = Instant::from_nanos(1_000_000_000_000);
     let there = || (BYTES.load(Ordering::Relaxed), PIECES.load(Ordering::Relaxed));
     let (mail, took) = (VecDeque::new(), Took::default());
-    let told = vec![false; services];
+    let said = vec![Said::Nothing; services];
     let before = there();
     let node = node(now);
     let mut it =
-        Holder { node, now, version: 1_000_000, services, told, mail, took, counts: false };
+        Holder { node, now, version: 1_000_000, services, said, mail, took, counts: false };
     let say = |when| {
         let (bytes, pieces) = there();
         let (bytes, pieces) = (bytes.saturating_sub(before.0), pieces.saturating_sub(before.1));
@@ -174,18 +182,16 @@ impl Holder {
                 Action::Ask { request, call } => {
                     self.version += 1;
                     let version = ResourceVersion(self.version.to_string());
-                    let name = match &call {
-                        ObjectCall::PatchService { name, .. } => Some(name),
-                        ObjectCall::WriteIngress { name, .. } => Some(name),
+                    let written = match &call {
+                        ObjectCall::PatchService { name, .. } => Some((name, Said::Host)),
+                        ObjectCall::WriteIngress { name, .. } => Some((name, Said::Status)),
                         ObjectCall::ServiceEvent { .. } => None,
                     };
                     let reply = ObjectReply::Done(version);
                     self.mail.push_back(("written", Input::Asked { request, reply }));
-                    if let Some(name) = name {
+                    if let Some((name, said)) = written {
                         let number: usize = name.name[1..].parse().expect("s and a number");
-                        if matches!(call, ObjectCall::WriteIngress { .. }) {
-                            self.told[number] = true;
-                        }
+                        self.said[number] = said;
                         let event = self.service(number, None);
                         let what = Followed::Services(None);
                         self.mail.push_back(("news", Input::Objects { what, events: vec![event] }));
@@ -220,12 +226,14 @@ impl Holder {
 
     /// A Service as the API server has it.
     fn service(&self, number: usize, moved: Option<usize>) -> ObjectEvent {
-        let told = self.told[number];
+        let said = self.said[number];
         let ip = Ipv4Addr::from(0x0a40_0000 + 256 + moved.unwrap_or(number) as u32);
         let version = 1_000_000 + self.version;
-        let host = if told { r#","kube-vip.io/vipHost":"n1""# } else { "" };
-        let host = if self.version > 1_000_000 { r#","kube-vip.io/vipHost":"n1""# } else { host };
-        let ingress = match told {
+        let host = match said {
+            Said::Nothing => "",
+            Said::Host | Said::Status => r#","kube-vip.io/vipHost":"n1""#,
+        };
+        let ingress = match said == Said::Status {
             true => format!(
                 r#"{{"ip":"{ip}","ipMode":"VIP","ports":[{{"port":80,"protocol":"TCP"}}]}}"#
             ),

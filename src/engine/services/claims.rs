@@ -125,7 +125,7 @@ impl Services {
         have: &[ObjectName],
     ) -> Option<ServiceRefusal> {
         let (it, wants) = self.wants(name)?;
-        let lease = |it: &'_ Wants| it.elected_by.as_ref().map(|it| it.name.clone());
+        let lease = |it: &Wants| it.elected_by.as_ref().map(|it| it.name.clone());
         have.iter().find_map(|with| {
             let (other, others) = self.wants(with)?;
             let (it, other) = (it.service(), other.service());

@@ -115,11 +115,13 @@ impl Services {
                 wants.elected_by = None;
             }
         }
-        let packed = Packed::of(&service);
-        let of_service_lb = service.finalizers.iter().any(|it| Service::is_k3s_finalizer(it));
-        let (known_as, refused) = (name.clone(), BTreeMap::new());
-        let known = Known { name: known_as, packed, of_service_lb, verdict, refused };
-        let known = Box::new(known);
+        let known = Box::new(Known {
+            name: name.clone(),
+            packed: Packed::of(&service),
+            of_service_lb: service.finalizers.iter().any(|it| Service::is_k3s_finalizer(it)),
+            verdict,
+            refused: BTreeMap::new(),
+        });
         self.needy += usize::from(known.needs_endpoints());
         let before = self.services.insert(name.clone(), known);
         self.needy -= before.iter().filter(|it| it.needs_endpoints()).count();
