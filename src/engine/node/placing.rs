@@ -289,7 +289,9 @@ impl Node {
         let nobodys = self.serving.as_ref().filter(|_| !self.exited);
         each.is_some_and(Candidacies::has_let_go)
             || nobodys.is_some_and(|it| it.services.is_unsettled())
-            || one.is_some_and(|it| placed_by.is_some_and(|before| !it.stake(now).is_prolonged(before)))
+            || one.is_some_and(|it| {
+                placed_by.is_some_and(|before| !it.stake(now).is_prolonged(before))
+            })
     }
 
     /// Where each Service has a Lease: whether this node stands for those that something

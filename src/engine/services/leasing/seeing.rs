@@ -115,16 +115,16 @@ impl Services {
     /// When the right to use an address ends, if it is leased: for whoever is about to go on
     /// with another's lease, too.
     pub fn lease_ends(&self, now: Instant, vip: Vip) -> Option<Instant> {
-        let place = self.places.get(&vip)?;
+        let place = self.place(vip)?;
         if place.until.is_some() || self.leasing.asking.is_empty() {
             return place.until;
         }
         let family = IpFamily::of(vip.0);
-        let claims = self.claims.get(&vip.0).into_iter().flatten();
-        let keys = claims
-            .map(|it| (it.clone(), family))
-            .filter(|it| self.leasing.asking.contains(it) && !self.leasing.held.contains_key(it));
-        let told = keys.filter_map(|it| Some(written(&self.services.get(&it.0)?.service)));
+        let keys =
+            self.claimants(vip.0).iter().map(|it| (it.clone(), family)).filter(|it| {
+                self.leasing.asking.contains(it) && !self.leasing.held.contains_key(it)
+            });
+        let told = keys.filter_map(|it| Some(written(&self.services.get(&it.0)?.service())));
         told.filter_map(|it| Some(now + it.kept(family)?)).min()
     }
 
