@@ -207,6 +207,17 @@ pub struct LeaseSettings {
     pub annotations: BTreeMap<String, String>,
 }
 
+/// Which hardware address a lease of DHCPv4 is leased to.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum DhcpMac {
+    /// The link's.
+    Link,
+    /// One of its own, of a link that is made for it.
+    Macvlan,
+    /// One of its own.
+    Own,
+}
+
 /// Which Services to serve, and how.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct ServiceSettings {
@@ -232,8 +243,8 @@ pub struct ServiceSettings {
     pub pools: (String, String),
     /// After so many attempts in vain, DHCP servers are asked more seldom; 0: never.
     pub dhcp_attempts: u32,
-    /// Each lease has a hardware address of its own, instead of the link's.
-    pub dhcp_own_mac: bool,
+    /// What leases of DHCPv4 are leased to.
+    pub dhcp_mac: DhcpMac,
 }
 
 /// Which link is to carry a VIP.

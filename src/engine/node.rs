@@ -17,6 +17,7 @@ use serving::{Elects, Serving};
 use super::announcer::{Announcer, AnnouncerConfig};
 use super::elector::{Election, Elector};
 use super::leadership::Leadership;
+use super::links::Links;
 use super::network::{LinkChoice, Network};
 use super::placement::Placement;
 use super::reporter::Reporter;
@@ -76,6 +77,7 @@ pub struct Node {
     /// The VIPs of the control plane and of Services.
     wanted: BTreeSet<Vip>,
     network: Network,
+    links: Links,
     resolver: Resolver,
     announcer: Announcer,
     reporter: Reporter,
@@ -110,6 +112,7 @@ impl Node {
             serving,
             wanted: BTreeSet::new(),
             network: Network::default(),
+            links: Links::default(),
             resolver: Resolver::new(config.vips.clone(), config.family, now),
             announcer: Announcer::new(config.announcer.clone()),
             reporter: Reporter::new(me, config.label_node, config.election.has_api(), now),
@@ -172,6 +175,7 @@ impl Node {
             self.resolver.deadline(),
             self.reporter.deadline(leads),
             self.network.deadline().map(|at| plain(at, "carrier")),
+            self.links.deadline(),
             self.stopping_at
                 .map(|at| plain(at + HAND_OVER_WITHIN, "hand-over ends"))
                 .filter(|it| it.at > self.now),
@@ -301,6 +305,7 @@ impl Node {
             let failed = answer.refusal().is_some();
             self.cleaning = if failed { Cleaning::Waiting } else { Cleaning::Done };
         }
+        self.links.on_answer(cx, &mut self.network, order, answer);
         self.announcer.on_answer(cx, order, answer);
     }
 
@@ -322,6 +327,7 @@ impl Node {
     fn reconcile(&mut self, cx: &mut Cx<'_>) {
         self.clean(cx);
         self.announcer.reconcile(cx, &self.placement, &self.attention.looked_at);
+        self.make_links(cx);
         let quiet = self.is_quiet(false);
         self.control.elector.reconcile(cx, self.control.stands, quiet);
         let quiet = self.is_quiet(true);
@@ -366,7 +372,9 @@ impl Node {
         };
         let served = || self.serving.iter().flat_map(Serving::leaderships);
         let leaderships = || [&self.control].into_iter().chain(served());
-        let done = self.announcer.is_gone() && leaderships().all(|it| it.elector.is_retired());
+        let left = !self.links.is_idle() || self.network.made().next().is_some();
+        let done =
+            self.announcer.is_gone() && !left && leaderships().all(|it| it.elector.is_retired());
         // What is under way may be what the next holder waits for.
         let waits = leaderships().any(|it| it.elector.is_writing() || it.is_retiring());
         let late = at + STOP_WITHIN <= now && !waits;

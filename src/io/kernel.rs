@@ -25,7 +25,10 @@ use super::clock;
 use super::fence::watch::{WRITER, Watch};
 use super::fence::{AT_ONCE, Change, Fence, MARGIN};
 use super::netlink::addresses::{Addresses, Place, Unheld};
+use super::netlink::made::Made;
 use super::netlink::monitor::{Monitor, Picture};
+use super::netlink::{self};
+
 use super::packet::{Ear, Listener, Sender};
 use crate::model::{
     Fences, Heard, Instant, KernelAnswer, KernelJob, LinkIndex, Mac, NetworkChange, OrderId, Vip,
@@ -84,15 +87,17 @@ impl KernelThread {
         let (fence, fences) = Fence::open(options.instance.as_deref(), options.fence);
         let fenced = fences.v4.is_ok() || fences.v6.is_ok();
         let listener = Listener::open()?;
+        let tag = netlink::tag(options.instance.as_deref());
         let monitors = Monitors {
             deliver: deliver.clone(),
-            network: Monitor::open()?,
+            network: Monitor::open(tag.clone())?,
             ruleset: fenced.then(Watch::open).transpose()?,
             ears: listener.ears()?,
         };
         let slowest = Arc::new(AtomicU32::new(0));
         let work = Work {
             addresses: Addresses::open(options.lo_global_scope)?,
+            made: Made::open(tag)?,
             fence,
             listener,
             sender: Sender::open()?,
@@ -128,6 +133,7 @@ impl KernelThread {
 /// The kernel thread's own.
 struct Work {
     addresses: Addresses,
+    made: Made,
     fence: Option<Fence>,
     listener: Listener,
     sender: Sender,
@@ -210,6 +216,8 @@ impl Work {
                 self.listener.name(&more, &less, anew);
                 self.listen(&links)
             }
+            KernelJob::MakeLink(new) => done(self.made.make(&new)),
+            KernelJob::RemoveLink { link } => done(self.made.remove(link)),
             KernelJob::RemoveAddress { link, vip, length } => {
                 done(self.addresses.remove(Place { link, vip, length }))
             }
@@ -338,8 +346,9 @@ impl Work {
         ips.extend(vips.iter().map(|it| it.0));
         // Addresses first: without the fence, what is left of them would answer.
         let cleaned = self.addresses.clean(&ips);
+        let unmade = self.made.clean();
         let fenced = self.fence.as_mut().map_or(Ok(()), Fence::clean);
-        done(cleaned.and(fenced))
+        done(cleaned.and(unmade).and(fenced))
     }
 
     fn hold(&mut self, place: Place, until: Instant) -> KernelAnswer {

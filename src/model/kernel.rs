@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use super::{Instant, LinkIndex, Mac, Vip};
+use super::{Instant, LinkIndex, Mac, NewLink, Vip};
 
 /// The kernel lets go of an address at most so long after the lifetime it was given.
 pub const LIFETIME_SLACK: Duration = Duration::from_millis(1_300);
@@ -23,7 +23,7 @@ pub enum KernelJob {
         until: Instant,
     },
     /// Remove what an earlier process left: the fence tables of this instance, addresses
-    /// tagged ours among `vips` and among those the old fence names.
+    /// tagged ours among `vips` and among those the old fence names, links tagged as its.
     Clean {
         /// The addresses this instance is configured for.
         vips: Vec<Vip>,
@@ -50,6 +50,9 @@ pub enum KernelJob {
         /// What was named before this does not count.
         anew: bool,
     },
+    /// Make a link, tagged as ours, and turn it on. One of ours that is there is turned on; one
+    /// of somebody else's is left as it is.
+    MakeLink(NewLink),
     /// Remove the address; that it is not there is as good.
     RemoveAddress {
         /// Where.
@@ -58,6 +61,12 @@ pub enum KernelJob {
         vip: Vip,
         /// Length of its prefix in bits.
         length: u8,
+    },
+    /// Remove a link that this instance made; that it is not there is as good. One that is not
+    /// tagged as ours stays.
+    RemoveLink {
+        /// Which.
+        link: LinkIndex,
     },
     /// Send a frame, unless `until` has passed when its turn comes, or an order before it in
     /// the same batch could not hold its address. Answered only if it was not sent.

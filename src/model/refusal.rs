@@ -16,6 +16,25 @@ pub enum Refusal {
         /// Its hardware address.
         mac: Mac,
     },
+    /// The link that the Service asks for is being made.
+    LinkAwaited {
+        /// Which link.
+        link: LinkName,
+    },
+    /// There is a link of that name, and it is another than the Service asks for.
+    LinkDiffers {
+        /// Which link.
+        link: LinkName,
+        /// What it would have to be.
+        right: String,
+    },
+    /// The kernel would not make the link that the Service asks for.
+    LinkNotMade {
+        /// Which link.
+        link: LinkName,
+        /// In its words.
+        why: String,
+    },
     /// The kernel would not take the address.
     Kernel {
         /// In its words.
@@ -90,6 +109,9 @@ impl Refusal {
             Self::Cleaning => "cleaning",
             Self::Conflict { .. } => "conflict",
             Self::Kernel { .. } => "kernel",
+            Self::LinkAwaited { .. } => "link-awaited",
+            Self::LinkDiffers { .. } => "link-differs",
+            Self::LinkNotMade { .. } => "link-not-made",
             Self::NameClash => "name-clash",
             Self::NoCarrier { .. } => "no-carrier",
             Self::NoEndpoints => "no-endpoints",
@@ -118,6 +140,13 @@ impl fmt::Display for Refusal {
             Self::Cleaning => write!(f, "removing what an earlier process left"),
             Self::Conflict { mac } => write!(f, "the host with MAC {mac} uses the address"),
             Self::Kernel { why } => write!(f, "the kernel refuses: {why}"),
+            Self::LinkAwaited { link } => write!(f, "{link} is being made"),
+            Self::LinkDiffers { link, right } => {
+                write!(f, "there is a link {link}, and it is not {right}")
+            }
+            Self::LinkNotMade { link, why } => {
+                write!(f, "the kernel does not make the link {link}: {why}")
+            }
             Self::NameClash => write!(f, "another host writes the Lease under this node's name"),
             Self::NoCarrier { link } => write!(f, "{link} has no carrier"),
             Self::NoEndpoints => write!(f, "the Service has no endpoints"),

@@ -8,7 +8,9 @@ use smol::channel::Sender;
 
 use super::LOCK_EVERY;
 use crate::config::rights::ALLOCATOR;
-use crate::config::{Config, DnsMode, FenceSetting, LinkSetting, ServiceSettings, VipSetting};
+use crate::config::{
+    Config, DhcpMac, DnsMode, FenceSetting, LinkSetting, ServiceSettings, VipSetting,
+};
 use crate::engine::{
     self, AnnouncerConfig, ClassRule, DhcpConfig, Election, Family, Input, LeaseConfig, LinkChoice,
     PoolsConfig, QuorumConfig, ServicesConfig, ServicesElection, WantedVip,
@@ -148,7 +150,7 @@ fn services(config: &Config, it: &ServiceSettings) -> ServicesConfig {
         election,
         gateway: it.gateway,
         labels_node: config.label_node,
-        dhcp: Some(DhcpConfig { own_mac: it.dhcp_own_mac, attempts: it.dhcp_attempts }),
+        dhcp: Some(DhcpConfig { mac: dhcp_mac(it.dhcp_mac), attempts: it.dhcp_attempts }),
         pools: it.writes.then(|| PoolsConfig {
             config_map: ObjectName::new(it.pools.0.as_str(), it.pools.1.as_str()),
             lease: LeaseConfig {
@@ -158,6 +160,14 @@ fn services(config: &Config, it: &ServiceSettings) -> ServicesConfig {
                 retry_period: ALLOCATOR_TIMES[2],
             },
         }),
+    }
+}
+
+fn dhcp_mac(it: DhcpMac) -> engine::DhcpMac {
+    match it {
+        DhcpMac::Link => engine::DhcpMac::Link,
+        DhcpMac::Macvlan => engine::DhcpMac::Macvlan,
+        DhcpMac::Own => engine::DhcpMac::Own,
     }
 }
 

@@ -35,6 +35,8 @@ pub(super) fn log(notice: &Notice) {
                 Refusal::AnotherProcess
                 | Refusal::Conflict { .. }
                 | Refusal::Kernel { .. }
+                | Refusal::LinkDiffers { .. }
+                | Refusal::LinkNotMade { .. }
                 | Refusal::NameClash
                 | Refusal::NoCarrier { .. }
                 | Refusal::NoFrames { .. }
@@ -51,7 +53,11 @@ pub(super) fn log(notice: &Notice) {
                 | Refusal::Unconfirmed => {
                     log::info!(vip:%, code; "not answering for {vip}: {refusal}");
                 }
-                Refusal::Cleaning | Refusal::Preparing | Refusal::Probing | Refusal::Stopping => {
+                Refusal::Cleaning
+                | Refusal::LinkAwaited { .. }
+                | Refusal::Preparing
+                | Refusal::Probing
+                | Refusal::Stopping => {
                     log::debug!(vip:%, code; "not answering for {vip}: {refusal}");
                 }
             }
@@ -76,6 +82,8 @@ pub(super) fn notify(notice: &Notice, notifier: &mut Notifier) {
         Notice::Refused(vip, refusal) => match refusal {
             Refusal::AnotherProcess
             | Refusal::Kernel { .. }
+            | Refusal::LinkDiffers { .. }
+            | Refusal::LinkNotMade { .. }
             | Refusal::NameClash
             | Refusal::NoCarrier { .. }
             | Refusal::NoFrames { .. }
@@ -84,6 +92,7 @@ pub(super) fn notify(notice: &Notice, notifier: &mut Notifier) {
             | Refusal::NotMember { .. } => notifier.tell(told("fault", *vip, Some(refusal))),
             Refusal::Cleaning
             | Refusal::Conflict { .. }
+            | Refusal::LinkAwaited { .. }
             | Refusal::NoEndpoints
             | Refusal::NotAssigned { .. }
             | Refusal::NotEligible { .. }

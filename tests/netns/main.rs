@@ -16,6 +16,7 @@ mod kernel;
 mod leases;
 mod leases6;
 mod links;
+mod made;
 mod outcome;
 mod preserve;
 mod raft;
@@ -78,6 +79,7 @@ fn main() -> ExitCode {
         leases::SCENARIOS,
         leases6::SCENARIOS,
         links::SCENARIOS,
+        made::SCENARIOS,
         preserve::SCENARIOS,
         recording::SCENARIOS,
         rights::SCENARIOS,

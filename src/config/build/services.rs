@@ -1,7 +1,7 @@
 //! The settings of Services, understood.
 
 use super::super::sources::{Settings, Sources};
-use super::super::{LinkSetting, Notes, ServiceSettings};
+use super::super::{DhcpMac, LinkSetting, Notes, ServiceSettings};
 use super::{filled, is_namespace, is_subdomain, lease_name, link_name};
 
 /// What asks for more than one Lease does for all Services, and what to do instead.
@@ -56,13 +56,15 @@ pub(super) fn services(
             Ok(it) if it >= 0 => u32::try_from(it).unwrap_or(u32::MAX),
             Ok(_) | Err(_) => 3,
         },
-        dhcp_own_mac: match settings.text("edgevip_dhcp_mac") {
-            "own" => true,
-            "link" => false,
+        dhcp_mac: match settings.text("edgevip_dhcp_mac") {
+            "own" => DhcpMac::Own,
+            "link" => DhcpMac::Link,
+            "macvlan" => DhcpMac::Macvlan,
             other => {
-                let right = "own (each lease has one) or link (as Wi-Fi needs it)";
+                let right = "own (each lease has one), link (as Wi-Fi needs it), or macvlan \
+                             (each has a link of its own)";
                 notes.fault("edgevip_dhcp_mac", other, right);
-                true
+                DhcpMac::Own
             }
         },
     })

@@ -453,7 +453,7 @@ fn services_are_understood() {
         gateway: false,
         pools: ("kube-system".into(), "pools".into()),
         dhcp_attempts: 3,
-        dhcp_own_mac: true,
+        dhcp_mac: crate::config::DhcpMac::Own,
     };
     assert_eq!(services, expected); // It may stand beside the process of the control plane.
     assert_eq!((config.vips.len(), config.instance.as_deref()), (0, Some("services")));

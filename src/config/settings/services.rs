@@ -78,6 +78,7 @@ pub static SERVICES: &[Setting] = &[
     service("edgevip_dhcp_mac", "dhcpMac", "").is(
         Text,
         "own",
-        "Hardware address of DHCPv4 leases: own (each has one), or link (as Wi-Fi needs it).",
+        "Hardware address of DHCPv4 leases: own (each has one), link (as Wi-Fi needs it), or macvlan \
+         (each has one, and a link with it).",
     ),
 ];

@@ -153,7 +153,8 @@ impl Node {
         let view = self.view(now, None, &choice);
         let wanted = &self.wanted;
         for vip in changed.of(wanted.iter().copied()) {
-            let able = view.usable(vip).is_ok()
+            let usable = self.network.could_use(choice(vip), vip, now, view.alone);
+            let able = usable.is_ok()
                 && !self.announcer.is_refused(now, vip)
                 && self.unserved(vip).is_none();
             if able || !wanted.contains(&vip) {

@@ -4,10 +4,11 @@
 use std::collections::BTreeSet;
 
 use super::candidacies::Candidacies;
-use super::{Config, Node};
+use super::{Cleaning, Config, Node};
 use crate::engine::agenda::Marks;
 use crate::engine::elector::{Election, Elector, LeaseConfig};
 use crate::engine::leadership::Leadership;
+use crate::engine::links::Wanter;
 use crate::engine::network::LinkChoice;
 use crate::engine::placement::{Case, Standing};
 use crate::engine::services::{Ground, Services, ServicesElection};
@@ -110,6 +111,7 @@ impl Serving {
         };
         let allocator = of.pools.as_ref().map(|it| elect(it.lease.clone()));
         let services = Services::new(of.clone(), me.clone(), now);
+        let services = services.at_home_on(config.link.clone());
         Some(Self { services, elects, allocator, ineligible: None })
     }
 
@@ -259,7 +261,14 @@ impl Node {
             let links = vips.iter().filter_map(|it| Some(on(it.0)?.index)).collect();
             self.announcer.listen_also(links, vips);
         }
+        for (name, link) in serving.services.take_link_news() {
+            self.links.want(Wanter::Lease(name), link.as_ref());
+        }
         let marks = serving.services.take_changed();
+        for vip in marks.of(serving.services.vips().chain(self.wanted.iter().copied())) {
+            let place = serving.services.place(vip);
+            self.links.want(Wanter::Place(vip), place.and_then(|it| it.link.as_ref()));
+        }
         if let Elects::Each(each) = &mut serving.elects {
             let services = &serving.services;
             for vip in marks.of(services.vips().chain(self.wanted.iter().copied())) {
@@ -272,6 +281,16 @@ impl Node {
         }
         self.serving = Some(serving);
         marks
+    }
+
+    /// Makes links that Services ask for, and removes those that nobody asks for any more.
+    pub(super) fn make_links(&mut self, cx: &mut Cx<'_>) {
+        // Before, they may be another process's.
+        if self.cleaning == Cleaning::Done {
+            let ends = self.stopping_at.is_some() && self.announcer.is_gone();
+            let used = |link| self.announcer.is_on(link);
+            self.links.reconcile(cx, &mut self.network, ends, &used);
+        }
     }
 
     /// Returns whether other addresses are to be listened for than before.
@@ -288,8 +307,9 @@ impl Node {
             may_hold: &may_hold,
             on: &|choice, ip| {
                 let choice = choice.unwrap_or(&link);
-                self.network.usable(choice, Vip(ip), now, self.is_alone()).ok()
+                self.network.usable(choice, Vip(ip), now, self.is_alone())
             },
+            revision: self.network.revision(),
             local: &|link| self.network.local(link),
             own: &|ip| match control.contains(&Vip(ip)) {
                 true => Some("the control plane".to_owned()),
@@ -371,7 +391,7 @@ impl Node {
             return false;
         };
         let usable = |vip| {
-            let usable = self.network.usable(self.choice(vip), vip, now, self.is_alone());
+            let usable = self.network.could_use(self.choice(vip), vip, now, self.is_alone());
             usable.is_ok()
         };
         let mut vips = serving.services.vips().peekable();
@@ -381,7 +401,7 @@ impl Node {
 
     /// Whether this node would carry the VIP, if it were elected for it.
     pub(super) fn would_carry(&self, now: Instant, vip: Vip) -> bool {
-        let usable = self.network.usable(self.choice(vip), vip, now, self.is_alone());
+        let usable = self.network.could_use(self.choice(vip), vip, now, self.is_alone());
         usable.is_ok() && self.unserved(vip).is_none()
     }
 

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
 use super::wants::{Verdict, Wants, verdict};
-use super::{Known, Services, ServicesElection, leasing, of_cluster};
+use super::{Known, LinkChoice, Services, ServicesElection, leasing, of_cluster, wants};
 use crate::engine::sabotage::{Sabotage, sabotaged};
 use crate::model::{
     ClusterNode, Followed, Instant, IpFamily, Leases, NodeName, Object, ObjectName, Service,
@@ -102,6 +102,19 @@ impl Services {
                         for all Services; give an address"
                     .to_owned(),
             });
+        }
+        if self.leasing.makes_links()
+            && let Verdict::Wanted(Wants { lease: Some(lease), link, .. }) = &mut verdict
+        {
+            let below = link.take().or_else(|| self.config.link.clone());
+            let below = below.unwrap_or_else(|| self.home.clone());
+            match wants::macvlan(&service, leasing::mac_of(&service, lease), below) {
+                Ok(made) => {
+                    *link = Some(LinkChoice::Made(Box::new(made)));
+                    self.leasing.look_at_link(&name);
+                }
+                Err(refusal) => verdict = Verdict::Refused(refusal),
+            }
         }
         if let Verdict::Wanted(Wants { addresses, lease: Some(lease), .. }) = &mut verdict {
             for family in &lease.families {

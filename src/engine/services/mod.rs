@@ -42,9 +42,9 @@ use crate::model::{
 use allocating::Allocating;
 pub use allocating::PoolsConfig;
 use backing::{Backed, Endpoints};
-pub use leasing::DhcpConfig;
 pub(super) use leasing::Ground;
 use leasing::Leasing;
+pub use leasing::{DhcpConfig, DhcpMac};
 use probing::Probing;
 pub use wants::ClassRule;
 pub(super) use wants::LeaseOf;
@@ -139,6 +139,8 @@ pub(crate) struct Services {
     exposing: exposing::Exposing,
     leasing: Leasing,
     labels: labels::Labels,
+    /// The link of those that name none, where nothing is said of Services.
+    home: LinkChoice,
 }
 
 /// One kind of object, and what a list that has begun has not named yet.
@@ -210,6 +212,7 @@ impl Services {
             exposing: exposing::Exposing::new(config.gateway),
             leasing: Leasing::new(config.dhcp.clone()),
             labels: labels::Labels::new(config.labels_node),
+            home: LinkChoice::Auto,
             config,
         };
         it.follow(Followed::Services(it.config.namespace.clone()), now);
@@ -218,6 +221,11 @@ impl Services {
             it.follow(Followed::ConfigMap(pools.config_map.clone()), now);
         }
         it
+    }
+
+    /// With the link of those that name none, where nothing is said of Services.
+    pub fn at_home_on(self, home: LinkChoice) -> Self {
+        Self { home, ..self }
     }
 
     /// What a list or a watch has to say.
@@ -317,6 +325,19 @@ impl Services {
     /// The link of those that name none.
     pub fn link(&self) -> Option<&LinkChoice> {
         self.config.link.as_ref()
+    }
+
+    /// The links of Services that are made for a lease, where that has changed: `None`, if not
+    /// here.
+    pub fn take_link_news(&mut self) -> Vec<(ObjectName, Option<LinkChoice>)> {
+        let news = self.leasing.take_link_news();
+        let of = |name: &ObjectName| match &self.services.get(name)?.verdict {
+            Verdict::Wanted(it) if it.lease.is_some() => it.link.clone(),
+            Verdict::Addressless | Verdict::Others | Verdict::Refused(_) | Verdict::Wanted(_) => {
+                None
+            }
+        };
+        news.into_iter().map(|(name, here)| (name.clone(), of(&name).filter(|_| here))).collect()
     }
 
     /// Keeps what pools give out next probed, where that is this node's business. Returns

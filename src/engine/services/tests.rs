@@ -57,7 +57,7 @@ pub(in crate::engine) fn config() -> ServicesConfig {
         pools: None,
         gateway: false,
         labels_node: false,
-        dhcp: Some(DhcpConfig { own_mac: true, attempts: 3 }),
+        dhcp: Some(DhcpConfig { mac: DhcpMac::Own, attempts: 3 }),
     }
 }
 

@@ -1,6 +1,7 @@
 //! What one Service asks for. Pure: a Service and the rules in, a verdict out.
 //!
-//! Supported: the peer's annotations `loadbalancerIPs`, `ignore`, `serviceInterface`,
+//! Supported: the peer's annotations `loadbalancerIPs`, `ignore`, `serviceInterface`, `serviceVLAN`,
+//! `macvlanName`, `rp_filter`,
 //! `allow-reconcile-without-endpoints`, `loadbalancerHostname`, `hwaddr`, `requestedIP`, both
 //! of its class rules, its order of address sources. Refused by name: what needs a capability that is not here.
 
@@ -9,9 +10,10 @@ use std::net::IpAddr;
 use serde::{Deserialize, Serialize};
 
 use crate::engine::mapping;
-use crate::engine::network::LinkChoice;
+use crate::engine::network::{LinkChoice, MadeLink};
 use crate::model::{
-    IpFamily, LeaseOwner, LinkName, Mac, Named, ObjectName, Service, ServicePort, ServiceRefusal,
+    IpFamily, LeaseOwner, LinkName, Mac, Make, Named, ObjectName, Service, ServicePort,
+    ServiceRefusal,
 };
 use crate::wire::lease;
 
@@ -226,8 +228,11 @@ fn is_broadcast(ip: IpAddr) -> bool {
 
 fn link(service: &Service) -> Result<Option<LinkChoice>, ServiceRefusal> {
     let refuse = |key: &str, value: &str, right: &str| Err(unreadable(key, value, right));
-    if let Some(vlan) = annotation(service, "serviceVLAN") {
-        return refuse("serviceVLAN", vlan, "VLAN links of Services are not in this version");
+    if let Some(text) = annotation(service, "serviceVLAN").filter(|it| !it.is_empty()) {
+        return match vlan(text) {
+            Some(it) => Ok(Some(LinkChoice::Made(Box::new(it)))),
+            None => refuse("serviceVLAN", text, VLAN_IS),
+        };
     }
     match annotation(service, "serviceInterface") {
         None | Some("") => Ok(None),
@@ -237,6 +242,46 @@ fn link(service: &Service) -> Result<Option<LinkChoice>, ServiceRefusal> {
         }
         Some(name) => refuse("serviceInterface", name, "the name of a link, or auto"),
     }
+}
+
+/// The link that is made for a lease, on top of another.
+pub(super) fn macvlan(
+    service: &Service,
+    mac: Mac,
+    parent: LinkChoice,
+) -> Result<MadeLink, ServiceRefusal> {
+    let written = |key| annotation(service, key).filter(|it| !it.is_empty());
+    let name = match written("macvlanName") {
+        None => format!("vip-{}", service.uid.chars().take(8).collect::<String>()),
+        Some(name) if is_link_name(name) => name.to_owned(),
+        Some(name) => return Err(unreadable("macvlanName", name, "the name of a link")),
+    };
+    let rp_filter = match written("rp_filter") {
+        None | Some("0") => 0,
+        Some("1") => 1,
+        Some("2") => 2,
+        Some(other) => return Err(unreadable("rp_filter", other, "0, 1 or 2")),
+    };
+    Ok(MadeLink { name: LinkName(name), parent, make: Make::Macvlan { mac, rp_filter } })
+}
+
+fn is_link_name(name: &str) -> bool {
+    name.len() < 16 && !name.contains(['/', ' ', ':'])
+}
+
+/// What is written of a VLAN: it is called as its link, a dot, and its tag.
+const VLAN_IS: &str = "a link and a tag from 1 to 4094, such as eth0.100; 15 characters at most";
+
+fn vlan(text: &str) -> Option<MadeLink> {
+    let (parent, tag) = text.split_once('.')?;
+    let digits = tag.bytes().all(|it| it.is_ascii_digit()) && !tag.starts_with('0');
+    let tag: u16 = tag.parse().ok().filter(|it| digits && (1..=4094).contains(it))?;
+    let fits = !parent.is_empty() && text.len() < 16 && !parent.contains(['/', ' ', ':']);
+    fits.then(|| MadeLink {
+        name: LinkName(text.to_owned()),
+        parent: LinkChoice::Named(LinkName(parent.to_owned())),
+        make: Make::Vlan { tag },
+    })
 }
 
 /// Of its name, but for one that several Services name together.

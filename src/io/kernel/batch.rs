@@ -105,7 +105,11 @@ fn about(job: &KernelJob) -> Vec<Vip> {
         | KernelJob::Unfence { vips } => vips.clone(),
         KernelJob::HoldAddress { vip, .. } | KernelJob::RemoveAddress { vip, .. } => vec![*vip],
         KernelJob::SendFrame { frame, .. } => vec![Vip(frame.ip())],
-        KernelJob::Clean { .. } | KernelJob::Listen { .. } | KernelJob::VerifyFence => Vec::new(),
+        KernelJob::Clean { .. }
+        | KernelJob::Listen { .. }
+        | KernelJob::MakeLink(_)
+        | KernelJob::RemoveLink { .. }
+        | KernelJob::VerifyFence => Vec::new(),
     }
 }
 

@@ -76,7 +76,12 @@ fn what_cannot_be_understood_names_the_setting_the_value_and_what_would_be_right
         ("loadbalancerIPs", "255.255.255.255", "carry for others"),
         ("loadbalancerIPs", "ff02::1", "carry for others"),
         ("serviceInterface", "a/b", "the name of a link, or auto"),
-        ("serviceVLAN", "eth0.7", "VLAN"),
+        ("serviceVLAN", "eth0", "a link and a tag from 1 to 4094"),
+        ("serviceVLAN", "eth0.0", "a link and a tag from 1 to 4094"),
+        ("serviceVLAN", "eth0.4095", "a link and a tag from 1 to 4094"),
+        ("serviceVLAN", "eth0.1.2", "a link and a tag from 1 to 4094"),
+        ("serviceVLAN", "eth0.+7", "a link and a tag from 1 to 4094"),
+        ("serviceVLAN", "enp130s0f0np0.70", "15 characters"),
     ];
     for (key, value, right) in table {
         let mut it = service("a/b");
@@ -88,6 +93,19 @@ fn what_cannot_be_understood_names_the_setting_the_value_and_what_would_be_right
         let text = refusal.to_string();
         assert!([key, value, right].iter().all(|it| text.contains(it)), "{text}");
     }
+}
+
+#[test]
+fn a_vlan_is_a_link_that_is_made_and_goes_before_the_link_that_is_named() {
+    let mut it = service("a/b");
+    it.annotations.insert(ADDRESSES.into(), "10.0.0.1".into());
+    it.annotations.insert(format!("{PEER}serviceVLAN"), "eth0.100".into());
+    it.annotations.insert(format!("{PEER}serviceInterface"), "eth1".into());
+    let Verdict::Wanted(wants) = verdict(&it, &rule("vip")) else { panic!() };
+    let Some(LinkChoice::Made(made)) = wants.link else { panic!("{wants:?}") };
+    assert_eq!(made.name, LinkName("eth0.100".into()));
+    assert_eq!(made.parent, LinkChoice::Named(LinkName("eth0".into())));
+    assert_eq!(made.make, Make::Vlan { tag: 100 });
 }
 
 #[test]
