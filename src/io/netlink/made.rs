@@ -15,7 +15,7 @@ use super::{VLAN_ID, name, survey};
 use crate::model::{Link, LinkIndex, Make, NewLink};
 
 /// `IFLA_INET_CONF`, and `IPV4_DEVCONF_RP_FILTER` in it.
-const INET_CONF: u16 = 2;
+const INET_CONF: u16 = 1;
 const RP_FILTER: u16 = 8;
 /// `IFLA_INET6_ADDR_GEN_MODE`, and `IN6_ADDR_GEN_MODE_NONE`.
 const ADDR_GEN_MODE: u16 = 8;
