@@ -239,6 +239,8 @@ pub struct ServiceSettings {
     pub writes: bool,
     /// Whether they may ask for ports on the site's gateway.
     pub gateway: bool,
+    /// Whether nothing is to reach their addresses but their ports.
+    pub guards: bool,
     /// Namespace and name of the ConfigMap with the pools.
     pub pools: (String, String),
     /// After so many attempts in vain, DHCP servers are asked more seldom; 0: never.

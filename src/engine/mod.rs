@@ -6,6 +6,7 @@ mod backoff;
 mod dhcp;
 mod draw;
 mod elector;
+mod guards;
 mod leadership;
 mod links;
 mod mapping;

@@ -16,6 +16,7 @@ use serving::{Elects, Serving};
 
 use super::announcer::{Announcer, AnnouncerConfig};
 use super::elector::{Election, Elector};
+use super::guards::Guards;
 use super::leadership::Leadership;
 use super::links::Links;
 use super::network::{LinkChoice, Network};
@@ -78,6 +79,7 @@ pub struct Node {
     wanted: BTreeSet<Vip>,
     network: Network,
     links: Links,
+    guards: Guards,
     resolver: Resolver,
     announcer: Announcer,
     reporter: Reporter,
@@ -113,6 +115,7 @@ impl Node {
             wanted: BTreeSet::new(),
             network: Network::default(),
             links: Links::default(),
+            guards: Guards::default(),
             resolver: Resolver::new(config.vips.clone(), config.family, now),
             announcer: Announcer::new(config.announcer.clone()),
             reporter: Reporter::new(me, config.label_node, config.election.has_api(), now),
@@ -176,6 +179,7 @@ impl Node {
             self.reporter.deadline(leads),
             self.network.deadline().map(|at| plain(at, "carrier")),
             self.links.deadline(),
+            self.guards.deadline(),
             self.stopping_at
                 .map(|at| plain(at + HAND_OVER_WITHIN, "hand-over ends"))
                 .filter(|it| it.at > self.now),
@@ -306,6 +310,9 @@ impl Node {
             self.cleaning = if failed { Cleaning::Waiting } else { Cleaning::Done };
         }
         self.links.on_answer(cx, &mut self.network, order, answer);
+        for vip in self.guards.on_answer(cx.now, order, answer) {
+            self.announcer.touched.mark(vip);
+        }
         self.announcer.on_answer(cx, order, answer);
     }
 
@@ -326,6 +333,7 @@ impl Node {
 
     fn reconcile(&mut self, cx: &mut Cx<'_>) {
         self.clean(cx);
+        self.guard(cx);
         self.announcer.reconcile(cx, &self.placement, &self.attention.looked_at);
         self.make_links(cx);
         let quiet = self.is_quiet(false);
@@ -372,7 +380,8 @@ impl Node {
         };
         let served = || self.serving.iter().flat_map(Serving::leaderships);
         let leaderships = || [&self.control].into_iter().chain(served());
-        let left = !self.links.is_idle() || self.network.made().next().is_some();
+        let left =
+            !self.guards.is_gone() || !self.links.is_idle() || self.network.made().next().is_some();
         let done =
             self.announcer.is_gone() && !left && leaderships().all(|it| it.elector.is_retired());
         // What is under way may be what the next holder waits for.

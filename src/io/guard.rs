@@ -4,7 +4,7 @@
 //! address.
 //!
 //! ```text
-//! table ip edgevip-ports {
+//! table ip edgevip.ports {
 //!     set guarded { type ipv4_addr }
 //!     set open { type ipv4_addr . inet_proto . inet_service }
 //!     chain input {
@@ -26,7 +26,8 @@ use nix::errno::Errno;
 use nix::sys::socket::SockProtocol;
 
 use self::table::{Family, Transaction};
-use super::fence::explain;
+use super::fence::table::handle as number;
+use super::fence::table_name;
 use super::netlink::message::Message;
 use super::netlink::socket::{Refused, Socket};
 use crate::model::{Guarded, Protocol, ServicePort, Vip};
@@ -49,11 +50,21 @@ impl Guard {
     /// Opens the way to nftables.
     pub fn open(instance: Option<&str>) -> Option<Self> {
         let socket = Socket::open(SockProtocol::NetlinkNetFilter).ok()?;
-        let table = match instance {
-            None => "edgevip-ports".to_owned(),
-            Some(instance) => format!("edgevip-ports-{instance}"),
-        };
+        let table = format!("{}.ports", table_name(instance));
         Some(Self { socket, table, told: BTreeMap::new(), built: BTreeMap::new() })
+    }
+
+    /// Tries whether the kernel takes all of it: it is built under another name, and deleted in
+    /// the same transaction.
+    pub fn probe(&mut self) -> Result<(), String> {
+        let name = format!("{}-probe", self.table);
+        for family in Family::BOTH {
+            let mut it = Transaction::new(self.socket.compose(), &name, family);
+            it.build();
+            it.delete();
+            send(&mut self.socket, it).map_err(explain)?;
+        }
+        Ok(())
     }
 
     /// Has all of these let through what they say from now on, in one piece for each family.
@@ -127,9 +138,7 @@ impl Guard {
         for (vip, ports) in self.told.iter().filter(|it| Family::of(*it.0) == family) {
             it.add(*vip, ports);
         }
-        send(&mut self.socket, it).map_err(|refused| {
-            format!("nftables keeps nothing away from an address here: {}", explain(refused))
-        })?;
+        send(&mut self.socket, it).map_err(explain)?;
         let handle = self.handle(family).unwrap_or_default();
         self.built.insert(family, handle);
         Ok(())
@@ -150,7 +159,7 @@ impl Guard {
         let mut writer = self.socket.compose();
         table::ask_for_table(&mut writer, family, &self.table);
         let mut handle = None;
-        self.socket.exchange(&writer, None, &mut |it| handle = handle.or(table::handle(&it)));
+        self.socket.exchange(&writer, None, &mut |it| handle = handle.or(number(&it)));
         handle
     }
 
@@ -176,5 +185,15 @@ fn send(socket: &mut Socket, it: Transaction<'_>) -> Result<(), Refused> {
     match socket.exchange(&writer, Some(awaited), &mut |_| ()).into_iter().next() {
         Some(refused) => Err(refused),
         None => Ok(()),
+    }
+}
+
+fn explain(refused: Refused) -> String {
+    match refused.errno {
+        Errno::EPERM => "nftables needs CAP_NET_ADMIN".to_owned(),
+        Errno::ENOENT | Errno::EAFNOSUPPORT | Errno::EOPNOTSUPP => {
+            format!("it needs nftables with connection tracking (nf_tables, nft_ct): {refused}")
+        }
+        _ => format!("nftables says no: {refused}"),
     }
 }

@@ -24,6 +24,7 @@ use self::batch::{Answers, BETWEEN, Batch, Step, is_apart, steps, tell};
 use super::clock;
 use super::fence::watch::{WRITER, Watch};
 use super::fence::{AT_ONCE, Change, Fence, MARGIN};
+use super::guard::Guard;
 use super::netlink::addresses::{Addresses, Place, Unheld};
 use super::netlink::made::Made;
 use super::netlink::monitor::{Monitor, Picture};
@@ -31,7 +32,8 @@ use super::netlink::{self};
 
 use super::packet::{Ear, Listener, Sender};
 use crate::model::{
-    Fences, Heard, Instant, KernelAnswer, KernelJob, LinkIndex, Mac, NetworkChange, OrderId, Vip,
+    Fences, Guarded, Heard, Instant, KernelAnswer, KernelJob, LinkIndex, Mac, NetworkChange,
+    OrderId, Vip,
 };
 
 /// So many batches may wait for the kernel; another one fails at once.
@@ -47,6 +49,8 @@ pub struct KernelOptions {
     pub instance: Option<String>,
     /// Use the nftables fence where the kernel has it.
     pub fence: bool,
+    /// What reaches addresses of Services is to be filtered.
+    pub guard: bool,
     /// Global scope instead of host scope on the loopback link.
     pub lo_global_scope: bool,
 }
@@ -91,13 +95,14 @@ impl KernelThread {
         let monitors = Monitors {
             deliver: deliver.clone(),
             network: Monitor::open(tag.clone())?,
-            ruleset: fenced.then(Watch::open).transpose()?,
+            ruleset: (fenced || options.guard).then(Watch::open).transpose()?,
             ears: listener.ears()?,
         };
         let slowest = Arc::new(AtomicU32::new(0));
         let work = Work {
             addresses: Addresses::open(options.lo_global_scope)?,
             made: Made::open(tag)?,
+            guard: Guard::open(options.instance.as_deref()),
             fence,
             listener,
             sender: Sender::open()?,
@@ -135,6 +140,7 @@ struct Work {
     addresses: Addresses,
     made: Made,
     fence: Option<Fence>,
+    guard: Option<Guard>,
     listener: Listener,
     sender: Sender,
     slowest: Arc<AtomicU32>,
@@ -216,6 +222,13 @@ impl Work {
                 self.listener.name(&more, &less, anew);
                 self.listen(&links)
             }
+            KernelJob::Guard(all) => {
+                let answer = self.guard(&all);
+                if !answer.is_good() {
+                    self.spoiled.extend(all.iter().map(|it| it.vip));
+                }
+                answer
+            }
             KernelJob::MakeLink(new) => done(self.made.make(&new)),
             KernelJob::RemoveLink { link } => done(self.made.remove(link)),
             KernelJob::RemoveAddress { link, vip, length } => {
@@ -234,7 +247,13 @@ impl Work {
                 answer
             }
             KernelJob::Unfence { vips } => self.fence(|it| it.forget(&vips)),
-            KernelJob::VerifyFence => self.fence(Fence::verify),
+            KernelJob::VerifyFence => {
+                let guard = self.guard.as_mut().map_or(Ok(()), Guard::verify);
+                match self.fence(Fence::verify) {
+                    KernelAnswer::Done => done(guard),
+                    other => other,
+                }
+            }
         }
     }
 
@@ -341,6 +360,13 @@ impl Work {
         }
     }
 
+    fn guard(&mut self, all: &[Guarded]) -> KernelAnswer {
+        match &mut self.guard {
+            Some(it) => done(it.set(all)),
+            None => KernelAnswer::Failed("the kernel has no nftables".to_owned()),
+        }
+    }
+
     fn clean(&mut self, vips: &[Vip]) -> KernelAnswer {
         let mut ips = self.fence.as_mut().map(Fence::leftovers).unwrap_or_default();
         ips.extend(vips.iter().map(|it| it.0));
@@ -348,7 +374,9 @@ impl Work {
         let cleaned = self.addresses.clean(&ips);
         let unmade = self.made.clean();
         let fenced = self.fence.as_mut().map_or(Ok(()), Fence::clean);
-        done(cleaned.and(unmade).and(fenced))
+        // What is left of that keeps everything away from addresses that may be others' by now.
+        let unguarded = self.guard.as_mut().map_or(Ok(()), Guard::clean);
+        done(cleaned.and(unmade).and(fenced).and(unguarded))
     }
 
     fn hold(&mut self, place: Place, until: Instant) -> KernelAnswer {

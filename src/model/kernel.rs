@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use super::{Instant, LinkIndex, Mac, NewLink, Vip};
+use super::{Instant, LinkIndex, Mac, NewLink, ServicePort, Vip};
 
 /// The kernel lets go of an address at most so long after the lifetime it was given.
 pub const LIFETIME_SLACK: Duration = Duration::from_millis(1_300);
@@ -39,6 +39,9 @@ pub enum KernelJob {
         /// Its lifetime ends then, rounded down to whole seconds but at least one.
         until: Instant,
     },
+    /// Let nothing reach these VIPs but what is said. Where that cannot be, no order about one
+    /// of them that comes later in the same batch is carried out.
+    Guard(Vec<Guarded>),
     /// Hear ARP and NDP about the addresses named so far, and nothing else, on these links.
     Listen {
         /// Where, and nowhere else.
@@ -93,6 +96,17 @@ pub enum KernelJob {
     },
     /// Look whether the fence still stands.
     VerifyFence,
+}
+
+/// What reaches a VIP.
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
+pub struct Guarded {
+    /// Which.
+    pub vip: Vip,
+    /// These ports of it.
+    pub ports: Vec<ServicePort>,
+    /// Nothing else does.
+    pub on: bool,
 }
 
 /// Ties an answer to its order.

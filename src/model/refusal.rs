@@ -96,6 +96,11 @@ pub enum Refusal {
     Probing,
     /// The process was asked to stop.
     Stopping,
+    /// What reaches the address is to be filtered, and cannot be.
+    Unguarded {
+        /// Why not.
+        why: String,
+    },
     /// Leadership must be confirmed first: the machine was suspended, or another host
     /// claimed the address.
     Unconfirmed,
@@ -127,6 +132,7 @@ impl Refusal {
             Self::Probing => "probing",
             Self::Stopping => "stopping",
             Self::Unconfirmed => "unconfirmed",
+            Self::Unguarded { .. } => "unguarded",
         }
     }
 }
@@ -176,6 +182,9 @@ impl fmt::Display for Refusal {
             Self::Probing => write!(f, "asking whether the address is free"),
             Self::Stopping => write!(f, "stopping"),
             Self::Unconfirmed => write!(f, "leadership is being confirmed"),
+            Self::Unguarded { why } => {
+                write!(f, "enable_service_security cannot keep anything away from it: {why}")
+            }
         }
     }
 }
@@ -208,6 +217,13 @@ pub enum ServiceRefusal {
     Dhcp(DhcpRefusal),
     /// No pool has one for it.
     Pool(PoolRefusal),
+    /// Its DNS name stands for no address.
+    Unresolved {
+        /// The name.
+        name: String,
+        /// Why not.
+        why: String,
+    },
     /// What is written on it cannot be understood.
     Unreadable {
         /// The annotation, without its prefix, or the field.
@@ -228,6 +244,7 @@ impl ServiceRefusal {
             Self::Addressless { .. } => "no-address",
             Self::Dhcp(it) => it.code(),
             Self::Pool(it) => it.code(),
+            Self::Unresolved { .. } => "name-unresolved",
             Self::Unreadable { .. } => "unreadable",
         }
     }
@@ -240,6 +257,7 @@ impl ServiceRefusal {
             Self::Addressless { .. } => "NoAddress",
             Self::Dhcp(_) => "NoLease",
             Self::Pool(_) => "PoolRefused",
+            Self::Unresolved { .. } => "NameUnresolved",
             Self::Unreadable { .. } => "Unreadable",
         }
     }
@@ -253,6 +271,7 @@ impl fmt::Display for ServiceRefusal {
             Self::Addressless { why } => write!(f, "{why}"),
             Self::Dhcp(it) => write!(f, "{it}"),
             Self::Pool(it) => write!(f, "{it}"),
+            Self::Unresolved { name, why } => write!(f, "{name} stands for no address: {why}"),
             Self::Unreadable { setting, value, right } => write!(f, "{setting}={value}: {right}"),
         }
     }

@@ -27,6 +27,7 @@ pub(super) fn start_kernel(
     let options = KernelOptions {
         instance: config.instance.clone(),
         fence: config.fence != FenceSetting::Off,
+        guard: config.services.as_ref().is_some_and(|it| it.guards),
         lo_global_scope: config.lo_global_scope,
     };
     let deliver = move |news: FromKernel| {
@@ -149,6 +150,7 @@ fn services(config: &Config, it: &ServiceSettings) -> ServicesConfig {
         writes: it.writes,
         election,
         gateway: it.gateway,
+        guards: it.guards,
         labels_node: config.label_node,
         dhcp: Some(DhcpConfig { mac: dhcp_mac(it.dhcp_mac), attempts: it.dhcp_attempts }),
         pools: it.writes.then(|| PoolsConfig {

@@ -43,7 +43,8 @@ pub(super) fn log(notice: &Notice) {
                 | Refusal::NoLink { .. }
                 | Refusal::NoMajority { .. }
                 | Refusal::NotEligible { .. }
-                | Refusal::NotMember { .. } => {
+                | Refusal::NotMember { .. }
+                | Refusal::Unguarded { .. } => {
                     log::warn!(vip:%, code; "not answering for {vip}: {refusal}")
                 }
                 Refusal::NoEndpoints
@@ -89,7 +90,8 @@ pub(super) fn notify(notice: &Notice, notifier: &mut Notifier) {
             | Refusal::NoFrames { .. }
             | Refusal::NoLink { .. }
             | Refusal::NoMajority { .. }
-            | Refusal::NotMember { .. } => notifier.tell(told("fault", *vip, Some(refusal))),
+            | Refusal::NotMember { .. }
+            | Refusal::Unguarded { .. } => notifier.tell(told("fault", *vip, Some(refusal))),
             Refusal::Cleaning
             | Refusal::Conflict { .. }
             | Refusal::LinkAwaited { .. }

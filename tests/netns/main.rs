@@ -12,6 +12,7 @@ mod elections;
 mod failover;
 #[cfg(feature = "upnp")]
 mod gateway;
+mod guard;
 mod kernel;
 mod leases;
 mod leases6;
@@ -75,6 +76,7 @@ fn main() -> ExitCode {
         elections::SCENARIOS,
         #[cfg(feature = "upnp")]
         gateway::SCENARIOS,
+        guard::SCENARIOS,
         kernel::SCENARIOS,
         leases::SCENARIOS,
         leases6::SCENARIOS,

@@ -102,6 +102,7 @@ impl Cloud {
             pools: Some(PoolsConfig { config_map: POOLS.into(), lease: named(GIVEN_BY) }),
             dhcp: None,
             gateway: false,
+            guards: false,
             labels_node: false,
         }
     }

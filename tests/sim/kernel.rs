@@ -234,7 +234,8 @@ impl Kernel {
                     self.live.remove(vip);
                 }
             }
-            KernelJob::Listen { .. }
+            KernelJob::Guard(_)
+            | KernelJob::Listen { .. }
             | KernelJob::MakeLink(_)
             | KernelJob::RemoveLink { .. }
             | KernelJob::SendFrame { .. }
@@ -254,6 +255,7 @@ impl Kernel {
                 self.remove_if(|key, _| *key == (*link, *vip))
             }
             KernelJob::Clean { .. }
+            | KernelJob::Guard(_)
             | KernelJob::Listen { .. }
             | KernelJob::MakeLink(_)
             | KernelJob::RemoveAddress { .. }
@@ -300,6 +302,7 @@ impl Kernel {
             | KernelJob::Unfence { .. }
             | KernelJob::VerifyFence => true,
             KernelJob::HoldAddress { .. }
+            | KernelJob::Guard(_)
             | KernelJob::Listen { .. }
             | KernelJob::MakeLink(_)
             | KernelJob::RemoveAddress { .. }
@@ -332,6 +335,7 @@ pub fn is_too_late(job: &KernelJob, now: Instant, lead: Duration) -> bool {
         KernelJob::HoldAddress { until, .. } | KernelJob::SendFrame { until, .. } => *until <= now,
         KernelJob::Clean { .. }
         | KernelJob::Listen { .. }
+        | KernelJob::Guard(_)
         | KernelJob::MakeLink(_)
         | KernelJob::RemoveAddress { .. }
         | KernelJob::RemoveLink { .. }
@@ -349,6 +353,7 @@ pub fn end_of(job: &KernelJob) -> Option<Instant> {
         | KernelJob::SendFrame { until, .. } => Some(*until),
         KernelJob::Clean { .. }
         | KernelJob::Listen { .. }
+        | KernelJob::Guard(_)
         | KernelJob::MakeLink(_)
         | KernelJob::RemoveAddress { .. }
         | KernelJob::RemoveLink { .. }

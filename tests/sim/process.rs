@@ -569,6 +569,7 @@ impl World {
             | KernelJob::Unfence { .. }
             | KernelJob::VerifyFence => self.faults.kernel_tail,
             KernelJob::HoldAddress { .. }
+            | KernelJob::Guard(_)
             | KernelJob::MakeLink(_)
             | KernelJob::RemoveAddress { .. }
             | KernelJob::RemoveLink { .. } => self.faults.kernel_tail.min(7 * MS),
@@ -612,6 +613,7 @@ impl World {
             KernelJob::Clean { .. } => self.procs[proc].thread.cleaned = true,
             KernelJob::Answer { .. }
             | KernelJob::HoldAddress { .. }
+            | KernelJob::Guard(_)
             | KernelJob::MakeLink(_)
             | KernelJob::RemoveAddress { .. }
             | KernelJob::RemoveLink { .. }

@@ -5,12 +5,11 @@ use super::super::{DhcpMac, LinkSetting, Notes, ServiceSettings};
 use super::{filled, is_namespace, is_subdomain, lease_name, link_name};
 
 /// What asks for more than one Lease does for all Services, and what to do instead.
-const NOT_BUILT: [(&str, &str); 3] = [
+const NOT_BUILT: [(&str, &str); 2] = [
     (
         "per_service_election_on_demand",
         "elections only for some Services are not in this version; give svc_election for all",
     ),
-    ("enable_service_security", "filtering by port is not in this version; leave it out"),
     ("mirror_dest_interface", "mirroring is not in this version; leave it out"),
 ];
 
@@ -50,6 +49,7 @@ pub(super) fn services(
         class_legacy: settings.is_on("lb_class_legacy_handling"),
         writes: !settings.is_on("disable_service_updates"),
         gateway: gateway(settings, notes),
+        guards: settings.is_on("enable_service_security"),
         pools: pools(settings, notes),
         // The peer takes what is negative for nothing said.
         dhcp_attempts: match settings.text("dhcp_backoff_attempts").parse::<i64>() {

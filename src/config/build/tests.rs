@@ -451,6 +451,7 @@ fn services_are_understood() {
         class_legacy: true,
         writes: false,
         gateway: false,
+        guards: false,
         pools: ("kube-system".into(), "pools".into()),
         dhcp_attempts: 3,
         dhcp_mac: crate::config::DhcpMac::Own,

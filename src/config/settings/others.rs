@@ -52,9 +52,6 @@ pub static NOT_BUILT: &[Setting] = &[
         "false",
         "One election for each Service that asks.",
     ),
-    part("service security", "enable_service_security", "onlyAllowTrafficServicePorts")
-        .key("enableServiceSecurity")
-        .is(Bool, "false", "Drop traffic to other ports."),
     part("mirroring", "mirror_dest_interface", "mirrorDestInterface").is(
         Text,
         "",

@@ -60,6 +60,11 @@ pub static SERVICES: &[Setting] = &[
         "false",
         "Open the ports of Services that ask for it on the site's gateway: PCP, NAT-PMP, UPnP.",
     ),
+    service("enable_service_security", "onlyAllowTrafficServicePorts", "enableServiceSecurity").is(
+        Bool,
+        "false",
+        "Let nothing reach the addresses of Services but their ports, by nftables.",
+    ),
     service("KUBEVIP_NAMESPACE", "", "").is(
         Text,
         "kube-system",

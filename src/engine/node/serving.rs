@@ -10,7 +10,7 @@ use crate::engine::elector::{Election, Elector, LeaseConfig};
 use crate::engine::leadership::Leadership;
 use crate::engine::links::Wanter;
 use crate::engine::network::LinkChoice;
-use crate::engine::placement::{Case, Standing};
+use crate::engine::placement::{Case, Standing, Wish};
 use crate::engine::services::{Ground, Services, ServicesElection};
 use crate::engine::{Cx, Deadline, Input, Rng};
 use crate::model::{Followed, Instant, LIFETIME_SLACK, Refusal, Vip};
@@ -283,6 +283,28 @@ impl Node {
         marks
     }
 
+    /// What reaches the VIPs that are here, or about to be: told before the address is there, and
+    /// until after it is gone.
+    pub(super) fn guard(&mut self, cx: &mut Cx<'_>) {
+        for vip in self.attention.looked_at.iter().copied() {
+            let serving = self.serving.as_ref().filter(|_| !self.resolver.vips().contains(&vip));
+            let place = serving.and_then(|it| it.services.place(vip));
+            let wish = self.placement.get(vip).map(|it| &it.0);
+            let comes = wish.is_some_and(|it| !matches!(it, Wish::Absent));
+            let stays = self.announcer.is_here(vip);
+            let refused = self.guards.refusal(vip).is_some();
+            let ports = place.and_then(|it| it.guard.as_ref());
+            match ports {
+                // Of a Service that is gone, what was said stays until its address is gone.
+                None if stays && place.is_none() => {}
+                None => self.guards.want(vip, None),
+                Some(ports) if comes || stays || refused => self.guards.want(vip, Some(ports)),
+                Some(_) => self.guards.want(vip, None),
+            }
+        }
+        self.guards.reconcile(cx);
+    }
+
     /// Makes links that Services ask for, and removes those that nobody asks for any more.
     pub(super) fn make_links(&mut self, cx: &mut Cx<'_>) {
         // Before, they may be another process's.
@@ -349,7 +371,11 @@ impl Node {
         let serving = self.serving.as_ref().filter(|_| !self.resolver.vips().contains(&vip))?;
         let place = serving.services.place(vip)?;
         let unserved = place.refusal(self.announcer.is_here(vip));
-        serving.ineligible.clone().or(unserved)
+        let unguarded = || {
+            let why = self.guards.refusal(vip).filter(|_| place.guard.is_some())?;
+            Some(Refusal::Unguarded { why: why.to_owned() })
+        };
+        serving.ineligible.clone().or(unserved).or_else(unguarded)
     }
 
     /// Who elects for the VIP.

@@ -103,6 +103,19 @@ impl Services {
                     .to_owned(),
             });
         }
+        if matches!(self.config.election, ServicesElection::Quorum)
+            && let Verdict::Wanted(it) = &verdict
+            && let Some(it) = it.names.first()
+        {
+            verdict = Verdict::Refused(ServiceRefusal::Unreadable {
+                setting: "loadbalancerIPs".to_owned(),
+                value: it.name.clone(),
+                right: "an address where members elect: two of them could find different ones \
+                        under one name"
+                    .to_owned(),
+            });
+        }
+        self.add_named(now, &service, &mut verdict);
         if self.leasing.makes_links()
             && let Verdict::Wanted(Wants { lease: Some(lease), link, .. }) = &mut verdict
         {
@@ -188,6 +201,7 @@ impl Services {
         self.exposing.forget(name);
         self.allocating.forget(now, name);
         self.leasing.look_at(name, &[], &Leases::default());
+        self.naming.forget(name);
     }
 
     fn unclaim(&mut self, ip: IpAddr, name: &ObjectName) {

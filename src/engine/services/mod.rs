@@ -17,6 +17,7 @@ mod exposing;
 mod labels;
 mod learning;
 mod leasing;
+mod naming;
 mod probing;
 mod status;
 mod telling;
@@ -30,6 +31,7 @@ use serde::{Deserialize, Serialize};
 use super::agenda::Marks;
 use super::draw::draw;
 use super::elector::LeaseConfig;
+use super::guards::Ports;
 use super::network::{LinkChoice, Usable};
 use super::sabotage::{Sabotage, sabotaged};
 use super::watch::Follower;
@@ -71,6 +73,9 @@ pub struct ServicesConfig {
     /// Whether those that ask for it are to be reached through the site's gateway.
     #[serde(default)]
     pub gateway: bool,
+    /// Whether nothing is to reach their addresses but their ports.
+    #[serde(default)]
+    pub guards: bool,
     /// Whether this node's Node is labelled with those it answers for.
     #[serde(default)]
     pub labels_node: bool,
@@ -100,6 +105,8 @@ pub(crate) struct Place {
     pub elected_by: Option<LeaseOf>,
     /// The lease of the address ends then.
     pub until: Option<Instant>,
+    /// Nothing is to reach it but these, if anything is kept away.
+    pub guard: Option<Ports>,
 }
 
 impl Place {
@@ -138,6 +145,7 @@ pub(crate) struct Services {
     probing: Probing,
     exposing: exposing::Exposing,
     leasing: Leasing,
+    naming: naming::Naming,
     labels: labels::Labels,
     /// The link of those that name none, where nothing is said of Services.
     home: LinkChoice,
@@ -211,6 +219,7 @@ impl Services {
             probing: Probing::default(),
             exposing: exposing::Exposing::new(config.gateway),
             leasing: Leasing::new(config.dhcp.clone()),
+            naming: naming::Naming::default(),
             labels: labels::Labels::new(config.labels_node),
             home: LinkChoice::Auto,
             config,
@@ -278,6 +287,8 @@ impl Services {
             self.settle_all_of(cx.now, &service);
         }
         self.end_lingering(cx.now);
+        self.take_named(cx.now);
+        self.naming.tick(cx);
         self.allocating.expire(cx.now);
         let needs_slices = self.needy > 0;
         let slices = Followed::EndpointSlices(self.config.namespace.clone());
@@ -385,6 +396,7 @@ impl Services {
     fn refusal(&self, it: &Known) -> Option<ServiceRefusal> {
         let name = &it.service.name;
         it.refusal(self.allocating.refused.get(name), self.leasing.refusal(name))
+            .or_else(|| self.unresolved(&it.service, &it.verdict))
     }
 
     /// Why nothing new comes from the API server.
@@ -434,6 +446,7 @@ impl Services {
             .chain(losses)
             .chain(probing)
             .chain(self.leasing.deadline())
+            .chain(self.naming.deadline())
             .chain(self.telling.deadline())
             .chain(self.labels.deadline())
             .chain(allocating)

@@ -1,5 +1,6 @@
 mod exposing;
 mod labels;
+mod naming;
 
 use std::net::IpAddr;
 
@@ -56,6 +57,7 @@ pub(in crate::engine) fn config() -> ServicesConfig {
         election: ServicesElection::Quorum,
         pools: None,
         gateway: false,
+        guards: false,
         labels_node: false,
         dhcp: Some(DhcpConfig { mac: DhcpMac::Own, attempts: 3 }),
     }
@@ -203,6 +205,48 @@ fn a_service_has_its_place_once_somebody_serves_it_and_none_when_it_is_gone() {
     bench.objects(Followed::Services(None), vec![ObjectEvent::Deleted("a/web".into())]);
     assert_eq!(bench.place(IP), None);
     assert!(bench.services.claims.is_empty() && bench.services.services.is_empty());
+}
+
+#[test]
+fn an_address_is_asked_for_first_unless_somebody_is_known_to_have_answered_for_it() {
+    let mut bench = Bench::new();
+    let first = |bench: &mut Bench, ip: &str| bench.place(ip).unwrap().first_claim;
+    bench.service(asking("a/web", IP));
+    assert!(first(&mut bench, IP));
+    bench.service(told(asking("a/web", IP), 2));
+    assert!(!first(&mut bench, IP));
+    // Another address of the same Service is another.
+    let mut other = told(asking("a/web", IP), 3);
+    other.annotations.insert(ADDRESSES.into(), "10.0.0.6".into());
+    bench.service(other);
+    assert!(first(&mut bench, "10.0.0.6"));
+    bench.service(told(asking("a/web", "10.0.0.6"), 4));
+    assert!(!first(&mut bench, "10.0.0.6"));
+}
+
+#[test]
+fn what_reaches_an_address_is_what_those_who_have_it_serve() {
+    let mut bench = Bench::new();
+    bench.services.config.guards = true;
+    let at = |name: &str, port| {
+        let mut it = asking(name, IP);
+        it.ports[0].port = port;
+        it
+    };
+    let ports = |bench: &mut Bench| {
+        let guard = bench.place(IP).unwrap().guard.clone();
+        guard.map(|it| it.iter().map(|it| it.port).collect::<Vec<_>>())
+    };
+    bench.service(at("a/web", 80));
+    assert_eq!(ports(&mut bench), Some(vec![80]));
+    bench.service(at("a/other", 443));
+    assert_eq!(ports(&mut bench), Some(vec![80, 443]));
+    bench.service(at("a/other", 444));
+    assert_eq!(ports(&mut bench), Some(vec![80, 444]));
+    let mut exempt = at("a/other", 444);
+    exempt.annotations.insert("kube-vip.io/ignore-service-security".into(), "true".into());
+    bench.service(exempt);
+    assert_eq!(ports(&mut bench), None);
 }
 
 #[test]

@@ -3,9 +3,9 @@
 use std::net::IpAddr;
 
 use crate::io::fence::table::{
-    Base, SUBSYSTEM, boundary, compare, compare_register, data, drop_it, expression, handle_of,
+    Base, SUBSYSTEM, boundary, compare_register, data, expression, verdict,
 };
-use crate::io::netlink::message::{Message, Writer};
+use crate::io::netlink::message::Writer;
 use crate::model::{Protocol, ServicePort, Vip};
 
 const CREATE: u16 = libc::NLM_F_CREATE as u16;
@@ -183,17 +183,17 @@ impl<'a> Transaction<'a> {
         self.rule(|it| {
             destination_protocol_and_port(it, family);
             look_up(it, Set::Open, FIRST);
-            accept_it(it);
+            verdict(it, libc::NF_ACCEPT);
         });
         self.rule(|it| {
             connection(it, CT_DIRECTION);
             compare_register(it, &[REPLY]);
-            accept_it(it);
+            verdict(it, libc::NF_ACCEPT);
         });
         self.rule(|it| {
             connection(it, CT_STATE);
             has_bit(it, RELATED);
-            accept_it(it);
+            verdict(it, libc::NF_ACCEPT);
         });
         if family == Family::Ip6 {
             self.rule(|it| {
@@ -203,14 +203,14 @@ impl<'a> Transaction<'a> {
                 load(it, Base::Transport, 0, 1, REGISTER);
                 compare_by(it, libc::NFT_CMP_GTE, &[first]);
                 compare_by(it, libc::NFT_CMP_LTE, &[last]);
-                accept_it(it);
+                verdict(it, libc::NF_ACCEPT);
             });
         }
         self.rule(|it| {
             let (_, length, offset) = family.address();
             load(it, Base::Network, offset, length, REGISTER);
             look_up(it, Set::Guarded, REGISTER);
-            drop_it(it);
+            verdict(it, libc::NF_DROP);
         });
     }
 
@@ -286,11 +286,6 @@ pub fn ask_for_table(writer: &mut Writer, family: Family, table: &str) {
     writer.message(kind, 0, |it| about(it, family, table));
 }
 
-/// The number of the table that a message is about: each table gets its own.
-pub fn handle(message: &Message<'_>) -> Option<[u8; 8]> {
-    handle_of(message)
-}
-
 fn number(protocol: Protocol) -> u8 {
     match protocol {
         Protocol::Sctp => libc::IPPROTO_SCTP as u8,
@@ -354,8 +349,4 @@ fn look_up(it: &mut Writer, set: Set, register: u32) {
         it.number(2, register);
         it.number(4, set.id());
     });
-}
-
-fn accept_it(it: &mut Writer) {
-    crate::io::fence::table::verdict(it, libc::NF_ACCEPT);
 }

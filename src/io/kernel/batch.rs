@@ -103,6 +103,7 @@ fn about(job: &KernelJob) -> Vec<Vip> {
         KernelJob::Answer { vips, .. }
         | KernelJob::Silence { vips, .. }
         | KernelJob::Unfence { vips } => vips.clone(),
+        KernelJob::Guard(all) => all.iter().map(|it| it.vip).collect(),
         KernelJob::HoldAddress { vip, .. } | KernelJob::RemoveAddress { vip, .. } => vec![*vip],
         KernelJob::SendFrame { frame, .. } => vec![Vip(frame.ip())],
         KernelJob::Clean { .. }

@@ -231,7 +231,7 @@ impl Services {
                         // A link that is made for it has been given one.
                         DhcpMac::Link | DhcpMac::Macvlan => on.mac,
                     },
-                    client_id: match asks.host_name.as_str() {
+                    client_id: match asks.client.as_str() {
                         "" => client_id(&service.uid),
                         name => name.as_bytes().to_vec(),
                     },
