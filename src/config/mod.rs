@@ -225,6 +225,8 @@ pub struct ServiceSettings {
     pub lease: (String, String),
     /// Each is elected by a Lease of its own instead.
     pub elects_each: bool,
+    /// Those that ask for it are elected by a Lease of their own.
+    pub elects_some: bool,
     /// Only those of this namespace.
     pub namespace: Option<String>,
     /// The link of those that name none.

@@ -3,6 +3,8 @@
 //! and reconciled.
 
 mod candidacies;
+mod leaving;
+mod making;
 mod placing;
 mod serving;
 mod status;
@@ -339,10 +341,13 @@ impl Node {
         let quiet = self.is_quiet(false);
         self.control.elector.reconcile(cx, self.control.stands, quiet);
         let quiet = self.is_quiet(true);
-        match self.serving.as_mut().map(|it| &mut it.elects) {
-            None | Some(Elects::Control) => {}
-            Some(Elects::Each(it)) => it.reconcile(cx, &|vip| !self.announcer.is_silent(vip)),
-            Some(Elects::One(it)) => it.elector.reconcile(cx, it.stands, quiet),
+        if let Some(serving) = &mut self.serving {
+            if let Elects::One(it) = &mut serving.elects {
+                it.elector.reconcile(cx, it.stands, quiet);
+            }
+            if let Some(it) = &mut serving.each {
+                it.reconcile(cx, &|vip| !self.announcer.is_silent(vip));
+            }
         }
         self.resolver.tick(cx);
         self.report(cx);
@@ -372,37 +377,6 @@ impl Node {
             return;
         }
         self.cleaning = Cleaning::Ordered(cx.order(KernelJob::Clean { vips }));
-    }
-
-    fn may_exit(&self, now: Instant) -> bool {
-        let Some(at) = self.stopping_at else {
-            return false;
-        };
-        let served = || self.serving.iter().flat_map(Serving::leaderships);
-        let leaderships = || [&self.control].into_iter().chain(served());
-        let left =
-            !self.guards.is_gone() || !self.links.is_idle() || self.network.made().next().is_some();
-        let done =
-            self.announcer.is_gone() && !left && leaderships().all(|it| it.elector.is_retired());
-        // What is under way may be what the next holder waits for.
-        let waits = leaderships().any(|it| it.elector.is_writing() || it.is_retiring());
-        let late = at + STOP_WITHIN <= now && !waits;
-        let labelled = self.serving.iter().all(|it| it.services.has_labelled());
-        (done && self.reporter.has_told() && labelled) || late
-    }
-
-    /// Whether the kernel is known to answer for none of the VIPs that one leadership has.
-    fn is_quiet(&self, of_services: bool) -> bool {
-        let apart = self.serving.as_ref().is_some_and(|it| !matches!(it.elects, Elects::Control));
-        let loud = |vip: &&Vip| !self.announcer.is_silent(**vip);
-        match (apart, of_services) {
-            (false, true) => true,
-            (false, false) => self.announcer.loud_count() == 0,
-            (true, false) => !self.resolver.vips().iter().any(|vip| loud(&vip)),
-            (true, true) => {
-                self.announcer.loud_count() == self.resolver.vips().iter().filter(loud).count()
-            }
-        }
     }
 
     /// Why this node may not stand at all.

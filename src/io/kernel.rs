@@ -6,8 +6,8 @@
 //! end is held against the clock before it is done and, where it took time, after.
 
 mod batch;
+mod monitors;
 
-use std::cell::RefCell;
 use std::collections::{BTreeSet, VecDeque};
 use std::fmt;
 use std::io;
@@ -17,23 +17,22 @@ use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
 use std::thread;
 use std::time::Duration;
 
-use log::{info, warn};
-use smol::future::zip;
-
 use self::batch::{Answers, BETWEEN, Batch, Step, is_apart, steps, tell};
+pub use self::monitors::Monitors;
 use super::clock;
 use super::fence::watch::{WRITER, Watch};
 use super::fence::{AT_ONCE, Change, Fence, MARGIN};
 use super::guard::Guard;
 use super::netlink::addresses::{Addresses, Place, Unheld};
 use super::netlink::made::Made;
-use super::netlink::monitor::{Monitor, Picture};
+use super::netlink::monitor::Monitor;
 use super::netlink::{self};
+use log::{info, warn};
 
-use super::packet::{Ear, Listener, Sender};
+use super::packet::{Listener, Sender};
 use crate::model::{
-    Fences, Guarded, Heard, Instant, KernelAnswer, KernelJob, LinkIndex, Mac, NetworkChange,
-    OrderId, Vip,
+    Fences, Guarded, Heard, Instant, KernelAnswer, KernelJob, LinkIndex, NetworkChange, OrderId,
+    Vip,
 };
 
 /// So many batches may wait for the kernel; another one fails at once.
@@ -413,39 +412,6 @@ fn done(result: Result<(), String>) -> KernelAnswer {
     match result {
         Ok(()) => KernelAnswer::Done,
         Err(why) => KernelAnswer::Failed(why),
-    }
-}
-
-/// What tells of changes nobody ordered.
-pub struct Monitors {
-    deliver: Deliver,
-    network: Monitor,
-    ruleset: Option<Watch>,
-    ears: [Ear; 2],
-}
-
-impl fmt::Debug for Monitors {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Monitors").finish_non_exhaustive()
-    }
-}
-
-impl Monitors {
-    /// Tells, for ever; a [`NetworkChange::Snapshot`] first.
-    pub async fn run(self) {
-        let Self { deliver, network, ruleset, ears: [arp, nd] } = self;
-        let picture = RefCell::new(Picture::default());
-        let own = |mac: Mac| picture.borrow().has(mac);
-        let heard = |it| deliver(FromKernel::Heard(it));
-        let ruleset = async {
-            if let Some(watch) = ruleset {
-                watch.run(&|| deliver(FromKernel::RulesetChanged)).await;
-            }
-        };
-        let tell = |it| deliver(FromKernel::Network(it));
-        let network = network.run(&picture, &tell);
-        let ears = zip(arp.run(&own, &heard), nd.run(&own, &heard));
-        zip(network, zip(ruleset, ears)).await;
     }
 }
 

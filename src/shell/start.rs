@@ -149,6 +149,7 @@ fn services(config: &Config, it: &ServiceSettings) -> ServicesConfig {
         },
         writes: it.writes,
         election,
+        on_demand: it.elects_some,
         gateway: it.gateway,
         guards: it.guards,
         labels_node: config.label_node,

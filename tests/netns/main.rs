@@ -18,6 +18,7 @@ mod leases;
 mod leases6;
 mod links;
 mod made;
+mod named;
 mod outcome;
 mod preserve;
 mod raft;
@@ -82,6 +83,7 @@ fn main() -> ExitCode {
         leases6::SCENARIOS,
         links::SCENARIOS,
         made::SCENARIOS,
+        named::SCENARIOS,
         preserve::SCENARIOS,
         recording::SCENARIOS,
         rights::SCENARIOS,

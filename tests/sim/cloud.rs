@@ -101,6 +101,7 @@ impl Cloud {
             election: ServicesElection::One(named(SERVED_BY)),
             pools: Some(PoolsConfig { config_map: POOLS.into(), lease: named(GIVEN_BY) }),
             dhcp: None,
+            on_demand: false,
             gateway: false,
             guards: false,
             labels_node: false,

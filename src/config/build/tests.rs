@@ -444,6 +444,7 @@ fn services_are_understood() {
     let expected = crate::config::ServiceSettings {
         lease: ("a".into(), "b".into()),
         elects_each: true,
+        elects_some: false,
         namespace: Some("shop".into()),
         link: crate::config::LinkSetting::Auto,
         class_only: true,

@@ -20,6 +20,11 @@ pub static SERVICES: &[Setting] = &[
         "false",
         "Elect for each Service, by a Lease of its own in its namespace.",
     ),
+    service("per_service_election_on_demand", "perServiceElectionOnDemand", "").is(
+        Bool,
+        "false",
+        "Elect by a Lease of its own for each Service that asks for it.",
+    ),
     service("svc_namespace", "", "serviceNamespace").is(
         Text,
         "",

@@ -81,7 +81,7 @@ impl Candidacies {
     }
 
     /// The VIP hangs on this Lease from now on, or on none. `rank`: so many nodes should rather
-    /// carry it.
+    /// carry it. `known`: it was there before, and stays.
     pub fn want(
         &mut self,
         now: Instant,
@@ -89,6 +89,7 @@ impl Candidacies {
         vip: Vip,
         lease: Option<&LeaseOf>,
         rank: usize,
+        known: bool,
     ) {
         let before = self.of.get(&vip).cloned();
         if let Some(before) = before.as_ref().filter(|it| lease.is_none_or(|to| to.name != **it)) {
@@ -100,8 +101,14 @@ impl Candidacies {
             }
             self.touched.insert(before.clone());
         }
+        if before.is_none() && lease.is_some() && known {
+            // It hung on the one of all.
+            self.moved.insert(vip);
+        }
         let Some(lease) = lease else {
-            self.moved.remove(&vip);
+            if !known {
+                self.moved.remove(&vip);
+            }
             return;
         };
         self.touched.insert(lease.name.clone());

@@ -222,7 +222,7 @@ impl Node {
                     it.note_transitions(now, me, false, false);
                     Some(it.stake(now))
                 }
-                Elects::Control | Elects::Each(_) => None,
+                Elects::Control | Elects::Each => None,
             };
             let (ineligible, known) = (it.ineligible.clone(), it.services.is_known());
             OfServices { stake, ineligible, known }
@@ -247,19 +247,17 @@ impl Node {
     /// Where each Service has a Lease: whether this node stands for those that something
     /// happened to.
     fn settle_each(&mut self, now: Instant) {
-        let Some(serving) = self.serving.as_mut().filter(|it| it.each().is_some()) else {
+        let Some(mut each) = self.serving.as_mut().and_then(|it| it.each.take()) else {
             return;
         };
-        let Elects::Each(mut each) = std::mem::replace(&mut serving.elects, Elects::Control) else {
-            return;
-        };
-        let may = serving.services.is_known() && self.unfit().is_none();
+        let known = self.serving.as_ref().is_some_and(|it| it.services.is_known());
+        let may = known && self.unfit().is_none();
         let all = self.attention.marks.is_all();
         self.attention.marks.of(std::iter::empty()).into_iter().for_each(|it| each.touch(it));
         let marks = each.settle(now, all, &|vip| may && self.would_carry(now, vip));
         self.attention.marks.add(&marks);
         if let Some(serving) = &mut self.serving {
-            serving.elects = Elects::Each(each);
+            serving.each = Some(each);
         }
     }
 

@@ -4,13 +4,13 @@
 use std::collections::BTreeSet;
 
 use super::candidacies::Candidacies;
-use super::{Cleaning, Config, Node};
+use super::{Config, Node};
 use crate::engine::agenda::Marks;
 use crate::engine::elector::{Election, Elector, LeaseConfig};
 use crate::engine::leadership::Leadership;
 use crate::engine::links::Wanter;
 use crate::engine::network::LinkChoice;
-use crate::engine::placement::{Case, Standing, Wish};
+use crate::engine::placement::{Case, Standing};
 use crate::engine::services::{Ground, Services, ServicesElection};
 use crate::engine::{Cx, Deadline, Input, Rng};
 use crate::model::{Followed, Instant, LIFETIME_SLACK, Refusal, Vip};
@@ -20,6 +20,8 @@ use crate::model::{Followed, Instant, LIFETIME_SLACK, Refusal, Vip};
 pub(super) struct Serving {
     pub services: Services,
     pub elects: Elects,
+    /// The Leases of Services that have one of their own.
+    pub each: Option<Box<Candidacies>>,
     /// Who gives addresses out of pools.
     pub allocator: Option<Leadership>,
     /// Why this node carries none.
@@ -32,7 +34,7 @@ pub(super) enum Elects {
     /// The control plane's elector.
     Control,
     /// For each, a Lease.
-    Each(Box<Candidacies>),
+    Each,
     /// One Lease for all of them.
     One(Leadership),
 }
@@ -43,7 +45,7 @@ impl Elects {
         let elector = match self {
             Self::Control => control,
             // Who gives addresses out: there is no other that only one node has.
-            Self::Each(_) => match allocator {
+            Self::Each => match allocator {
                 Some(it) => &it.elector,
                 None => return false,
             },
@@ -52,28 +54,6 @@ impl Elects {
         match elector {
             Elector::Lease { lease, .. } => lease.leads_until().is_some(),
             Elector::Quorum(quorum) => quorum.is_leader(),
-        }
-    }
-
-    /// Whether this node may hold the lease of a VIP's address: it carries the VIP, or nobody
-    /// does and it says who will.
-    fn may_hold(&self, now: Instant, vip: Vip, control: &Elector, speaks: bool) -> bool {
-        let elector = match self {
-            Self::Control => control,
-            Self::Each(it) => match it.leadership(vip) {
-                None => return speaks,
-                Some(it) if it.elector.holder().is_none() && speaks => return true,
-                Some(it) => &it.elector,
-            },
-            Self::One(it) => &it.elector,
-        };
-        match elector {
-            Elector::Lease { lease, .. } => lease.leads_until().is_some(),
-            Elector::Quorum(quorum) => match quorum.standing(now, vip) {
-                Standing::Entitled { .. } | Standing::Doubted { .. } => true,
-                Standing::Refused(Refusal::NotAssigned { holder: None }) => speaks,
-                Standing::Preparing { .. } | Standing::Refused(_) => false,
-            },
         }
     }
 }
@@ -92,14 +72,7 @@ impl Serving {
             (!fenced).then(|| now + it.renew_deadline + LIFETIME_SLACK)
         };
         let elects = match &of.election {
-            ServicesElection::Each(times) => Elects::Each(Box::new(Candidacies::new(
-                times.clone(),
-                of.namespace.as_ref(),
-                me.clone(),
-                config.author,
-                left_until(times),
-                now,
-            ))),
+            ServicesElection::Each(_) => Elects::Each,
             ServicesElection::One(lease) => {
                 let mut it = elect(lease.clone());
                 if let Elector::Lease { lease: elector, .. } = &mut it.elector {
@@ -112,19 +85,29 @@ impl Serving {
         let allocator = of.pools.as_ref().map(|it| elect(it.lease.clone()));
         let services = Services::new(of.clone(), me.clone(), now);
         let services = services.at_home_on(config.link.clone());
-        Some(Self { services, elects, allocator, ineligible: None })
+        let each = of.times_of_each().map(|times| {
+            let (namespace, me) = (of.namespace.as_ref(), me.clone());
+            let left_until = left_until(times);
+            Box::new(Candidacies::new(times.clone(), namespace, me, config.author, left_until, now))
+        });
+        Some(Self { services, elects, each, allocator, ineligible: None })
+    }
+
+    /// Where the VIP is elected for by a Lease of its own, that.
+    pub fn own_lease(&self, vip: Vip) -> Option<&Leadership> {
+        self.each.as_ref()?.leadership(vip)
     }
 
     pub fn expire(&mut self, now: Instant) {
         self.electors().for_each(|it| it.expire(now));
-        if let Elects::Each(it) = &mut self.elects {
+        if let Some(it) = &mut self.each {
             it.expire(now);
         }
     }
 
     pub fn doubt(&mut self, now: Instant) {
         self.electors().for_each(|it| it.doubt(now));
-        if let Elects::Each(it) = &mut self.elects {
+        if let Some(it) = &mut self.each {
             it.doubt(now);
         }
     }
@@ -132,7 +115,7 @@ impl Serving {
     pub fn deadline(&self, now: Instant) -> Option<Deadline> {
         let one = self.one().into_iter().chain(&self.allocator);
         let one = one.filter_map(|it| it.deadline(now, true));
-        let each = self.each().and_then(Candidacies::deadline);
+        let each = self.each.as_ref().and_then(|it| it.deadline());
         one.chain(each).chain(self.services.deadline(now)).min()
     }
 
@@ -141,16 +124,14 @@ impl Serving {
         match input {
             Input::Asked { request, reply } => self.services.on_reply(cx, *request, reply),
             Input::Gateway { request, reply } => self.services.on_gateway(cx, *request, reply),
-            Input::Objects { what, events } => match &mut self.elects {
-                Elects::Each(it) if matches!(what, Followed::Leases(_)) => {
+            Input::Objects { what, events } => match &mut self.each {
+                Some(it) if matches!(what, Followed::Leases(_)) => {
                     it.on_objects(cx, what, events);
                 }
-                Elects::Control | Elects::Each(_) | Elects::One(_) => {
-                    self.services.on_objects(cx, what, events);
-                }
+                Some(_) | None => self.services.on_objects(cx, what, events),
             },
             Input::Lease { request, reply } => {
-                if let Elects::Each(it) = &mut self.elects {
+                if let Some(it) = &mut self.each {
                     it.on_reply(cx, *request, reply);
                 }
                 for elector in self.electors() {
@@ -190,7 +171,7 @@ impl Serving {
     fn electors(&mut self) -> impl Iterator<Item = &mut Elector> {
         let one = match &mut self.elects {
             Elects::One(it) => Some(it),
-            Elects::Control | Elects::Each(_) => None,
+            Elects::Control | Elects::Each => None,
         };
         one.into_iter().chain(&mut self.allocator).map(|it| &mut it.elector)
     }
@@ -199,21 +180,18 @@ impl Serving {
     pub fn one(&self) -> Option<&Leadership> {
         match &self.elects {
             Elects::One(it) => Some(it),
-            Elects::Control | Elects::Each(_) => None,
+            Elects::Control | Elects::Each => None,
         }
     }
 
     /// Where each Service has a Lease, those.
-    pub fn each(&self) -> Option<&Candidacies> {
-        match &self.elects {
-            Elects::Each(it) => Some(it),
-            Elects::Control | Elects::One(_) => None,
-        }
+    pub fn all_of_each(&self) -> Option<&Candidacies> {
+        self.each.as_deref().filter(|_| matches!(self.elects, Elects::Each))
     }
 
     /// The leaderships that end with this process.
     pub fn leaderships(&self) -> impl Iterator<Item = &Leadership> {
-        let each = self.each().into_iter().flat_map(Candidacies::leaderships);
+        let each = self.each.iter().flat_map(|it| it.leaderships());
         self.one().into_iter().chain(&self.allocator).chain(each)
     }
 
@@ -222,7 +200,7 @@ impl Serving {
         let Some(allocator) = &mut self.allocator else {
             return;
         };
-        let needed = self.services.has_pools() || matches!(self.elects, Elects::Each(_));
+        let needed = self.services.has_pools() || matches!(self.elects, Elects::Each);
         allocator.stands = !unfit && needed && self.services.is_known();
         allocator.elector.reconcile(cx, allocator.stands, true);
         let leads = allocator.stands && allocator.elector.leads(cx.now);
@@ -248,7 +226,7 @@ impl Node {
         serving.ineligible = serving.services.eligibility(carries).err();
         let leads = match &serving.elects {
             Elects::Control => self.control.elector.leads(cx.now),
-            Elects::Each(_) | Elects::One(_) => {
+            Elects::Each | Elects::One(_) => {
                 serving.elects.speaks(&self.control.elector, serving.allocator.as_ref())
             }
         };
@@ -269,50 +247,19 @@ impl Node {
             let place = serving.services.place(vip);
             self.links.want(Wanter::Place(vip), place.and_then(|it| it.link.as_ref()));
         }
-        if let Elects::Each(each) = &mut serving.elects {
+        if let Some(each) = &mut serving.each {
             let services = &serving.services;
             for vip in marks.of(services.vips().chain(self.wanted.iter().copied())) {
                 let lease = services.place(vip).and_then(|it| it.elected_by.as_ref());
                 let control = self.resolver.vips().contains(&vip);
                 let lease = lease.filter(|_| !control);
                 let rank = lease.map_or(0, |it| services.rank(&it.name));
-                each.want(cx.now, cx.rng, vip, lease, rank);
+                let known = self.wanted.contains(&vip) && services.place(vip).is_some();
+                each.want(cx.now, cx.rng, vip, lease, rank, known);
             }
         }
         self.serving = Some(serving);
         marks
-    }
-
-    /// What reaches the VIPs that are here, or about to be: told before the address is there, and
-    /// until after it is gone.
-    pub(super) fn guard(&mut self, cx: &mut Cx<'_>) {
-        for vip in self.attention.looked_at.iter().copied() {
-            let serving = self.serving.as_ref().filter(|_| !self.resolver.vips().contains(&vip));
-            let place = serving.and_then(|it| it.services.place(vip));
-            let wish = self.placement.get(vip).map(|it| &it.0);
-            let comes = wish.is_some_and(|it| !matches!(it, Wish::Absent));
-            let stays = self.announcer.is_here(vip);
-            let refused = self.guards.refusal(vip).is_some();
-            let ports = place.and_then(|it| it.guard.as_ref());
-            match ports {
-                // Of a Service that is gone, what was said stays until its address is gone.
-                None if stays && place.is_none() => {}
-                None => self.guards.want(vip, None),
-                Some(ports) if comes || stays || refused => self.guards.want(vip, Some(ports)),
-                Some(_) => self.guards.want(vip, None),
-            }
-        }
-        self.guards.reconcile(cx);
-    }
-
-    /// Makes links that Services ask for, and removes those that nobody asks for any more.
-    pub(super) fn make_links(&mut self, cx: &mut Cx<'_>) {
-        // Before, they may be another process's.
-        if self.cleaning == Cleaning::Done {
-            let ends = self.stopping_at.is_some() && self.announcer.is_gone();
-            let used = |link| self.announcer.is_on(link);
-            self.links.reconcile(cx, &mut self.network, ends, &used);
-        }
     }
 
     /// Returns whether other addresses are to be listened for than before.
@@ -321,7 +268,8 @@ impl Node {
         let unfit = self.unfit().is_some();
         let (elector, elects) = (&self.control.elector, &serving.elects);
         let leads = !unfit && elects.speaks(elector, serving.allocator.as_ref());
-        let may_hold = |vip| !unfit && elects.may_hold(now, vip, elector, leads);
+        let (each, lease) = (&serving.each, &serving.elects);
+        let may_hold = |vip| !unfit && may_hold(lease, each.as_deref(), now, vip, elector, leads);
         let link = serving.services.link().unwrap_or(&self.config.link).clone();
         let control = self.resolver.vips();
         let ground = Ground {
@@ -381,10 +329,11 @@ impl Node {
     /// Who elects for the VIP.
     pub(super) fn leadership(&self, vip: Vip) -> Option<&Leadership> {
         let serving = self.serving.as_ref().filter(|_| !self.resolver.vips().contains(&vip));
+        let own = serving.and_then(|it| it.own_lease(vip));
         match serving.map(|it| &it.elects) {
             None | Some(Elects::Control) => Some(&self.control),
-            Some(Elects::Each(it)) => it.leadership(vip),
-            Some(Elects::One(it)) => Some(it),
+            Some(Elects::Each) => own,
+            Some(Elects::One(it)) => own.or(Some(it)),
         }
     }
 
@@ -402,7 +351,7 @@ impl Node {
         let mut case = leadership.map_or_else(nobody, |it| it.case(now, vip, succeeded));
         case.refusal = self.unserved(vip);
         if let Some((serving, place)) = serving.and_then(|it| Some((it, it.services.place(vip)?))) {
-            let moved = serving.each().is_some_and(|it| it.has_moved(vip));
+            let moved = serving.each.as_ref().is_some_and(|it| it.has_moved(vip));
             case.first_claim(place.first_claim || moved);
             if let Some(until) = place.until {
                 case.ends(until);
@@ -442,11 +391,12 @@ impl Node {
         for vip in self.attention.looked_at.iter().copied() {
             let answers = self.announcer.is_answering(vip);
             serving.services.note_answering(vip, answers);
-            if let (true, Elects::Each(each)) = (answers, &mut serving.elects) {
+            if let (true, Some(each)) = (answers, &mut serving.each) {
                 each.settled(vip);
             }
             let elects = &serving.elects;
-            let may_hold = |vip| !unfit && elects.may_hold(cx.now, vip, elector, speaks);
+            let each = serving.each.as_deref();
+            let may_hold = |vip| !unfit && may_hold(elects, each, cx.now, vip, elector, speaks);
             serving.services.note_placed(vip, &may_hold);
         }
         serving.allocate(cx, unfit);
@@ -458,5 +408,32 @@ impl Node {
         serving.services.expose(cx, &link);
         serving.services.tell(cx, speaks);
         serving.services.label(cx);
+    }
+}
+
+/// Whether this node may hold the lease of a VIP's address: it carries the VIP, or nobody does
+/// and it says who will.
+fn may_hold(
+    elects: &Elects,
+    each: Option<&Candidacies>,
+    now: Instant,
+    vip: Vip,
+    control: &Elector,
+    speaks: bool,
+) -> bool {
+    let elector = match (elects, each.and_then(|it| it.leadership(vip))) {
+        (_, Some(it)) if it.elector.holder().is_none() && speaks => return true,
+        (_, Some(it)) => &it.elector,
+        (Elects::Control, None) => control,
+        (Elects::Each, None) => return speaks,
+        (Elects::One(it), None) => &it.elector,
+    };
+    match elector {
+        Elector::Lease { lease, .. } => lease.leads_until().is_some(),
+        Elector::Quorum(quorum) => match quorum.standing(now, vip) {
+            Standing::Entitled { .. } | Standing::Doubted { .. } => true,
+            Standing::Refused(Refusal::NotAssigned { holder: None }) => speaks,
+            Standing::Preparing { .. } | Standing::Refused(_) => false,
+        },
     }
 }

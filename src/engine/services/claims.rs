@@ -3,8 +3,8 @@
 use std::net::IpAddr;
 
 use super::backing::Backed;
-use super::wants::{Backing, PEER, Verdict, Wants, is_unguarded, meet};
-use super::{Known, Place, Ports, Services, ServicesElection};
+use super::wants::{Backing, LeaseOf, PEER, Verdict, Wants, is_unguarded, meet};
+use super::{Known, Place, Ports, Services};
 use crate::model::{Instant, ObjectName, ServiceRefusal, Vip};
 
 impl Services {
@@ -88,7 +88,9 @@ impl Services {
                     "with externalTrafficPolicy Local an address cannot be shared".to_owned()
                 }
                 None if wants.link != others.link => "they name different links".to_owned(),
-                None if self.elects_each() && wants.elected_by.name != others.elected_by.name => {
+                None if self.config.times_of_each().is_some()
+                    && wants.elected_by.name != others.elected_by.name =>
+                {
                     format!("each has a Lease of its own; name one in {PEER}leaseName of both")
                 }
                 None => return None,
@@ -105,8 +107,9 @@ impl Services {
         (self.config.guards && !exempt).then(ports)
     }
 
-    pub(super) fn elects_each(&self) -> bool {
-        matches!(self.config.election, ServicesElection::Each(_))
+    /// The Lease that elects for a Service, where that is not the one of all.
+    fn own_lease<'a>(&self, wants: &'a Wants) -> Option<&'a LeaseOf> {
+        Some(&wants.elected_by).filter(|it| **it != self.nobodys)
     }
 
     fn place_of(&self, now: Instant, ip: IpAddr, have: &[ObjectName]) -> Option<Place> {
@@ -119,7 +122,7 @@ impl Services {
             local: first.backing == Backing::Here,
             // Whoever is known to have answered for it was sure that it is free.
             first_claim: !self.was_told(name, ip) && !self.probing.is_free(now, ip),
-            elected_by: self.elects_each().then(|| first.elected_by.clone()),
+            elected_by: self.own_lease(first).cloned(),
             until: None,
             guard: self.ports_of(have),
         };

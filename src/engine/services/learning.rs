@@ -88,7 +88,12 @@ impl Services {
         let name = service.name.clone();
         let mut verdict = verdict(&service, &self.config.class);
         // Where they are not all on one node, the next one knows a lease by the Service only.
-        let one = matches!(self.config.election, ServicesElection::One(_));
+        let own = match self.config.election {
+            ServicesElection::Each(_) => true,
+            ServicesElection::One(_) => self.config.on_demand && wants::has_own_lease(&service),
+            ServicesElection::Quorum => false,
+        };
+        let one = matches!(self.config.election, ServicesElection::One(_)) && !own;
         let mute = !self.config.writes && !one;
         if mute && let Verdict::Wanted(Wants { lease: Some(lease), .. }) = &verdict {
             let value = match lease.families.first() {
@@ -137,7 +142,7 @@ impl Services {
         }
         if let Verdict::Wanted(wants) = &mut verdict {
             wants.addresses.shrink_to_fit();
-            if !self.elects_each() {
+            if !own {
                 wants.elected_by = self.nobodys.clone();
             }
         }

@@ -13,6 +13,7 @@
 mod allocating;
 mod backing;
 mod claims;
+mod eligible;
 mod exposing;
 mod labels;
 mod learning;
@@ -29,7 +30,6 @@ use std::net::IpAddr;
 use serde::{Deserialize, Serialize};
 
 use super::agenda::Marks;
-use super::draw::draw;
 use super::elector::LeaseConfig;
 use super::guards::Ports;
 use super::network::{LinkChoice, Usable};
@@ -65,6 +65,9 @@ pub struct ServicesConfig {
     pub writes: bool,
     /// Who carries them.
     pub election: ServicesElection,
+    /// Those that ask for it have a Lease of their own all the same.
+    #[serde(default)]
+    pub on_demand: bool,
     /// Where pools are, if they are given out here.
     pub pools: Option<PoolsConfig>,
     /// How addresses are leased, if they are.
@@ -79,6 +82,17 @@ pub struct ServicesConfig {
     /// Whether this node's Node is labelled with those it answers for.
     #[serde(default)]
     pub labels_node: bool,
+}
+
+impl ServicesConfig {
+    /// The times of Leases that are one Service's own, where there are such.
+    pub(super) fn times_of_each(&self) -> Option<&LeaseConfig> {
+        match &self.election {
+            ServicesElection::Each(times) => Some(times),
+            ServicesElection::One(times) => Some(times).filter(|_| self.on_demand),
+            ServicesElection::Quorum => None,
+        }
+    }
 }
 
 /// Who carries Services.
@@ -338,19 +352,6 @@ impl Services {
         self.config.link.as_ref()
     }
 
-    /// The links of Services that are made for a lease, where that has changed: `None`, if not
-    /// here.
-    pub fn take_link_news(&mut self) -> Vec<(ObjectName, Option<LinkChoice>)> {
-        let news = self.leasing.take_link_news();
-        let of = |name: &ObjectName| match &self.services.get(name)?.verdict {
-            Verdict::Wanted(it) if it.lease.is_some() => it.link.clone(),
-            Verdict::Addressless | Verdict::Others | Verdict::Refused(_) | Verdict::Wanted(_) => {
-                None
-            }
-        };
-        news.into_iter().map(|(name, here)| (name.clone(), of(&name).filter(|_| here))).collect()
-    }
-
     /// Keeps what pools give out next probed, where that is this node's business. Returns
     /// whether other addresses are to be listened for than before.
     pub fn probe(
@@ -381,17 +382,6 @@ impl Services {
         self.leasing.on_heard(heard.ip, heard.mac);
     }
 
-    /// How many nodes are to carry a VIP rather than this one, by a draw that comes out the
-    /// same on all of them.
-    pub fn rank(&self, lease: &ObjectName) -> usize {
-        let of = lease.to_string();
-        let draw = |node: &NodeName| draw(&[of.as_bytes(), node.0.as_bytes()]);
-        let mine = draw(&self.me);
-        let well = |it: &&ClusterNode| it.ready && !it.cordoned && !it.excluded;
-        let others = self.nodes.values().filter(well).filter(|it| it.name != self.me);
-        others.filter(|it| draw(&it.name) > mine).count()
-    }
-
     /// Why a Service has not what it asks for.
     fn refusal(&self, it: &Known) -> Option<ServiceRefusal> {
         let name = &it.service.name;
@@ -408,30 +398,6 @@ impl Services {
     /// The VIPs whose place is not what it was when this was last asked.
     pub fn take_changed(&mut self) -> Marks {
         std::mem::take(&mut self.changed)
-    }
-
-    /// Whether this node may carry Services. One that is excluded never does; one that is
-    /// cordoned or not ready leaves it to others where there are any.
-    pub fn eligibility(&self, carries: bool) -> Result<(), Refusal> {
-        let refuse = |why: &str| Err(Refusal::NotEligible { why: why.to_owned() });
-        let Some(me) = self.nodes.get(&self.me) else {
-            return Ok(());
-        };
-        let others = || {
-            let well = |it: &&ClusterNode| it.ready && !it.cordoned && !it.excluded;
-            self.nodes.values().filter(well).any(|it| it.name != self.me)
-        };
-        if me.excluded {
-            return refuse(
-                "it is labelled node.kubernetes.io/exclude-from-external-load-balancers",
-            );
-        }
-        match (me.ready, me.cordoned) {
-            _ if carries => Ok(()),
-            (false, _) if others() => refuse("it is not ready"),
-            (_, true) if others() => refuse("it is cordoned"),
-            _ => Ok(()),
-        }
     }
 
     pub fn deadline(&self, now: Instant) -> Option<Deadline> {

@@ -56,6 +56,7 @@ pub(in crate::engine) fn config() -> ServicesConfig {
         writes: true,
         election: ServicesElection::Quorum,
         pools: None,
+        on_demand: false,
         gateway: false,
         guards: false,
         labels_node: false,
@@ -392,11 +393,10 @@ fn a_conflict_waits_for_the_watch_and_a_fault_for_a_while() {
 #[test]
 fn events_tell_of_transitions_and_no_more_than_a_burst_of_them() {
     let mut bench = Bench::new();
-    bench.service(asking("a/web", "nonsense"));
-    let why =
-        "loadbalancerIPs=nonsense: an IP address; DNS names of Services are not in this version";
+    bench.service(asking("a/web", "non sense"));
+    let why = "loadbalancerIPs=non sense: an IP address, or a DNS name";
     assert_eq!(bench.events(), [format!("a/web Unreadable: {why}")]);
-    bench.service(asking("a/web", "nonsense")).pass(1_000);
+    bench.service(asking("a/web", "non sense")).pass(1_000);
     assert_eq!(bench.events(), Vec::<String>::new());
     bench.service(asking("a/web", IP)).endpoints("a/web", &["n2"]).answers(IP, true);
     let request = bench.writes()[0].0;
@@ -404,7 +404,7 @@ fn events_tell_of_transitions_and_no_more_than_a_burst_of_them() {
     bench.service(told(asking("a/web", IP), 2));
     assert_eq!(bench.events(), ["a/web AddressAnnounced: n1 answers for 10.0.0.5"]);
     for number in 0..100 {
-        bench.service(asking(&format!("b/{number}"), "nonsense"));
+        bench.service(asking(&format!("b/{number}"), "non sense"));
     }
     assert!(bench.events().len() < 30);
     for _ in 0..200 {

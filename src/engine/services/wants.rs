@@ -1,7 +1,7 @@
 //! What one Service asks for. Pure: a Service and the rules in, a verdict out.
 //!
 //! Supported: the peer's annotations `loadbalancerIPs` (with DNS names), `ddns`, `ignore`, `serviceInterface`, `serviceVLAN`,
-//! `macvlanName`, `rp_filter`, `ignore-service-security`,
+//! `macvlanName`, `rp_filter`, `ignore-service-security`, `forcePerServiceElection`,
 //! `allow-reconcile-without-endpoints`, `loadbalancerHostname`, `hwaddr`, `requestedIP`, both
 //! of its class rules, its order of address sources. Refused by name: what needs a capability that is not here.
 
@@ -217,6 +217,11 @@ pub(super) fn is_ignored(service: &Service) -> bool {
 /// Whether it says that everything may reach it.
 pub(super) fn is_unguarded(service: &Service) -> bool {
     annotation(service, "ignore-service-security") == Some("true")
+}
+
+/// Whether it is to have a Lease of its own, although there is one for all.
+pub(super) fn has_own_lease(service: &Service) -> bool {
+    annotation(service, "forcePerServiceElection") == Some("true")
 }
 
 /// The name whose address a DHCP server gives and registers (the peer's `ddns`).

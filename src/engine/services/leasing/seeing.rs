@@ -15,8 +15,8 @@ use crate::engine::services::wants::{AskedLease, Verdict};
 use crate::engine::services::{Known, Services};
 use crate::engine::{Action, Cx};
 use crate::model::{
-    DhcpHeard, DhcpJob, DhcpPacket, DhcpRefusal, Instant, IpFamily, Mac, Make, Refusal, Service,
-    Vip,
+    DhcpHeard, DhcpJob, DhcpPacket, DhcpRefusal, Instant, IpFamily, Mac, Make, ObjectName, Refusal,
+    Service, Vip,
 };
 use crate::wire::lease::LEASE;
 
@@ -80,6 +80,19 @@ impl Services {
         self.part(cx, ground);
         self.leasing.listen(cx);
         news
+    }
+
+    /// The links of Services that are made for a lease, where that has changed: `None`, if not
+    /// here.
+    pub fn take_link_news(&mut self) -> Vec<(ObjectName, Option<LinkChoice>)> {
+        let news = self.leasing.take_link_news();
+        let of = |name: &ObjectName| match &self.services.get(name)?.verdict {
+            Verdict::Wanted(it) if it.lease.is_some() => it.link.clone(),
+            Verdict::Addressless | Verdict::Others | Verdict::Refused(_) | Verdict::Wanted(_) => {
+                None
+            }
+        };
+        news.into_iter().map(|(name, here)| (name.clone(), of(&name).filter(|_| here))).collect()
     }
 
     /// Says again what nobody has heard.
