@@ -180,6 +180,13 @@ mod tests {
                 ),
             ),
             (
+                "svc_enable per_service_election_on_demand disable_service_updates",
+                format!(
+                    "{of_services} get leases! create leases! update leases! watch leases! \
+                     list leases! {services}"
+                ),
+            ),
+            (
                 "cp_enable svc_enable leaderElectionType=raft vip_singlenode",
                 format!("{record} list nodes create events {services} {writes}"),
             ),

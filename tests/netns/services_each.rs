@@ -199,7 +199,7 @@ fn svc_each_on_demand(cluster: &mut Cluster<'_>) -> String {
     cluster.follows("n2", "n1");
     // It stops to ask, and asks again: whoever it hangs on answers, and nobody beside.
     let since = clock::now();
-    let name = crate::services::full("mail", cluster);
+    let name = full("mail", cluster);
     cluster.lab.api.kubectl(&["annotate", "service", &name, &format!("{asks}-")]);
     there.only("n1", SOON);
     cluster.lab.api.kubectl(&["annotate", "service", &name, &format!("{asks}=true")]);

@@ -226,6 +226,30 @@ fn an_address_is_asked_for_first_unless_somebody_is_known_to_have_answered_for_i
 }
 
 #[test]
+fn who_asks_for_a_lease_of_its_own_has_one_where_that_is_heard() {
+    let forced = |name: &str, port| {
+        let mut it = asking(name, IP);
+        it.ports[0].port = port;
+        it.annotations.insert("kube-vip.io/forcePerServiceElection".into(), "true".into());
+        it
+    };
+    let mut bench = Bench::elected();
+    bench.service(forced("a/web", 80));
+    assert_eq!(bench.place(IP).unwrap().elected_by, None, "the setting is off");
+    let mut bench = Bench::elected();
+    bench.services.config.on_demand = true;
+    bench.service(forced("a/web", 80));
+    let lease = bench.place(IP).unwrap().elected_by.clone().unwrap();
+    assert_eq!(lease.name, "a/kubevip-web".into());
+    let mut other = asking("a/other", IP);
+    other.ports[0].port = 443;
+    bench.service(other);
+    assert!(bench.refusal("a/web").or(bench.refusal("a/other")).unwrap().contains("leaseName"));
+    bench.objects(Followed::Services(None), vec![ObjectEvent::Deleted("a/web".into())]);
+    assert_eq!(bench.place(IP).unwrap().elected_by, None);
+}
+
+#[test]
 fn what_reaches_an_address_is_what_those_who_have_it_serve() {
     let mut bench = Bench::new();
     bench.services.config.guards = true;
