@@ -30,9 +30,7 @@ pub use gateway::{
     Exposed, GatewayCall, GatewayFault, GatewayNo, GatewayRefusal, GatewayReply, Granted,
     MappingEntry, MappingStatus, Nonce, UpnpControl, Way, WayKind,
 };
-pub use kernel::{
-    Fences, Frame, Guarded, Heard, KernelAnswer, KernelJob, LIFETIME_SLACK, OrderId,
-};
+pub use kernel::{Fences, Frame, Guarded, Heard, KernelAnswer, KernelJob, LIFETIME_SLACK, OrderId};
 pub use lease::{
     ApiFault, ApiFaultKind, Author, ControlPlaneNode, Foundation, Lease, LeaseCall, LeaseOwner,
     LeaseRecord, LeaseReply, NodeName, RequestId, ResourceVersion, SideCall, SideReply, WatchEvent,

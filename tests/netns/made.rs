@@ -104,6 +104,7 @@ fn dhcp_macvlan(cluster: &mut Cluster<'_>) -> String {
     cluster.start("n2");
     cluster.follows("n2", "n1");
     assert!(!has_link("n2", "front"), "who only follows has none");
+    cluster.status_is("n2", "says why", |it| it["vips"][0]["code"] == "not-leader");
     cluster.kill("n1");
     assert!(has_link("n1", "front"), "nobody removes it yet");
     let within = LEASE + LIFETIME + SLACK;
