@@ -6,7 +6,7 @@ use crate::model::{ApiFault, SideReply};
 const NAME: &str = "web.example.org";
 
 impl Bench {
-    fn elected() -> Self {
+    pub(super) fn elected() -> Self {
         let mut it = Self::new();
         let second = std::time::Duration::from_secs(1);
         it.services.config.election = ServicesElection::One(LeaseConfig {
