@@ -14,6 +14,8 @@ mod addresses;
 mod fence;
 #[path = "kernel/frames.rs"]
 mod frames;
+#[path = "kernel/made.rs"]
+mod made;
 #[path = "kernel/monitors.rs"]
 mod monitors;
 

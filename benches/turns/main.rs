@@ -16,8 +16,8 @@ use edgevip::engine::{
 };
 use edgevip::io::clock;
 use edgevip::model::{
-    Address, Author, Fences, Hardware, Heard, Instant, KernelJob, Link, LinkIndex, LinkName, Mac,
-    NetworkChange, NodeName, Vip,
+    Address, Author, Fences, Hardware, Heard, Instant, KernelJob, Link, LinkIndex, LinkKind,
+    LinkName, Mac, NetworkChange, NodeName, Vip,
 };
 
 const LINK: LinkIndex = LinkIndex(2);
@@ -117,6 +117,8 @@ pub(crate) fn snapshot(number: u8) -> Input {
         hardware: Hardware::Ethernet,
         up: true,
         carrier: true,
+        kind: LinkKind::Other,
+        ours: false,
     };
     let address =
         Address { link: LINK, ip: Ipv4Addr::new(10, 0, 0, number).into(), length: 8, ours: false };

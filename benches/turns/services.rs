@@ -140,6 +140,8 @@ fn node(now: Instant) -> Node {
             election: ServicesElection::One(lease(HOLDER)),
             pools: None,
             dhcp: None,
+            guards: false,
+            on_demand: false,
             gateway: false,
             labels_node: false,
         }),

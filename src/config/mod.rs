@@ -207,6 +207,17 @@ pub struct LeaseSettings {
     pub annotations: BTreeMap<String, String>,
 }
 
+/// Which hardware address a lease of DHCPv4 is leased to.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum DhcpMac {
+    /// The link's.
+    Link,
+    /// One of its own, of a link that is made for it.
+    Macvlan,
+    /// One of its own.
+    Own,
+}
+
 /// Which Services to serve, and how.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct ServiceSettings {
@@ -214,6 +225,8 @@ pub struct ServiceSettings {
     pub lease: (String, String),
     /// Each is elected by a Lease of its own instead.
     pub elects_each: bool,
+    /// Those that ask for it are elected by a Lease of their own.
+    pub elects_some: bool,
     /// Only those of this namespace.
     pub namespace: Option<String>,
     /// The link of those that name none.
@@ -228,12 +241,14 @@ pub struct ServiceSettings {
     pub writes: bool,
     /// Whether they may ask for ports on the site's gateway.
     pub gateway: bool,
+    /// Whether nothing is to reach their addresses but their ports.
+    pub guards: bool,
     /// Namespace and name of the ConfigMap with the pools.
     pub pools: (String, String),
     /// After so many attempts in vain, DHCP servers are asked more seldom; 0: never.
     pub dhcp_attempts: u32,
-    /// Each lease has a hardware address of its own, instead of the link's.
-    pub dhcp_own_mac: bool,
+    /// What leases of DHCPv4 are leased to.
+    pub dhcp_mac: DhcpMac,
 }
 
 /// Which link is to carry a VIP.

@@ -73,6 +73,11 @@ pub fn of_services(config: &Config, it: &ServiceSettings) -> Vec<Right> {
     let namespace = it.namespace.as_deref().unwrap_or_default();
     let mut rights = match config.raft {
         None if it.elects_each => leases(ELECT_EACH, (namespace, ""), true, NO_SERVICES),
+        None if it.elects_some => {
+            let one = leases(ELECT, lease, true, NO_SERVICES);
+            let each = leases(ELECT_EACH, (namespace, ""), true, NO_SERVICES);
+            one.into_iter().chain(each).collect()
+        }
         None => leases(ELECT, lease, true, NO_SERVICES),
         Some(_) => Vec::new(),
     };
@@ -172,6 +177,13 @@ mod tests {
                 format!(
                     "get leases! create leases! update leases! watch leases! list leases! \
                      {services}"
+                ),
+            ),
+            (
+                "svc_enable per_service_election_on_demand disable_service_updates",
+                format!(
+                    "{of_services} get leases! create leases! update leases! watch leases! \
+                     list leases! {services}"
                 ),
             ),
             (

@@ -6,7 +6,9 @@ mod backoff;
 mod dhcp;
 mod draw;
 mod elector;
+mod guards;
 mod leadership;
+mod links;
 mod mapping;
 mod network;
 mod node;
@@ -29,14 +31,14 @@ pub use elector::{
     DiscoverConfig, Election, FailBack, LeaseConfig, ProbeRule, QuorumApi, QuorumConfig,
     QuorumTiming,
 };
-pub use network::LinkChoice;
+pub use network::{LinkChoice, MadeLink};
 pub use node::{Config, Node};
 pub use resolver::{Family, WantedVip};
 pub use rng::Rng;
 pub use sabotage::Sabotage;
 #[cfg(feature = "sabotage")]
 pub use sabotage::sabotage;
-pub use services::{ClassRule, DhcpConfig, PoolsConfig, ServicesConfig, ServicesElection};
+pub use services::{ClassRule, DhcpConfig, DhcpMac, PoolsConfig, ServicesConfig, ServicesElection};
 
 use crate::model::{
     ApiFault, ClusterCall, DhcpHeard, DhcpJob, Ear, Envelope, Farewell, Followed, GatewayCall,

@@ -7,7 +7,8 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use crate::model::{
-    Address, Hardware, Instant, Link, LinkIndex, LinkName, Mac, NetworkChange, Refusal, Vip,
+    Address, Hardware, Instant, Link, LinkIndex, LinkKind, LinkName, Mac, Make, NetworkChange,
+    Refusal, Vip,
 };
 
 /// A carrier that is back sooner was never gone.
@@ -18,8 +19,32 @@ const CARRIER_PATIENCE: Duration = Duration::from_millis(100);
 pub enum LinkChoice {
     /// The one with the VIP's subnet, else the one of the default route.
     Auto,
+    /// This one, which is made where there is none.
+    Made(Box<MadeLink>),
     /// This one.
     Named(LinkName),
+}
+
+/// A link that is made where there is none, and removed when nobody wants it any more.
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
+pub struct MadeLink {
+    /// Its name.
+    pub name: LinkName,
+    /// What it is made on.
+    pub parent: LinkChoice,
+    /// What it is to be.
+    pub make: Make,
+}
+
+impl LinkChoice {
+    /// The link that is meant, where it is one by name.
+    fn name(&self) -> Option<&LinkName> {
+        match self {
+            Self::Auto => None,
+            Self::Made(it) => Some(&it.name),
+            Self::Named(name) => Some(name),
+        }
+    }
 }
 
 /// The link that others are found on, and what this node is called there.
@@ -42,6 +67,8 @@ pub(crate) struct Network {
     /// Grows whenever any VIP may have to go elsewhere.
     revision: u64,
     patience_ends_at: Option<Instant>,
+    /// Links that the kernel would not make, and why.
+    unmade: BTreeMap<LinkName, String>,
 }
 
 #[derive(Clone, Debug)]
@@ -153,6 +180,7 @@ impl Network {
     /// The link that is to carry the VIP, whatever state it is in.
     pub fn choose(&self, choice: &LinkChoice, vip: Vip) -> Option<&Link> {
         let chosen = match choice {
+            LinkChoice::Made(it) => return self.by_name(&it.name),
             LinkChoice::Named(name) => return self.by_name(name),
             LinkChoice::Auto => self.of_subnet(vip).or(self.default_link),
         };
@@ -167,13 +195,11 @@ impl Network {
         now: Instant,
         keep_dead: bool,
     ) -> Result<Usable, Refusal> {
-        let Some(link) = self.choose(choice, vip) else {
-            let link = match choice {
-                LinkChoice::Named(name) => Some(name.clone()),
-                LinkChoice::Auto => None,
-            };
-            return Err(Refusal::NoLink { link });
-        };
+        let link = self.choose(choice, vip);
+        if let LinkChoice::Made(made) = choice {
+            self.is_made(made, link, vip, now, keep_dead)?;
+        }
+        let link = link.ok_or_else(|| Refusal::NoLink { link: choice.name().cloned() })?;
         let (Hardware::Ethernet, Some(mac)) = (link.hardware, link.mac) else {
             let (link, hardware) = (link.name.clone(), link.hardware);
             return Err(Refusal::NoFrames { link, hardware });
@@ -185,14 +211,79 @@ impl Network {
         Ok(Usable { index: link.index, mac, carrier: dead_since.is_none() })
     }
 
+    /// Why a link that is made where there is none is not there, or is another.
+    fn is_made(
+        &self,
+        made: &MadeLink,
+        there: Option<&Link>,
+        vip: Vip,
+        now: Instant,
+        keep_dead: bool,
+    ) -> Result<(), Refusal> {
+        let link = made.name.clone();
+        let Some(there) = there else {
+            self.usable(&made.parent, vip, now, keep_dead)?;
+            return Err(match self.unmade.get(&made.name) {
+                Some(why) => Refusal::LinkNotMade { link, why: why.clone() },
+                None => Refusal::LinkAwaited { link },
+            });
+        };
+        let below = self.choose(&made.parent, vip).map(|it| it.index);
+        match made.make {
+            Make::Vlan { tag }
+                if Some(there.kind) != below.map(|parent| LinkKind::Vlan { parent, tag }) =>
+            {
+                let parent = made.parent.name().map(|it| format!(" of {it}")).unwrap_or_default();
+                Err(Refusal::LinkDiffers { link, right: format!("VLAN {tag}{parent}") })
+            }
+            // As the peer has it: one that is there is used as it is.
+            Make::Macvlan { .. } | Make::Vlan { .. } => Ok(()),
+        }
+    }
+
+    /// Whether the VIP could be carried: where only a link is missing that is made for who
+    /// carries it, by the one below.
+    pub fn could_use(
+        &self,
+        choice: &LinkChoice,
+        vip: Vip,
+        now: Instant,
+        keep_dead: bool,
+    ) -> Result<Usable, Refusal> {
+        match choice {
+            LinkChoice::Made(it)
+                if matches!(it.make, Make::Macvlan { .. })
+                    && !self.unmade.contains_key(&it.name)
+                    && self.by_name(&it.name).is_none() =>
+            {
+                self.could_use(&it.parent, vip, now, keep_dead)
+            }
+            LinkChoice::Auto | LinkChoice::Made(_) | LinkChoice::Named(_) => {
+                self.usable(choice, vip, now, keep_dead)
+            }
+        }
+    }
+
+    /// Why the kernel would not make a link, or that it may again.
+    pub fn note_unmade(&mut self, link: &LinkName, why: Option<String>) {
+        let before = match why.clone() {
+            Some(why) => self.unmade.insert(link.clone(), why),
+            None => self.unmade.remove(link),
+        };
+        if before != why {
+            self.revision += 1;
+        }
+    }
+
+    /// The links that this instance made.
+    pub fn made(&self) -> impl Iterator<Item = &Link> {
+        self.links.values().map(|it| &it.link).filter(|it| it.ours)
+    }
+
     /// The link that is to carry the first of these VIPs, with its addresses besides them.
     pub fn home(&self, choice: &LinkChoice, vips: &BTreeSet<Vip>) -> Result<Home, Refusal> {
-        let named = match choice {
-            LinkChoice::Named(name) => Some(name.clone()),
-            LinkChoice::Auto => None,
-        };
         let link = vips.first().and_then(|it| self.choose(choice, *it));
-        let link = link.ok_or(Refusal::NoLink { link: named })?;
+        let link = link.ok_or_else(|| Refusal::NoLink { link: choice.name().cloned() })?;
         let own = |it: &&Address| {
             let local = matches!(it.ip, IpAddr::V6(ip) if ip.is_unicast_link_local());
             let fits = it.link == link.index && !it.ours && is_subnet(it) && !local;
@@ -240,7 +331,7 @@ impl Network {
         }
     }
 
-    fn by_name(&self, name: &LinkName) -> Option<&Link> {
+    pub fn by_name(&self, name: &LinkName) -> Option<&Link> {
         self.links.values().map(|it| &it.link).find(|it| it.name == *name)
     }
 

@@ -3,6 +3,8 @@
 //! and reconciled.
 
 mod candidacies;
+mod leaving;
+mod making;
 mod placing;
 mod serving;
 mod status;
@@ -16,7 +18,9 @@ use serving::{Elects, Serving};
 
 use super::announcer::{Announcer, AnnouncerConfig};
 use super::elector::{Election, Elector};
+use super::guards::Guards;
 use super::leadership::Leadership;
+use super::links::Links;
 use super::network::{LinkChoice, Network};
 use super::placement::Placement;
 use super::reporter::Reporter;
@@ -76,6 +80,8 @@ pub struct Node {
     /// The VIPs of the control plane and of Services.
     wanted: BTreeSet<Vip>,
     network: Network,
+    links: Links,
+    guards: Guards,
     resolver: Resolver,
     announcer: Announcer,
     reporter: Reporter,
@@ -110,6 +116,8 @@ impl Node {
             serving,
             wanted: BTreeSet::new(),
             network: Network::default(),
+            links: Links::default(),
+            guards: Guards::default(),
             resolver: Resolver::new(config.vips.clone(), config.family, now),
             announcer: Announcer::new(config.announcer.clone()),
             reporter: Reporter::new(me, config.label_node, config.election.has_api(), now),
@@ -172,6 +180,8 @@ impl Node {
             self.resolver.deadline(),
             self.reporter.deadline(leads),
             self.network.deadline().map(|at| plain(at, "carrier")),
+            self.links.deadline(),
+            self.guards.deadline(),
             self.stopping_at
                 .map(|at| plain(at + HAND_OVER_WITHIN, "hand-over ends"))
                 .filter(|it| it.at > self.now),
@@ -301,6 +311,10 @@ impl Node {
             let failed = answer.refusal().is_some();
             self.cleaning = if failed { Cleaning::Waiting } else { Cleaning::Done };
         }
+        self.links.on_answer(cx, &mut self.network, order, answer);
+        for vip in self.guards.on_answer(cx.now, order, answer) {
+            self.announcer.touched.mark(vip);
+        }
         self.announcer.on_answer(cx, order, answer);
     }
 
@@ -321,14 +335,19 @@ impl Node {
 
     fn reconcile(&mut self, cx: &mut Cx<'_>) {
         self.clean(cx);
+        self.guard(cx);
         self.announcer.reconcile(cx, &self.placement, &self.attention.looked_at);
+        self.make_links(cx);
         let quiet = self.is_quiet(false);
         self.control.elector.reconcile(cx, self.control.stands, quiet);
         let quiet = self.is_quiet(true);
-        match self.serving.as_mut().map(|it| &mut it.elects) {
-            None | Some(Elects::Control) => {}
-            Some(Elects::Each(it)) => it.reconcile(cx, &|vip| !self.announcer.is_silent(vip)),
-            Some(Elects::One(it)) => it.elector.reconcile(cx, it.stands, quiet),
+        if let Some(serving) = &mut self.serving {
+            if let Elects::One(it) = &mut serving.elects {
+                it.elector.reconcile(cx, it.stands, quiet);
+            }
+            if let Some(it) = &mut serving.each {
+                it.reconcile(cx, &|vip| !self.announcer.is_silent(vip));
+            }
         }
         self.resolver.tick(cx);
         self.report(cx);
@@ -358,34 +377,6 @@ impl Node {
             return;
         }
         self.cleaning = Cleaning::Ordered(cx.order(KernelJob::Clean { vips }));
-    }
-
-    fn may_exit(&self, now: Instant) -> bool {
-        let Some(at) = self.stopping_at else {
-            return false;
-        };
-        let served = || self.serving.iter().flat_map(Serving::leaderships);
-        let leaderships = || [&self.control].into_iter().chain(served());
-        let done = self.announcer.is_gone() && leaderships().all(|it| it.elector.is_retired());
-        // What is under way may be what the next holder waits for.
-        let waits = leaderships().any(|it| it.elector.is_writing() || it.is_retiring());
-        let late = at + STOP_WITHIN <= now && !waits;
-        let labelled = self.serving.iter().all(|it| it.services.has_labelled());
-        (done && self.reporter.has_told() && labelled) || late
-    }
-
-    /// Whether the kernel is known to answer for none of the VIPs that one leadership has.
-    fn is_quiet(&self, of_services: bool) -> bool {
-        let apart = self.serving.as_ref().is_some_and(|it| !matches!(it.elects, Elects::Control));
-        let loud = |vip: &&Vip| !self.announcer.is_silent(**vip);
-        match (apart, of_services) {
-            (false, true) => true,
-            (false, false) => self.announcer.loud_count() == 0,
-            (true, false) => !self.resolver.vips().iter().any(|vip| loud(&vip)),
-            (true, true) => {
-                self.announcer.loud_count() == self.resolver.vips().iter().filter(loud).count()
-            }
-        }
     }
 
     /// Why this node may not stand at all.

@@ -189,7 +189,12 @@ impl View<'_> {
         if let Some(refusal) = &self.unfit {
             return Err(refusal.clone());
         }
-        let on = self.usable(vip)?;
+        let on = match (self.usable(vip), &case.standing, &case.refusal) {
+            // A link that is made for who carries it is nowhere else.
+            (Err(Refusal::LinkAwaited { .. }), Standing::Refused(refusal), _)
+            | (Err(Refusal::LinkAwaited { .. }), _, Some(refusal)) => return Err(refusal.clone()),
+            (usable, _, _) => usable?,
+        };
         match (&case.standing, &case.refusal) {
             (Standing::Refused(refusal), _) | (_, Some(refusal)) => Err(refusal.clone()),
             (Standing::Entitled { until, outlives, first_claim }, None) => {

@@ -11,7 +11,7 @@ use super::{Cx, Deadline};
 use crate::model::{Instant, RequestId, SideCall, SideReply, Vip};
 
 /// How often a name is looked up, as the peer does.
-const LOOK_UP_EVERY: Duration = Duration::from_secs(3);
+pub(super) const LOOK_UP_EVERY: Duration = Duration::from_secs(3);
 
 /// A VIP as wanted: an address, or a name that stands for some.
 #[derive(Clone, Debug, Deserialize, Eq, Ord, PartialEq, PartialOrd, Serialize)]

@@ -9,7 +9,7 @@
 //!   @ours and @live   answers     until the element in @live ends by itself
 //! ```
 
-mod table;
+pub(in crate::io) mod table;
 pub mod watch;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -396,9 +396,9 @@ fn lacking(family: Family, refused: &Refused) -> String {
     }
 }
 
-/// The name of the tables. What nftables does not take in a name, and the mark that stands
+/// The name of the tables of an instance. What nftables does not take in a name, and the mark that stands
 /// for it, is written in hexadecimal, so that two instances never share one.
-fn table_name(instance: Option<&str>) -> String {
+pub(in crate::io) fn table_name(instance: Option<&str>) -> String {
     let mut name = "edgevip".to_owned();
     let Some(instance) = instance else { return name };
     name.push('_');

@@ -6,8 +6,8 @@
 //! end is held against the clock before it is done and, where it took time, after.
 
 mod batch;
+mod monitors;
 
-use std::cell::RefCell;
 use std::collections::{BTreeSet, VecDeque};
 use std::fmt;
 use std::io;
@@ -17,18 +17,22 @@ use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
 use std::thread;
 use std::time::Duration;
 
-use log::{info, warn};
-use smol::future::zip;
-
 use self::batch::{Answers, BETWEEN, Batch, Step, is_apart, steps, tell};
+pub use self::monitors::Monitors;
 use super::clock;
 use super::fence::watch::{WRITER, Watch};
 use super::fence::{AT_ONCE, Change, Fence, MARGIN};
+use super::guard::Guard;
 use super::netlink::addresses::{Addresses, Place, Unheld};
-use super::netlink::monitor::{Monitor, Picture};
-use super::packet::{Ear, Listener, Sender};
+use super::netlink::made::Made;
+use super::netlink::monitor::Monitor;
+use super::netlink::{self};
+use log::{info, warn};
+
+use super::packet::{Listener, Sender};
 use crate::model::{
-    Fences, Heard, Instant, KernelAnswer, KernelJob, LinkIndex, Mac, NetworkChange, OrderId, Vip,
+    Fences, Guarded, Heard, Instant, KernelAnswer, KernelJob, LinkIndex, NetworkChange, OrderId,
+    Vip,
 };
 
 /// So many batches may wait for the kernel; another one fails at once.
@@ -44,6 +48,8 @@ pub struct KernelOptions {
     pub instance: Option<String>,
     /// Use the nftables fence where the kernel has it.
     pub fence: bool,
+    /// What reaches addresses of Services is to be filtered.
+    pub guard: bool,
     /// Global scope instead of host scope on the loopback link.
     pub lo_global_scope: bool,
 }
@@ -84,15 +90,18 @@ impl KernelThread {
         let (fence, fences) = Fence::open(options.instance.as_deref(), options.fence);
         let fenced = fences.v4.is_ok() || fences.v6.is_ok();
         let listener = Listener::open()?;
+        let tag = netlink::tag(options.instance.as_deref());
         let monitors = Monitors {
             deliver: deliver.clone(),
-            network: Monitor::open()?,
-            ruleset: fenced.then(Watch::open).transpose()?,
+            network: Monitor::open(tag.clone())?,
+            ruleset: (fenced || options.guard).then(Watch::open).transpose()?,
             ears: listener.ears()?,
         };
         let slowest = Arc::new(AtomicU32::new(0));
         let work = Work {
             addresses: Addresses::open(options.lo_global_scope)?,
+            made: Made::open(tag)?,
+            guard: Guard::open(options.instance.as_deref()),
             fence,
             listener,
             sender: Sender::open()?,
@@ -128,7 +137,9 @@ impl KernelThread {
 /// The kernel thread's own.
 struct Work {
     addresses: Addresses,
+    made: Made,
     fence: Option<Fence>,
+    guard: Option<Guard>,
     listener: Listener,
     sender: Sender,
     slowest: Arc<AtomicU32>,
@@ -210,6 +221,15 @@ impl Work {
                 self.listener.name(&more, &less, anew);
                 self.listen(&links)
             }
+            KernelJob::Guard(all) => {
+                let answer = self.guard(&all);
+                if !answer.is_good() {
+                    self.spoiled.extend(all.iter().map(|it| it.vip));
+                }
+                answer
+            }
+            KernelJob::MakeLink(new) => done(self.made.make(&new)),
+            KernelJob::RemoveLink { link } => done(self.made.remove(link)),
             KernelJob::RemoveAddress { link, vip, length } => {
                 done(self.addresses.remove(Place { link, vip, length }))
             }
@@ -226,7 +246,13 @@ impl Work {
                 answer
             }
             KernelJob::Unfence { vips } => self.fence(|it| it.forget(&vips)),
-            KernelJob::VerifyFence => self.fence(Fence::verify),
+            KernelJob::VerifyFence => {
+                let guard = self.guard.as_mut().map_or(Ok(()), Guard::verify);
+                match self.fence(Fence::verify) {
+                    KernelAnswer::Done => done(guard),
+                    other => other,
+                }
+            }
         }
     }
 
@@ -333,13 +359,23 @@ impl Work {
         }
     }
 
+    fn guard(&mut self, all: &[Guarded]) -> KernelAnswer {
+        match &mut self.guard {
+            Some(it) => done(it.set(all)),
+            None => KernelAnswer::Failed("the kernel has no nftables".to_owned()),
+        }
+    }
+
     fn clean(&mut self, vips: &[Vip]) -> KernelAnswer {
         let mut ips = self.fence.as_mut().map(Fence::leftovers).unwrap_or_default();
         ips.extend(vips.iter().map(|it| it.0));
         // Addresses first: without the fence, what is left of them would answer.
         let cleaned = self.addresses.clean(&ips);
+        let unmade = self.made.clean();
         let fenced = self.fence.as_mut().map_or(Ok(()), Fence::clean);
-        done(cleaned.and(fenced))
+        // What is left of that keeps everything away from addresses that may be others' by now.
+        let unguarded = self.guard.as_mut().map_or(Ok(()), Guard::clean);
+        done(cleaned.and(unmade).and(fenced).and(unguarded))
     }
 
     fn hold(&mut self, place: Place, until: Instant) -> KernelAnswer {
@@ -376,39 +412,6 @@ fn done(result: Result<(), String>) -> KernelAnswer {
     match result {
         Ok(()) => KernelAnswer::Done,
         Err(why) => KernelAnswer::Failed(why),
-    }
-}
-
-/// What tells of changes nobody ordered.
-pub struct Monitors {
-    deliver: Deliver,
-    network: Monitor,
-    ruleset: Option<Watch>,
-    ears: [Ear; 2],
-}
-
-impl fmt::Debug for Monitors {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Monitors").finish_non_exhaustive()
-    }
-}
-
-impl Monitors {
-    /// Tells, for ever; a [`NetworkChange::Snapshot`] first.
-    pub async fn run(self) {
-        let Self { deliver, network, ruleset, ears: [arp, nd] } = self;
-        let picture = RefCell::new(Picture::default());
-        let own = |mac: Mac| picture.borrow().has(mac);
-        let heard = |it| deliver(FromKernel::Heard(it));
-        let ruleset = async {
-            if let Some(watch) = ruleset {
-                watch.run(&|| deliver(FromKernel::RulesetChanged)).await;
-            }
-        };
-        let tell = |it| deliver(FromKernel::Network(it));
-        let network = network.run(&picture, &tell);
-        let ears = zip(arp.run(&own, &heard), nd.run(&own, &heard));
-        zip(network, zip(ruleset, ears)).await;
     }
 }
 

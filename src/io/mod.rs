@@ -10,6 +10,7 @@ pub mod farewell;
 pub mod fence;
 #[cfg(feature = "upnp")]
 pub mod gateway;
+pub mod guard;
 pub mod host;
 pub mod http;
 pub mod kernel;

@@ -39,6 +39,7 @@ const ORDER: &[(&str, When)] = &[
     ("svc_enable", With("svc_enable")),
     ("svc_leasename", With("svc_enable")),
     ("svc_election", Asked),
+    ("per_service_election_on_demand", Asked),
     ("lb_class_only", Asked),
     ("enable_service_security", Asked),
     ("vip_leaderelection", With("vip_leaderelection")),

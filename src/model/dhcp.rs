@@ -210,6 +210,11 @@ pub enum DhcpRefusal {
         /// The address that was leased.
         ip: IpAddr,
     },
+    /// There is no link to ask on.
+    NoLink {
+        /// In words.
+        why: String,
+    },
     /// A server refuses what was asked for.
     Refused {
         /// Which.
@@ -228,6 +233,7 @@ impl DhcpRefusal {
             Self::AddressOfNode { .. } => "dhcp-address-of-node",
             Self::Conflict { .. } => "dhcp-conflict",
             Self::Expired { .. } => "dhcp-expired",
+            Self::NoLink { .. } => "dhcp-no-link",
             Self::Refused { .. } => "dhcp-refused",
             Self::Unanswered => "dhcp-unanswered",
         }
@@ -253,6 +259,7 @@ impl fmt::Display for DhcpRefusal {
             Self::Expired { ip } => {
                 write!(f, "no DHCP server renewed the lease of {ip}, and it has ended")
             }
+            Self::NoLink { why } => write!(f, "no DHCP server can be asked: {why}"),
             Self::Refused { server, words } => {
                 write!(f, "the DHCP server")?;
                 if let Some(server) = server {

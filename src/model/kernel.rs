@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use super::{Instant, LinkIndex, Mac, Vip};
+use super::{Instant, LinkIndex, Mac, NewLink, ServicePort, Vip};
 
 /// The kernel lets go of an address at most so long after the lifetime it was given.
 pub const LIFETIME_SLACK: Duration = Duration::from_millis(1_300);
@@ -24,7 +24,7 @@ pub enum KernelJob {
         until: Instant,
     },
     /// Remove what an earlier process left: the fence tables of this instance, addresses
-    /// tagged ours among `vips` and among those the old fence names.
+    /// tagged ours among `vips` and among those the old fence names, links tagged as its.
     Clean {
         /// The addresses this instance is configured for.
         vips: Vec<Vip>,
@@ -40,6 +40,9 @@ pub enum KernelJob {
         /// Its lifetime ends then, rounded down to whole seconds but at least one.
         until: Instant,
     },
+    /// Let nothing reach these VIPs but what is said. Where that cannot be, no order about one
+    /// of them that comes later in the same batch is carried out.
+    Guard(Vec<Guarded>),
     /// Hear ARP and NDP about the addresses named so far, and nothing else, on these links.
     Listen {
         /// Where, and nowhere else.
@@ -51,6 +54,9 @@ pub enum KernelJob {
         /// What was named before this does not count.
         anew: bool,
     },
+    /// Make a link, tagged as ours, and turn it on. One of ours that is there is turned on; one
+    /// of somebody else's is left as it is.
+    MakeLink(NewLink),
     /// Remove the address; that it is not there is as good.
     RemoveAddress {
         /// Where.
@@ -59,6 +65,12 @@ pub enum KernelJob {
         vip: Vip,
         /// Length of its prefix in bits.
         length: u8,
+    },
+    /// Remove a link that this instance made; that it is not there is as good. One that is not
+    /// tagged as ours stays.
+    RemoveLink {
+        /// Which.
+        link: LinkIndex,
     },
     /// Send a frame, unless `until` has passed when its turn comes, or an order before it in
     /// the same batch could not hold its address. Answered only if it was not sent.
@@ -85,6 +97,17 @@ pub enum KernelJob {
     },
     /// Look whether the fence still stands.
     VerifyFence,
+}
+
+/// What reaches a VIP.
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
+pub struct Guarded {
+    /// Which.
+    pub vip: Vip,
+    /// These ports of it.
+    pub ports: Vec<ServicePort>,
+    /// Nothing else does.
+    pub on: bool,
 }
 
 /// Ties an answer to its order. The first is 1.

@@ -30,12 +30,14 @@ pub use gateway::{
     Exposed, GatewayCall, GatewayFault, GatewayNo, GatewayRefusal, GatewayReply, Granted,
     MappingEntry, MappingStatus, Nonce, UpnpControl, Way, WayKind,
 };
-pub use kernel::{Fences, Frame, Heard, KernelAnswer, KernelJob, LIFETIME_SLACK, OrderId};
+pub use kernel::{Fences, Frame, Guarded, Heard, KernelAnswer, KernelJob, LIFETIME_SLACK, OrderId};
 pub use lease::{
     ApiFault, ApiFaultKind, Author, ControlPlaneNode, Foundation, Lease, LeaseCall, LeaseOwner,
     LeaseRecord, LeaseReply, NodeName, RequestId, ResourceVersion, SideCall, SideReply, WatchEvent,
 };
-pub use net::{Address, Hardware, Link, LinkIndex, LinkName, Mac, NetworkChange, Vip};
+pub use net::{
+    Address, Hardware, Link, LinkIndex, LinkKind, LinkName, Mac, Make, NetworkChange, NewLink, Vip,
+};
 pub use pools::{AddressUse, FamilyUse, HeldAddress, PoolFault, PoolRefusal, PoolUse, family_name};
 pub use quorum::{
     Assigned, ClusterCall, Entry, EntryId, Epoch, Farewell, Hold, HoldAnswer, HoldRefusal,

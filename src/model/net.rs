@@ -88,6 +88,60 @@ pub struct Link {
     pub up: bool,
     /// Something answers at the other end of the cable.
     pub carrier: bool,
+    /// What it is made of.
+    #[serde(default)]
+    pub kind: LinkKind,
+    /// Tagged as one that this instance of edgevip made.
+    #[serde(default)]
+    pub ours: bool,
+}
+
+/// What a link is made of, as far as edgevip makes such.
+#[derive(Clone, Copy, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
+pub enum LinkKind {
+    /// One more hardware address of another link.
+    Macvlan {
+        /// The other link.
+        parent: LinkIndex,
+    },
+    /// Anything else.
+    #[default]
+    Other,
+    /// What another link carries with an IEEE 802.1Q tag.
+    Vlan {
+        /// The other link.
+        parent: LinkIndex,
+        /// The tag.
+        tag: u16,
+    },
+}
+
+/// A link to be made on top of another.
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
+pub struct NewLink {
+    /// Its name.
+    pub name: LinkName,
+    /// What it is made on.
+    pub parent: LinkIndex,
+    /// What it is to be.
+    pub make: Make,
+}
+
+/// What a link that is made is to be.
+#[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
+pub enum Make {
+    /// One more hardware address of the link below.
+    Macvlan {
+        /// The address.
+        mac: Mac,
+        /// The kernel's `rp_filter` for it: 0, 1 or 2.
+        rp_filter: u8,
+    },
+    /// What the link below carries with this tag.
+    Vlan {
+        /// 1 to 4094.
+        tag: u16,
+    },
 }
 
 /// An address as the kernel describes it.

@@ -16,6 +16,25 @@ pub enum Refusal {
         /// Its hardware address.
         mac: Mac,
     },
+    /// The link that the Service asks for is being made.
+    LinkAwaited {
+        /// Which link.
+        link: LinkName,
+    },
+    /// There is a link of that name, and it is another than the Service asks for.
+    LinkDiffers {
+        /// Which link.
+        link: LinkName,
+        /// What it would have to be.
+        right: String,
+    },
+    /// The kernel would not make the link that the Service asks for.
+    LinkNotMade {
+        /// Which link.
+        link: LinkName,
+        /// In its words.
+        why: String,
+    },
     /// The kernel would not take the address.
     Kernel {
         /// In its words.
@@ -77,6 +96,11 @@ pub enum Refusal {
     Probing,
     /// The process was asked to stop.
     Stopping,
+    /// What reaches the address is to be filtered, and cannot be.
+    Unguarded {
+        /// Why not.
+        why: String,
+    },
     /// Leadership must be confirmed first: the machine was suspended, or another host
     /// claimed the address.
     Unconfirmed,
@@ -90,6 +114,9 @@ impl Refusal {
             Self::Cleaning => "cleaning",
             Self::Conflict { .. } => "conflict",
             Self::Kernel { .. } => "kernel",
+            Self::LinkAwaited { .. } => "link-awaited",
+            Self::LinkDiffers { .. } => "link-differs",
+            Self::LinkNotMade { .. } => "link-not-made",
             Self::NameClash => "name-clash",
             Self::NoCarrier { .. } => "no-carrier",
             Self::NoEndpoints => "no-endpoints",
@@ -105,6 +132,7 @@ impl Refusal {
             Self::Probing => "probing",
             Self::Stopping => "stopping",
             Self::Unconfirmed => "unconfirmed",
+            Self::Unguarded { .. } => "unguarded",
         }
     }
 }
@@ -118,6 +146,13 @@ impl fmt::Display for Refusal {
             Self::Cleaning => write!(f, "removing what an earlier process left"),
             Self::Conflict { mac } => write!(f, "the host with MAC {mac} uses the address"),
             Self::Kernel { why } => write!(f, "the kernel refuses: {why}"),
+            Self::LinkAwaited { link } => write!(f, "{link} is being made"),
+            Self::LinkDiffers { link, right } => {
+                write!(f, "there is a link {link}, and it is not {right}")
+            }
+            Self::LinkNotMade { link, why } => {
+                write!(f, "the kernel does not make the link {link}: {why}")
+            }
             Self::NameClash => write!(f, "another host writes the Lease under this node's name"),
             Self::NoCarrier { link } => write!(f, "{link} has no carrier"),
             Self::NoEndpoints => write!(f, "the Service has no endpoints"),
@@ -147,6 +182,9 @@ impl fmt::Display for Refusal {
             Self::Probing => write!(f, "asking whether the address is free"),
             Self::Stopping => write!(f, "stopping"),
             Self::Unconfirmed => write!(f, "leadership is being confirmed"),
+            Self::Unguarded { why } => {
+                write!(f, "enable_service_security cannot keep anything away from it: {why}")
+            }
         }
     }
 }
@@ -179,6 +217,13 @@ pub enum ServiceRefusal {
     Dhcp(DhcpRefusal),
     /// No pool has one for it.
     Pool(PoolRefusal),
+    /// Its DNS name stands for no address.
+    Unresolved {
+        /// The name.
+        name: String,
+        /// Why not.
+        why: String,
+    },
     /// What is written on it cannot be understood.
     Unreadable {
         /// The annotation, without its prefix, or the field.
@@ -199,6 +244,7 @@ impl ServiceRefusal {
             Self::Addressless { .. } => "no-address",
             Self::Dhcp(it) => it.code(),
             Self::Pool(it) => it.code(),
+            Self::Unresolved { .. } => "name-unresolved",
             Self::Unreadable { .. } => "unreadable",
         }
     }
@@ -211,6 +257,7 @@ impl ServiceRefusal {
             Self::Addressless { .. } => "NoAddress",
             Self::Dhcp(_) => "NoLease",
             Self::Pool(_) => "PoolRefused",
+            Self::Unresolved { .. } => "NameUnresolved",
             Self::Unreadable { .. } => "Unreadable",
         }
     }
@@ -224,6 +271,7 @@ impl fmt::Display for ServiceRefusal {
             Self::Addressless { why } => write!(f, "{why}"),
             Self::Dhcp(it) => write!(f, "{it}"),
             Self::Pool(it) => write!(f, "{it}"),
+            Self::Unresolved { name, why } => write!(f, "{name} stands for no address: {why}"),
             Self::Unreadable { setting, value, right } => write!(f, "{setting}={value}: {right}"),
         }
     }

@@ -10,6 +10,7 @@ use std::time::Duration;
 use super::{api, beside};
 use crate::config::{Config, FenceSetting, Resolved, VipSetting, explain, kubeconfig, sources};
 use crate::io::fence::Fence;
+use crate::io::guard::Guard;
 use crate::io::http::{HostPort, Url, look_up};
 use crate::io::netlink::survey;
 use crate::io::{clock, host, kube};
@@ -173,6 +174,18 @@ impl Findings {
                 Err(why) => self
                     .warnings
                     .push(format!("no nftables fence for {family}: {why}{}", package(family))),
+            }
+        }
+        if config.services.as_ref().is_some_and(|it| it.guards) {
+            let probed = Guard::open(config.instance.as_deref())
+                .map_or(Err("the kernel has no nftables".to_owned()), |mut it| it.probe());
+            match probed {
+                Ok(()) => self.good.push("nftables for enable_service_security: holds".to_owned()),
+                Err(why) => self.faults.push(format!(
+                    "enable_service_security=true: no address of a Service would be answered for, \
+                     since what reaches it cannot be filtered: {why}; leave it out, or load what \
+                     is missing"
+                )),
             }
         }
         if let Err(why) = refuse_without_fence(config, &fences) {

@@ -8,7 +8,9 @@ use smol::channel::Sender;
 
 use super::LOCK_EVERY;
 use crate::config::rights::ALLOCATOR;
-use crate::config::{Config, DnsMode, FenceSetting, LinkSetting, ServiceSettings, VipSetting};
+use crate::config::{
+    Config, DhcpMac, DnsMode, FenceSetting, LinkSetting, ServiceSettings, VipSetting,
+};
 use crate::engine::{
     self, AnnouncerConfig, ClassRule, DhcpConfig, Election, Family, Input, LeaseConfig, LinkChoice,
     PoolsConfig, QuorumConfig, ServicesConfig, ServicesElection, WantedVip,
@@ -25,6 +27,7 @@ pub(super) fn start_kernel(
     let options = KernelOptions {
         instance: config.instance.clone(),
         fence: config.fence != FenceSetting::Off,
+        guard: config.services.as_ref().is_some_and(|it| it.guards),
         lo_global_scope: config.lo_global_scope,
     };
     let deliver = move |news: FromKernel| {
@@ -146,9 +149,11 @@ fn services(config: &Config, it: &ServiceSettings) -> ServicesConfig {
         },
         writes: it.writes,
         election,
+        on_demand: it.elects_some,
         gateway: it.gateway,
+        guards: it.guards,
         labels_node: config.label_node,
-        dhcp: Some(DhcpConfig { own_mac: it.dhcp_own_mac, attempts: it.dhcp_attempts }),
+        dhcp: Some(DhcpConfig { mac: dhcp_mac(it.dhcp_mac), attempts: it.dhcp_attempts }),
         pools: it.writes.then(|| PoolsConfig {
             config_map: ObjectName::new(it.pools.0.as_str(), it.pools.1.as_str()),
             lease: LeaseConfig {
@@ -158,6 +163,14 @@ fn services(config: &Config, it: &ServiceSettings) -> ServicesConfig {
                 retry_period: ALLOCATOR_TIMES[2],
             },
         }),
+    }
+}
+
+fn dhcp_mac(it: DhcpMac) -> engine::DhcpMac {
+    match it {
+        DhcpMac::Link => engine::DhcpMac::Link,
+        DhcpMac::Macvlan => engine::DhcpMac::Macvlan,
+        DhcpMac::Own => engine::DhcpMac::Own,
     }
 }
 

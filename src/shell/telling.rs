@@ -35,13 +35,16 @@ pub(super) fn log(notice: &Notice) {
                 Refusal::AnotherProcess
                 | Refusal::Conflict { .. }
                 | Refusal::Kernel { .. }
+                | Refusal::LinkDiffers { .. }
+                | Refusal::LinkNotMade { .. }
                 | Refusal::NameClash
                 | Refusal::NoCarrier { .. }
                 | Refusal::NoFrames { .. }
                 | Refusal::NoLink { .. }
                 | Refusal::NoMajority { .. }
                 | Refusal::NotEligible { .. }
-                | Refusal::NotMember { .. } => {
+                | Refusal::NotMember { .. }
+                | Refusal::Unguarded { .. } => {
                     log::warn!(vip:%, code; "not answering for {vip}: {refusal}")
                 }
                 Refusal::NoEndpoints
@@ -51,7 +54,11 @@ pub(super) fn log(notice: &Notice) {
                 | Refusal::Unconfirmed => {
                     log::info!(vip:%, code; "not answering for {vip}: {refusal}");
                 }
-                Refusal::Cleaning | Refusal::Preparing | Refusal::Probing | Refusal::Stopping => {
+                Refusal::Cleaning
+                | Refusal::LinkAwaited { .. }
+                | Refusal::Preparing
+                | Refusal::Probing
+                | Refusal::Stopping => {
                     log::debug!(vip:%, code; "not answering for {vip}: {refusal}");
                 }
             }
@@ -76,14 +83,18 @@ pub(super) fn notify(notice: &Notice, notifier: &mut Notifier) {
         Notice::Refused(vip, refusal) => match refusal {
             Refusal::AnotherProcess
             | Refusal::Kernel { .. }
+            | Refusal::LinkDiffers { .. }
+            | Refusal::LinkNotMade { .. }
             | Refusal::NameClash
             | Refusal::NoCarrier { .. }
             | Refusal::NoFrames { .. }
             | Refusal::NoLink { .. }
             | Refusal::NoMajority { .. }
-            | Refusal::NotMember { .. } => notifier.tell(told("fault", *vip, Some(refusal))),
+            | Refusal::NotMember { .. }
+            | Refusal::Unguarded { .. } => notifier.tell(told("fault", *vip, Some(refusal))),
             Refusal::Cleaning
             | Refusal::Conflict { .. }
+            | Refusal::LinkAwaited { .. }
             | Refusal::NoEndpoints
             | Refusal::NotAssigned { .. }
             | Refusal::NotEligible { .. }

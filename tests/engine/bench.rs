@@ -8,7 +8,7 @@ use edgevip::engine::{
 };
 use edgevip::model::{
     Address, ApiFault, ApiFaultKind, Author, Fences, Hardware, Heard, Instant, KernelAnswer,
-    KernelJob, Lease, LeaseCall, LeaseRecord, LeaseReply, Link, LinkIndex, LinkName, Mac,
+    KernelJob, Lease, LeaseCall, LeaseRecord, LeaseReply, Link, LinkIndex, LinkKind, LinkName, Mac,
     NetworkChange, NodeName, OrderId, RequestId, ResourceVersion, SideCall, SideReply, Status, Vip,
     WatchEvent,
 };
@@ -35,6 +35,8 @@ pub fn eth0() -> Link {
         hardware: Hardware::Ethernet,
         up: true,
         carrier: true,
+        kind: LinkKind::Other,
+        ours: false,
     }
 }
 

@@ -20,6 +20,7 @@ use crate::services::{
 
 pub const SCENARIOS: &[Scenario] = &[
     ("dhcp_begins_and_ends", dhcp_begins_and_ends),
+    ("dhcp_registered", dhcp_registered),
     ("dhcp_killed", dhcp_killed),
     ("dhcp_handed_over", dhcp_handed_over),
     ("dhcp_refused", dhcp_refused),
@@ -142,6 +143,26 @@ fn dhcp_begins_and_ends(cluster: &mut Cluster<'_>) -> String {
     forget(cluster, &["web"]);
     server.forget();
     "as asked for; given back with its object, and when it asks for another".into()
+}
+
+/// A name whose address the server leases and registers.
+fn dhcp_registered(cluster: &mut Cluster<'_>) -> String {
+    let server = dnsmasq("dnsmasq-registers", 20, 29);
+    serving(cluster);
+    cluster.start("n1");
+    cluster.status_is("n1", "leads", |it| it["role"] == "leader");
+    let more = ", kube-vip.io/ddns: \"true\"";
+    cluster.lab.api.apply(&asking(cluster, "web", "web.example.org", more));
+    let ip = address(cluster, "web");
+    Watch::begin(ip).only("n1", SOON);
+    told_of(cluster, "web", "n1", ip);
+    assert!(server.leases().contains(&format!("{ip} web")), "{}", server.leases());
+    let log = server.log();
+    assert!(log.contains("client provides name: web.example.org"), "{log}");
+    forget(cluster, &["web"]);
+    assert!(wait_for(SOON, || server.leases().is_empty()), "{}", server.leases());
+    server.forget();
+    format!("{ip} is leased to it, under its name")
 }
 
 fn dhcp_killed(cluster: &mut Cluster<'_>) -> String {

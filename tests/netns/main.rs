@@ -12,10 +12,13 @@ mod elections;
 mod failover;
 #[cfg(feature = "upnp")]
 mod gateway;
+mod guard;
 mod kernel;
 mod leases;
 mod leases6;
 mod links;
+mod made;
+mod named;
 mod outcome;
 mod preserve;
 mod raft;
@@ -74,10 +77,13 @@ fn main() -> ExitCode {
         elections::SCENARIOS,
         #[cfg(feature = "upnp")]
         gateway::SCENARIOS,
+        guard::SCENARIOS,
         kernel::SCENARIOS,
         leases::SCENARIOS,
         leases6::SCENARIOS,
         links::SCENARIOS,
+        made::SCENARIOS,
+        named::SCENARIOS,
         preserve::SCENARIOS,
         recording::SCENARIOS,
         rights::SCENARIOS,

@@ -171,7 +171,7 @@ fn svc_refused(cluster: &mut Cluster<'_>) -> String {
     serving(cluster);
     cluster.start("n1");
     let vip = cluster.vip.to_string();
-    for (name, value) in [("bad1", "10.77.0.999"), ("bad2", "10.77.0.9/24"), ("bad3", "a.example")]
+    for (name, value) in [("bad1", "10.77.0.999"), ("bad2", "10.77.0.9/24"), ("bad3", "a..example")]
     {
         let bad = service(cluster, name, "", &["n2"]).replace(&vip, value);
         cluster.lab.api.apply(&bad);

@@ -24,6 +24,7 @@ pub const SCENARIOS: &[Scenario] = &[
     ("svc_each_local", svc_each_local),
     ("svc_each_shared", svc_each_shared),
     ("svc_each_many", svc_each_many),
+    ("svc_each_on_demand", svc_each_on_demand),
 ];
 
 fn each(cluster: &mut Cluster<'_>) {
@@ -174,4 +175,45 @@ fn lease(cluster: &Cluster<'_>, name: &str) -> Value {
     let name = format!("kubevip-{}", full(name, cluster));
     let text = cluster.lab.api.kubectl(&["get", "lease", &name, "-o", "json"]);
     serde_json::from_str(&text).expect("JSON")
+}
+
+/// One Lease for all, and one of its own for who asks for that, now or later.
+fn svc_each_on_demand(cluster: &mut Cluster<'_>) -> String {
+    serving(cluster);
+    cluster.set("per_service_election_on_demand", "true");
+    let asks = "kube-vip.io/forcePerServiceElection";
+    let (watch, there) = (Watch::begin(cluster.vip), Watch::begin(cluster.vip6));
+    cluster.start("n1");
+    cluster.status_is("n1", "leads", |it| it["role"] == "leader");
+    cluster.lab.api.apply(&service(cluster, "web", "", &["n2"]));
+    let vip6 = cluster.vip6.to_string();
+    let mail = at(&service(cluster, "mail", "", &["n2"]), &vip6, cluster.vip);
+    let annotation = "annotations: {";
+    let forced = format!("{annotation} {asks}: \"true\", ");
+    cluster.lab.api.apply(&mail.replace(annotation, &forced));
+    watch.only("n1", SOON);
+    there.only("n1", SOON);
+    told_of(cluster, "mail", "n1", cluster.vip6);
+    assert_eq!(lease(cluster, "mail")["spec"]["holderIdentity"], "n1");
+    cluster.start("n2");
+    cluster.follows("n2", "n1");
+    // It stops to ask, and asks again: whoever it hangs on answers, and nobody beside.
+    let since = clock::now();
+    let name = full("mail", cluster);
+    cluster.lab.api.kubectl(&["annotate", "service", &name, &format!("{asks}-")]);
+    there.only("n1", SOON);
+    cluster.lab.api.kubectl(&["annotate", "service", &name, &format!("{asks}=true")]);
+    let fine = wait_for(SOON, || lease(cluster, "mail")["spec"]["holderIdentity"] != "");
+    assert!(fine, "{}", lease(cluster, "mail"));
+    let holder = there.someone(SOON);
+    // Both move when their node stops.
+    cluster.signal("n1", Signal::SIGTERM);
+    watch.only("n2", SOON);
+    there.only("n2", SOON + SOON);
+    told(cluster, "web", "n2");
+    told_of(cluster, "mail", "n2", cluster.vip6);
+    never_two(&watch, since);
+    never_two(&there, since);
+    forget(cluster, &["web", "mail"]);
+    format!("one of its own for who asks for it, held by {holder} after it asked again")
 }

@@ -5,7 +5,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
 use edgevip::engine::{
-    ClassRule, DhcpConfig, Input, LeaseConfig, PoolsConfig, ServicesConfig, ServicesElection,
+    ClassRule, DhcpConfig, DhcpMac, Input, LeaseConfig, PoolsConfig, ServicesConfig,
+    ServicesElection,
 };
 use edgevip::model::{
     ApiFault, ApiFaultKind, Followed, ObjectCall, ObjectEvent, ObjectName, ObjectReply, RequestId,
@@ -123,12 +124,13 @@ impl Cloud {
                 false => ServicesElection::One(named(SERVED_BY)),
             },
             pools: Some(PoolsConfig { config_map: POOLS.into(), lease: named(GIVEN_BY) }),
-            dhcp: self
-                .site
-                .dhcp
-                .is_some()
-                .then_some(DhcpConfig { own_mac: self.rules.own_mac, attempts: 0 }),
+            dhcp: self.site.dhcp.is_some().then_some(DhcpConfig {
+                mac: if self.rules.own_mac { DhcpMac::Own } else { DhcpMac::Link },
+                attempts: 0,
+            }),
+            on_demand: false,
             gateway: self.site.router.is_some(),
+            guards: false,
             labels_node: false,
         }
     }

@@ -7,8 +7,8 @@ use std::time::Duration;
 
 use edgevip::engine::Rng;
 use edgevip::model::{
-    Address, Fences, Hardware, Instant, KernelAnswer, KernelJob, Link, LinkIndex, LinkName, Mac,
-    NetworkChange, Vip,
+    Address, Fences, Hardware, Instant, KernelAnswer, KernelJob, Link, LinkIndex, LinkKind,
+    LinkName, Mac, NetworkChange, Vip,
 };
 
 use crate::host::{MS, SEC};
@@ -187,6 +187,8 @@ impl Kernel {
             hardware: Hardware::Ethernet,
             up: it.up,
             carrier: it.up && it.carrier,
+            kind: LinkKind::Other,
+            ours: false,
         })
     }
 
@@ -232,7 +234,12 @@ impl Kernel {
                     self.live.remove(vip);
                 }
             }
-            KernelJob::Listen { .. } | KernelJob::SendFrame { .. } | KernelJob::VerifyFence => {}
+            KernelJob::Guard(_)
+            | KernelJob::Listen { .. }
+            | KernelJob::MakeLink(_)
+            | KernelJob::RemoveLink { .. }
+            | KernelJob::SendFrame { .. }
+            | KernelJob::VerifyFence => {}
         }
         (if rebuilt { KernelAnswer::FenceRebuilt } else { KernelAnswer::Done }, told)
     }
@@ -248,8 +255,11 @@ impl Kernel {
                 self.remove_if(|key, _| *key == (*link, *vip))
             }
             KernelJob::Clean { .. }
+            | KernelJob::Guard(_)
             | KernelJob::Listen { .. }
+            | KernelJob::MakeLink(_)
             | KernelJob::RemoveAddress { .. }
+            | KernelJob::RemoveLink { .. }
             | KernelJob::SendFrame { .. }
             | KernelJob::Silence { .. }
             | KernelJob::Unfence { .. }
@@ -292,8 +302,11 @@ impl Kernel {
             | KernelJob::Unfence { .. }
             | KernelJob::VerifyFence => true,
             KernelJob::HoldAddress { .. }
+            | KernelJob::Guard(_)
             | KernelJob::Listen { .. }
+            | KernelJob::MakeLink(_)
             | KernelJob::RemoveAddress { .. }
+            | KernelJob::RemoveLink { .. }
             | KernelJob::SendFrame { .. } => false,
         };
         if self.table || !needs {
@@ -322,7 +335,10 @@ pub fn is_too_late(job: &KernelJob, now: Instant, lead: Duration) -> bool {
         KernelJob::HoldAddress { until, .. } | KernelJob::SendFrame { until, .. } => *until <= now,
         KernelJob::Clean { .. }
         | KernelJob::Listen { .. }
+        | KernelJob::Guard(_)
+        | KernelJob::MakeLink(_)
         | KernelJob::RemoveAddress { .. }
+        | KernelJob::RemoveLink { .. }
         | KernelJob::Silence { .. }
         | KernelJob::Unfence { .. }
         | KernelJob::VerifyFence => false,
@@ -337,7 +353,10 @@ pub fn end_of(job: &KernelJob) -> Option<Instant> {
         | KernelJob::SendFrame { until, .. } => Some(*until),
         KernelJob::Clean { .. }
         | KernelJob::Listen { .. }
+        | KernelJob::Guard(_)
+        | KernelJob::MakeLink(_)
         | KernelJob::RemoveAddress { .. }
+        | KernelJob::RemoveLink { .. }
         | KernelJob::Silence { .. }
         | KernelJob::Unfence { .. }
         | KernelJob::VerifyFence => None,

@@ -586,9 +586,11 @@ impl World {
             | KernelJob::Silence { .. }
             | KernelJob::Unfence { .. }
             | KernelJob::VerifyFence => self.faults.kernel_tail,
-            KernelJob::HoldAddress { .. } | KernelJob::RemoveAddress { .. } => {
-                self.faults.kernel_tail.min(7 * MS)
-            }
+            KernelJob::HoldAddress { .. }
+            | KernelJob::Guard(_)
+            | KernelJob::MakeLink(_)
+            | KernelJob::RemoveAddress { .. }
+            | KernelJob::RemoveLink { .. } => self.faults.kernel_tail.min(7 * MS),
             KernelJob::Listen { .. } | KernelJob::SendFrame { .. } => 50 * US,
         };
         let cost = self.quick(50 * US, tail);
@@ -629,7 +631,10 @@ impl World {
             KernelJob::Clean { .. } => self.procs[proc].thread.cleaned = true,
             KernelJob::Answer { .. }
             | KernelJob::HoldAddress { .. }
+            | KernelJob::Guard(_)
+            | KernelJob::MakeLink(_)
             | KernelJob::RemoveAddress { .. }
+            | KernelJob::RemoveLink { .. }
             | KernelJob::Silence { .. }
             | KernelJob::Unfence { .. }
             | KernelJob::VerifyFence => {}

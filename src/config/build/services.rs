@@ -1,18 +1,9 @@
 //! The settings of Services, understood.
 
 use super::super::sources::{Settings, Sources};
-use super::super::{LinkSetting, Notes, ServiceSettings};
+use super::super::standing::{self, Elector};
+use super::super::{DhcpMac, LinkSetting, Notes, ServiceSettings};
 use super::{filled, is_namespace, is_subdomain, lease_name, link_name};
-
-/// What asks for more than one Lease does for all Services, and what to do instead.
-const NOT_BUILT: [(&str, &str); 3] = [
-    (
-        "per_service_election_on_demand",
-        "elections only for some Services are not in this version; give svc_election for all",
-    ),
-    ("enable_service_security", "filtering by port is not in this version; leave it out"),
-    ("mirror_dest_interface", "mirroring is not in this version; leave it out"),
-];
 
 /// Which Services to serve, if any.
 pub(super) fn services(
@@ -23,12 +14,15 @@ pub(super) fn services(
     if !settings.is_on("svc_enable") {
         return None;
     }
-    for (name, right) in NOT_BUILT {
-        let text = settings.text(name);
-        let asked = settings.is_on(name) || (name == "mirror_dest_interface" && !text.is_empty());
-        if asked {
-            notes.fault(name, text, right);
-        }
+    let mirror = settings.text("mirror_dest_interface");
+    if !mirror.is_empty() {
+        let right = "mirroring is not in this version; leave it out";
+        notes.fault("mirror_dest_interface", mirror, right);
+    }
+    let on_demand = settings.is_on("per_service_election_on_demand");
+    if on_demand && standing::elector(settings) == Elector::Raft {
+        let right = "members elect for each Service by itself; leave it out";
+        notes.fault("per_service_election_on_demand", "true", right);
     }
     let namespace = filled(settings, "svc_namespace");
     if let Some(text) = namespace.as_ref().filter(|it| !is_namespace(it)) {
@@ -43,6 +37,7 @@ pub(super) fn services(
     Some(ServiceSettings {
         lease: lease_name("svc_leasename", settings, sources, notes),
         elects_each: settings.is_on("svc_election"),
+        elects_some: on_demand,
         namespace,
         link,
         class_only: settings.is_on("lb_class_only"),
@@ -50,19 +45,22 @@ pub(super) fn services(
         class_legacy: settings.is_on("lb_class_legacy_handling"),
         writes: !settings.is_on("disable_service_updates"),
         gateway: gateway(settings, notes),
+        guards: settings.is_on("enable_service_security"),
         pools: pools(settings, notes),
         // The peer takes what is negative for nothing said.
         dhcp_attempts: match settings.text("dhcp_backoff_attempts").parse::<i64>() {
             Ok(it) if it >= 0 => u32::try_from(it).unwrap_or(u32::MAX),
             Ok(_) | Err(_) => 3,
         },
-        dhcp_own_mac: match settings.text("edgevip_dhcp_mac") {
-            "own" => true,
-            "link" => false,
+        dhcp_mac: match settings.text("edgevip_dhcp_mac") {
+            "own" => DhcpMac::Own,
+            "link" => DhcpMac::Link,
+            "macvlan" => DhcpMac::Macvlan,
             other => {
-                let right = "own (each lease has one) or link (as Wi-Fi needs it)";
+                let right = "own (each lease has one), link (as Wi-Fi needs it), or macvlan \
+                             (each has a link of its own)";
                 notes.fault("edgevip_dhcp_mac", other, right);
-                true
+                DhcpMac::Own
             }
         },
     })

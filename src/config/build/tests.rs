@@ -339,7 +339,7 @@ fn what_has_no_effect_is_said_once() {
                lb_class_name=;dhcp_mode=ipv4;svc_enable=0;vip_singlenode=true;vip_loseleadership=true;\
                enable_endpointslices=true;PACKET_AUTH_TOKEN=hush;vip_startleader=false";
     let Resolved { warnings, infos, explained, .. } = resolved(env, "", &[]);
-    let idle = "without effect, for it is not in this version: per_service_election_on_demand (elections of some Services), bgp_as (BGP), bgp_peerpass (BGP)";
+    let idle = "without effect, for it is not in this version: bgp_as (BGP), bgp_peerpass (BGP)";
     assert_eq!(warnings.len(), 3, "{warnings:?}");
     assert!(warnings[0].starts_with("PACKET_AUTH_TOKEN: "), "{warnings:?}");
     assert_eq!(warnings[1], idle);
@@ -444,6 +444,7 @@ fn services_are_understood() {
     let expected = crate::config::ServiceSettings {
         lease: ("a".into(), "b".into()),
         elects_each: true,
+        elects_some: false,
         namespace: Some("shop".into()),
         link: crate::config::LinkSetting::Auto,
         class_only: true,
@@ -451,9 +452,10 @@ fn services_are_understood() {
         class_legacy: true,
         writes: false,
         gateway: false,
+        guards: false,
         pools: ("kube-system".into(), "pools".into()),
         dhcp_attempts: 3,
-        dhcp_own_mac: true,
+        dhcp_mac: crate::config::DhcpMac::Own,
     };
     assert_eq!(services, expected); // It may stand beside the process of the control plane.
     assert_eq!((config.vips.len(), config.instance.as_deref()), (0, Some("services")));

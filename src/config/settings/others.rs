@@ -3,7 +3,6 @@
 use super::super::values::Kind::{Bool, Duration, Secret, Text, Whole};
 use super::{Setting, asks, dead, gone, part};
 
-const ELECTIONS: &str = "elections of some Services";
 const BGP: &str = "BGP";
 const ROUTES: &str = "routing-table mode";
 const BALANCER: &str = "load balancing";
@@ -47,14 +46,6 @@ pub static NOT_BUILT: &[Setting] = &[
     part(ETCD, "etcdCACert", "etcdCACert").key("etcd.caFile").is(Text, "", "Whom to trust."),
     part(ETCD, "etcdCert", "etcdCert").key("etcd.clientCertFile").is(Text, "", "Certificate."),
     part(ETCD, "etcdKey", "etcdKey").key("etcd.clientKeyFile").is(Text, "", "Its key."),
-    part(ELECTIONS, "per_service_election_on_demand", "perServiceElectionOnDemand").is(
-        Bool,
-        "false",
-        "One election for each Service that asks.",
-    ),
-    part("service security", "enable_service_security", "onlyAllowTrafficServicePorts")
-        .key("enableServiceSecurity")
-        .is(Bool, "false", "Drop traffic to other ports."),
     part("mirroring", "mirror_dest_interface", "mirrorDestInterface").is(
         Text,
         "",

@@ -20,6 +20,11 @@ pub static SERVICES: &[Setting] = &[
         "false",
         "Elect for each Service, by a Lease of its own in its namespace.",
     ),
+    service("per_service_election_on_demand", "perServiceElectionOnDemand", "").is(
+        Bool,
+        "false",
+        "Elect by a Lease of its own for each Service that asks for it.",
+    ),
     service("svc_namespace", "", "serviceNamespace").is(
         Text,
         "",
@@ -60,6 +65,11 @@ pub static SERVICES: &[Setting] = &[
         "false",
         "Open the ports of Services that ask for it on the site's gateway: PCP, NAT-PMP, UPnP.",
     ),
+    service("enable_service_security", "onlyAllowTrafficServicePorts", "enableServiceSecurity").is(
+        Bool,
+        "false",
+        "Let nothing reach the addresses of Services but their ports, by nftables.",
+    ),
     service("KUBEVIP_NAMESPACE", "", "").is(
         Text,
         "kube-system",
@@ -78,6 +88,7 @@ pub static SERVICES: &[Setting] = &[
     service("edgevip_dhcp_mac", "dhcpMac", "").is(
         Text,
         "own",
-        "Hardware address of DHCPv4 leases: own (each has one), or link (as Wi-Fi needs it).",
+        "Hardware address of DHCPv4 leases: own (each has one), link (as Wi-Fi needs it), or macvlan \
+         (each has one, and a link with it).",
     ),
 ];

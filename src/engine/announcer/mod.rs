@@ -323,6 +323,11 @@ impl Announcer {
         self.vips.get(&vip).is_some_and(|it| it.is_refused(now))
     }
 
+    /// Whether a VIP is on the link, or is to be.
+    pub fn is_on(&self, link: LinkIndex) -> bool {
+        self.index.links().any(|it| it == link)
+    }
+
     /// Whether nothing of ours is left in the kernel.
     pub fn is_gone(&self) -> bool {
         self.index.is_gone()

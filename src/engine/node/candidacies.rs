@@ -87,7 +87,7 @@ impl Candidacies {
     }
 
     /// The VIP hangs on this Lease from now on, or on none. `rank`: so many nodes should rather
-    /// carry it.
+    /// carry it. `known`: it was there before, and stays.
     pub fn want(
         &mut self,
         now: Instant,
@@ -95,6 +95,7 @@ impl Candidacies {
         vip: Vip,
         lease: Option<&LeaseOf>,
         rank: usize,
+        known: bool,
     ) {
         let before = self.of.get(&vip).cloned();
         if let Some(before) = before.as_ref().filter(|it| lease.is_none_or(|to| to.name != **it)) {
@@ -107,8 +108,14 @@ impl Candidacies {
             }
             self.touched.insert(before.clone());
         }
+        if before.is_none() && lease.is_some() && known {
+            // It hung on the one of all.
+            self.moved.insert(vip);
+        }
         let Some(lease) = lease else {
-            self.moved.remove(&vip);
+            if !known {
+                self.moved.remove(&vip);
+            }
             return;
         };
         self.touched.insert(lease.name.clone());
@@ -139,6 +146,11 @@ impl Candidacies {
         it.leaving.remove(&vip);
         has_left(&mut self.left, vip, &lease.name);
         self.of.insert(vip, lease.name.clone());
+    }
+
+    /// What hangs on a Lease of its own.
+    pub fn vips(&self) -> impl Iterator<Item = &Vip> {
+        self.of.keys()
     }
 
     /// What elects for the VIP.

@@ -193,7 +193,8 @@ impl Node {
         let view = self.view(now, None, &choice);
         let wanted = &self.wanted;
         for vip in changed.of(wanted.iter().copied()) {
-            let able = view.usable(vip).is_ok()
+            let usable = self.network.could_use(choice(vip), vip, now, view.alone);
+            let able = usable.is_ok()
                 && !self.announcer.is_refused(now, vip)
                 && self.unserved(vip).is_none();
             if able || !wanted.contains(&vip) {
@@ -261,7 +262,7 @@ impl Node {
                     it.note_transitions(now, me, false, false);
                     Some(it.stake(now))
                 }
-                Elects::Control | Elects::Each(_) => None,
+                Elects::Control | Elects::Each => None,
             };
             let (ineligible, known) = (it.ineligible.clone(), it.services.is_known());
             OfServices { stake, ineligible, known }
@@ -285,7 +286,7 @@ impl Node {
         let one = self.serving.as_ref().and_then(|it| it.one()).filter(|_| !self.exited);
         let basis = self.attention.basis.as_ref().and_then(|it| it.of_services.as_ref());
         let placed_by = basis.and_then(|it| it.stake.as_ref());
-        let each = self.serving.as_ref().and_then(|it| it.each()).filter(|_| !self.exited);
+        let each = self.serving.as_ref().and_then(|it| it.each.as_deref()).filter(|_| !self.exited);
         let nobodys = self.serving.as_ref().filter(|_| !self.exited);
         each.is_some_and(Candidacies::has_let_go)
             || nobodys.is_some_and(|it| it.services.is_unsettled())
@@ -297,19 +298,17 @@ impl Node {
     /// Where each Service has a Lease: whether this node stands for those that something
     /// happened to.
     fn settle_each(&mut self, now: Instant) {
-        let Some(serving) = self.serving.as_mut().filter(|it| it.each().is_some()) else {
+        let Some(mut each) = self.serving.as_mut().and_then(|it| it.each.take()) else {
             return;
         };
-        let Elects::Each(mut each) = std::mem::replace(&mut serving.elects, Elects::Control) else {
-            return;
-        };
-        let may = serving.services.is_known() && self.unfit().is_none();
+        let known = self.serving.as_ref().is_some_and(|it| it.services.is_known());
+        let may = known && self.unfit().is_none();
         let all = self.attention.marks.is_all();
         self.attention.marks.of(std::iter::empty()).into_iter().for_each(|it| each.touch(it));
         let marks = each.settle(now, all, &|vip| may && self.would_carry(now, vip));
         self.attention.marks.add(&marks);
         if let Some(serving) = &mut self.serving {
-            serving.elects = Elects::Each(each);
+            serving.each = Some(each);
         }
     }
 

@@ -8,6 +8,7 @@ use super::{Config, Node};
 use crate::engine::agenda::Marks;
 use crate::engine::elector::{Election, Elector, LeaseConfig};
 use crate::engine::leadership::Leadership;
+use crate::engine::links::Wanter;
 use crate::engine::network::LinkChoice;
 use crate::engine::placement::{Case, Standing};
 use crate::engine::services::{Ground, Services, ServicesElection};
@@ -19,6 +20,8 @@ use crate::model::{Followed, Instant, LIFETIME_SLACK, Refusal, Vip};
 pub(super) struct Serving {
     pub services: Services,
     pub elects: Elects,
+    /// The Leases of Services that have one of their own.
+    pub each: Option<Box<Candidacies>>,
     /// Who gives addresses out of pools.
     pub allocator: Option<Leadership>,
     /// Why this node carries none.
@@ -31,7 +34,7 @@ pub(super) enum Elects {
     /// The control plane's elector.
     Control,
     /// For each, a Lease.
-    Each(Box<Candidacies>),
+    Each,
     /// One Lease for all of them.
     One(Leadership),
 }
@@ -42,7 +45,7 @@ impl Elects {
         let elector = match self {
             Self::Control => control,
             // Who gives addresses out: there is no other that only one node has.
-            Self::Each(_) => match allocator {
+            Self::Each => match allocator {
                 Some(it) => &it.elector,
                 None => return false,
             },
@@ -51,28 +54,6 @@ impl Elects {
         match elector {
             Elector::Lease { lease, .. } => lease.leads_until().is_some(),
             Elector::Quorum(quorum) => quorum.is_leader(),
-        }
-    }
-
-    /// Whether this node may hold the lease of a VIP's address: it carries the VIP, or nobody
-    /// does and it says who will.
-    fn may_hold(&self, now: Instant, vip: Vip, control: &Elector, speaks: bool) -> bool {
-        let elector = match self {
-            Self::Control => control,
-            Self::Each(it) => match it.leadership(vip) {
-                None => return speaks,
-                Some(it) if it.elector.holder().is_none() && speaks => return true,
-                Some(it) => &it.elector,
-            },
-            Self::One(it) => &it.elector,
-        };
-        match elector {
-            Elector::Lease { lease, .. } => lease.leads_until().is_some(),
-            Elector::Quorum(quorum) => match quorum.standing(now, vip) {
-                Standing::Entitled { .. } | Standing::Doubted { .. } => true,
-                Standing::Refused(Refusal::NotAssigned { holder: None }) => speaks,
-                Standing::Preparing { .. } | Standing::Refused(_) => false,
-            },
         }
     }
 }
@@ -91,14 +72,7 @@ impl Serving {
             (!fenced).then(|| now + it.renew_deadline + LIFETIME_SLACK)
         };
         let elects = match &of.election {
-            ServicesElection::Each(times) => Elects::Each(Box::new(Candidacies::new(
-                times.clone(),
-                of.namespace.as_ref(),
-                me.clone(),
-                config.author,
-                left_until(times),
-                now,
-            ))),
+            ServicesElection::Each(_) => Elects::Each,
             ServicesElection::One(lease) => {
                 let mut it = elect(lease.clone());
                 if let Elector::Lease { lease: elector, .. } = &mut it.elector {
@@ -110,19 +84,30 @@ impl Serving {
         };
         let allocator = of.pools.as_ref().map(|it| elect(it.lease.clone()));
         let services = Services::new(of.clone(), me.clone(), now);
-        Some(Self { services, elects, allocator, ineligible: None })
+        let services = services.at_home_on(config.link.clone());
+        let each = of.times_of_each().map(|times| {
+            let (namespace, me) = (of.namespace.as_ref(), me.clone());
+            let left_until = left_until(times);
+            Box::new(Candidacies::new(times.clone(), namespace, me, config.author, left_until, now))
+        });
+        Some(Self { services, elects, each, allocator, ineligible: None })
+    }
+
+    /// Where the VIP is elected for by a Lease of its own, that.
+    pub fn own_lease(&self, vip: Vip) -> Option<&Leadership> {
+        self.each.as_ref()?.leadership(vip)
     }
 
     pub fn expire(&mut self, now: Instant) {
         self.electors().for_each(|it| it.expire(now));
-        if let Elects::Each(it) = &mut self.elects {
+        if let Some(it) = &mut self.each {
             it.expire(now);
         }
     }
 
     pub fn doubt(&mut self, now: Instant) {
         self.electors().for_each(|it| it.doubt(now));
-        if let Elects::Each(it) = &mut self.elects {
+        if let Some(it) = &mut self.each {
             it.doubt(now);
         }
     }
@@ -130,7 +115,7 @@ impl Serving {
     pub fn deadline(&self, now: Instant) -> Option<Deadline> {
         let one = self.one().into_iter().chain(&self.allocator);
         let one = one.filter_map(|it| it.deadline(now, true));
-        let each = self.each().and_then(Candidacies::deadline);
+        let each = self.each.as_ref().and_then(|it| it.deadline());
         one.chain(each).chain(self.services.deadline(now)).min()
     }
 
@@ -139,16 +124,14 @@ impl Serving {
         match input {
             Input::Asked { request, reply } => self.services.on_reply(cx, *request, reply),
             Input::Gateway { request, reply } => self.services.on_gateway(cx, *request, reply),
-            Input::Objects { what, events } => match &mut self.elects {
-                Elects::Each(it) if matches!(what, Followed::Leases(_)) => {
+            Input::Objects { what, events } => match &mut self.each {
+                Some(it) if matches!(what, Followed::Leases(_)) => {
                     it.on_objects(cx, what, events);
                 }
-                Elects::Control | Elects::Each(_) | Elects::One(_) => {
-                    self.services.on_objects(cx, what, events);
-                }
+                Some(_) | None => self.services.on_objects(cx, what, events),
             },
             Input::Lease { request, reply } => {
-                if let Elects::Each(it) = &mut self.elects {
+                if let Some(it) = &mut self.each {
                     it.on_reply(cx, *request, reply);
                 }
                 for elector in self.electors() {
@@ -188,7 +171,7 @@ impl Serving {
     fn electors(&mut self) -> impl Iterator<Item = &mut Elector> {
         let one = match &mut self.elects {
             Elects::One(it) => Some(it),
-            Elects::Control | Elects::Each(_) => None,
+            Elects::Control | Elects::Each => None,
         };
         one.into_iter().chain(&mut self.allocator).map(|it| &mut it.elector)
     }
@@ -197,21 +180,18 @@ impl Serving {
     pub fn one(&self) -> Option<&Leadership> {
         match &self.elects {
             Elects::One(it) => Some(it),
-            Elects::Control | Elects::Each(_) => None,
+            Elects::Control | Elects::Each => None,
         }
     }
 
     /// Where each Service has a Lease, those.
-    pub fn each(&self) -> Option<&Candidacies> {
-        match &self.elects {
-            Elects::Each(it) => Some(it),
-            Elects::Control | Elects::One(_) => None,
-        }
+    pub fn all_of_each(&self) -> Option<&Candidacies> {
+        self.each.as_deref().filter(|_| matches!(self.elects, Elects::Each))
     }
 
     /// The leaderships that end with this process.
     pub fn leaderships(&self) -> impl Iterator<Item = &Leadership> {
-        let each = self.each().into_iter().flat_map(Candidacies::leaderships);
+        let each = self.each.iter().flat_map(|it| it.leaderships());
         self.one().into_iter().chain(&self.allocator).chain(each)
     }
 
@@ -220,7 +200,7 @@ impl Serving {
         let Some(allocator) = &mut self.allocator else {
             return;
         };
-        let needed = self.services.has_pools() || matches!(self.elects, Elects::Each(_));
+        let needed = self.services.has_pools() || matches!(self.elects, Elects::Each);
         allocator.stands = !unfit && needed && self.services.is_known();
         allocator.elector.reconcile(cx, allocator.stands, true);
         let leads = allocator.stands && allocator.elector.leads(cx.now);
@@ -247,7 +227,7 @@ impl Node {
         serving.ineligible = serving.services.eligibility(carries).err();
         let leads = match &serving.elects {
             Elects::Control => self.control.elector.leads(cx.now),
-            Elects::Each(_) | Elects::One(_) => {
+            Elects::Each | Elects::One(_) => {
                 serving.elects.speaks(&self.control.elector, serving.allocator.as_ref())
             }
         };
@@ -260,15 +240,23 @@ impl Node {
             let links = vips.iter().filter_map(|it| Some(on(it.0)?.index)).collect();
             self.announcer.listen_also(links, vips);
         }
+        for (name, link) in serving.services.take_link_news() {
+            self.links.want(Wanter::Lease(name), link.as_ref());
+        }
         let marks = serving.services.take_changed();
-        if let Elects::Each(each) = &mut serving.elects {
+        for vip in marks.of(serving.services.vips().chain(self.wanted.iter().copied())) {
+            let place = serving.services.place(vip);
+            self.links.want(Wanter::Place(vip), place.and_then(|it| it.link.as_deref()));
+        }
+        if let Some(each) = &mut serving.each {
             let services = &serving.services;
             for vip in marks.of(services.vips().chain(self.wanted.iter().copied())) {
                 let lease = services.place(vip).and_then(|it| it.elected_by.as_deref());
                 let control = self.resolver.vips().contains(&vip);
                 let lease = lease.filter(|_| !control);
                 let rank = lease.map_or(0, |it| services.rank(&it.name));
-                each.want(cx.now, cx.rng, vip, lease, rank);
+                let known = self.wanted.contains(&vip) && services.place(vip).is_some();
+                each.want(cx.now, cx.rng, vip, lease, rank, known);
             }
         }
         self.serving = Some(serving);
@@ -281,7 +269,8 @@ impl Node {
         let unfit = self.unfit().is_some();
         let (elector, elects) = (&self.control.elector, &serving.elects);
         let leads = !unfit && elects.speaks(elector, serving.allocator.as_ref());
-        let may_hold = |vip| !unfit && elects.may_hold(now, vip, elector, leads);
+        let (each, lease) = (&serving.each, &serving.elects);
+        let may_hold = |vip| !unfit && may_hold(lease, each.as_deref(), now, vip, elector, leads);
         let link = serving.services.link().unwrap_or(&self.config.link).clone();
         let control = self.resolver.vips();
         let ground = Ground {
@@ -289,8 +278,9 @@ impl Node {
             may_hold: &may_hold,
             on: &|choice, ip| {
                 let choice = choice.unwrap_or(&link);
-                self.network.usable(choice, Vip(ip), now, self.is_alone()).ok()
+                self.network.usable(choice, Vip(ip), now, self.is_alone())
             },
+            revision: self.network.revision(),
             local: &|link| self.network.local(link),
             own: &|ip| match control.contains(&Vip(ip)) {
                 true => Some("the control plane".to_owned()),
@@ -333,16 +323,21 @@ impl Node {
         let serving = self.serving.as_ref().filter(|_| !self.resolver.vips().contains(&vip))?;
         let place = serving.services.place(vip)?;
         let unserved = place.refusal(self.announcer.is_here(vip));
-        serving.ineligible.clone().or(unserved)
+        let unguarded = || {
+            let why = self.guards.refusal(vip).filter(|_| place.guard.is_some())?;
+            Some(Refusal::Unguarded { why: why.to_owned() })
+        };
+        serving.ineligible.clone().or(unserved).or_else(unguarded)
     }
 
     /// Who elects for the VIP.
     pub(super) fn leadership(&self, vip: Vip) -> Option<&Leadership> {
         let serving = self.serving.as_ref().filter(|_| !self.resolver.vips().contains(&vip));
+        let own = serving.and_then(|it| it.own_lease(vip));
         match serving.map(|it| &it.elects) {
             None | Some(Elects::Control) => Some(&self.control),
-            Some(Elects::Each(it)) => it.leadership(vip),
-            Some(Elects::One(it)) => Some(it),
+            Some(Elects::Each) => own,
+            Some(Elects::One(it)) => own.or(Some(it)),
         }
     }
 
@@ -360,9 +355,10 @@ impl Node {
         let mut case = leadership.map_or_else(nobody, |it| it.case(now, vip, succeeded));
         case.refusal = self.unserved(vip);
         if let Some((serving, place)) = serving.and_then(|it| Some((it, it.services.place(vip)?))) {
-            let moved = serving.each().is_some_and(|it| it.has_moved(now, vip));
+            let each = serving.each.as_ref();
+            let moved = each.is_some_and(|it| it.has_moved(now, vip));
             // A Lease that was not there may have been deleted, and somebody answer by it still.
-            let created = serving.each().is_some() && case.is_first_claim();
+            let created = place.elected_by.is_some() && case.is_first_claim();
             let created = created && !serving.services.is_known_free(now, vip);
             case.first_claim(place.first_claim || moved || created);
             if let Some(until) = serving.services.lease_ends(now, vip) {
@@ -378,7 +374,7 @@ impl Node {
             return false;
         };
         let usable = |vip| {
-            let usable = self.network.usable(self.choice(vip), vip, now, self.is_alone());
+            let usable = self.network.could_use(self.choice(vip), vip, now, self.is_alone());
             usable.is_ok()
         };
         let mut vips = serving.services.vips().peekable();
@@ -388,7 +384,7 @@ impl Node {
 
     /// Whether this node would carry the VIP, if it were elected for it.
     pub(super) fn would_carry(&self, now: Instant, vip: Vip) -> bool {
-        let usable = self.network.usable(self.choice(vip), vip, now, self.is_alone());
+        let usable = self.network.could_use(self.choice(vip), vip, now, self.is_alone());
         usable.is_ok() && self.unserved(vip).is_none()
     }
 
@@ -403,11 +399,12 @@ impl Node {
         for vip in self.attention.looked_at.iter().copied() {
             let answers = self.announcer.is_answering(vip);
             serving.services.note_answering(vip, answers);
-            if let (true, Elects::Each(each)) = (answers, &mut serving.elects) {
+            if let (true, Some(each)) = (answers, &mut serving.each) {
                 each.settled(vip);
             }
             let elects = &serving.elects;
-            let may_hold = |vip| !unfit && elects.may_hold(cx.now, vip, elector, speaks);
+            let each = serving.each.as_deref();
+            let may_hold = |vip| !unfit && may_hold(elects, each, cx.now, vip, elector, speaks);
             serving.services.note_placed(cx.now, vip, &may_hold);
         }
         serving.allocate(cx, unfit);
@@ -419,5 +416,32 @@ impl Node {
         serving.services.expose(cx, &link);
         serving.services.tell(cx, speaks);
         serving.services.label(cx);
+    }
+}
+
+/// Whether this node may hold the lease of a VIP's address: it carries the VIP, or nobody does
+/// and it says who will.
+fn may_hold(
+    elects: &Elects,
+    each: Option<&Candidacies>,
+    now: Instant,
+    vip: Vip,
+    control: &Elector,
+    speaks: bool,
+) -> bool {
+    let elector = match (elects, each.and_then(|it| it.leadership(vip))) {
+        (_, Some(it)) if it.elector.holder().is_none() && speaks => return true,
+        (_, Some(it)) => &it.elector,
+        (Elects::Control, None) => control,
+        (Elects::Each, None) => return speaks,
+        (Elects::One(it), None) => &it.elector,
+    };
+    match elector {
+        Elector::Lease { lease, .. } => lease.leads_until().is_some(),
+        Elector::Quorum(quorum) => match quorum.standing(now, vip) {
+            Standing::Entitled { .. } | Standing::Doubted { .. } => true,
+            Standing::Refused(Refusal::NotAssigned { holder: None }) => speaks,
+            Standing::Preparing { .. } | Standing::Refused(_) => false,
+        },
     }
 }

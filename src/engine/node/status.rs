@@ -16,7 +16,7 @@ impl Node {
     /// What an operator may know.
     pub fn status(&self, now: Instant) -> Status {
         let main = self.main_leadership();
-        let each = self.serving.as_ref().and_then(|it| it.each());
+        let each = self.serving.as_ref().and_then(|it| it.each.as_deref());
         let each = each.filter(|_| self.config.vips.is_empty());
         let leads = main.elector.leads(now) || each.is_some_and(|it| it.leads_any(now));
         let stands = main.stands || each.is_some_and(|it| it.leaderships().any(|it| it.stands));
@@ -110,7 +110,7 @@ impl Node {
 
     fn services_status(&self, now: Instant, it: &Serving) -> ServicesStatus {
         let elector = &it.one().unwrap_or(&self.control).elector;
-        let (lease, leads) = match (it.each(), elector) {
+        let (lease, leads) = match (it.all_of_each(), elector) {
             (Some(each), _) => (String::new(), each.leads_any(now)),
             (None, Elector::Lease { lease, .. }) => {
                 (lease.name().to_string(), lease.leads_until().is_some())
@@ -119,13 +119,13 @@ impl Node {
         };
         let mut services = it.services.status(now);
         for one in &mut services {
-            let leadership = one.addresses.iter().find_map(|vip| it.each()?.leadership(*vip));
+            let leadership = one.addresses.iter().find_map(|vip| it.own_lease(*vip));
             one.holder = leadership.and_then(|it| it.elector.holder().cloned());
         }
         ServicesStatus {
             lease,
-            each: it.each().is_some(),
-            holder: elector.holder().filter(|_| it.each().is_none()).cloned(),
+            each: it.all_of_each().is_some(),
+            holder: elector.holder().filter(|_| it.all_of_each().is_none()).cloned(),
             leads,
             known: it.services.is_known(),
             watching: it.services.is_watching(),

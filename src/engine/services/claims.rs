@@ -3,8 +3,8 @@
 use std::net::IpAddr;
 
 use super::backing::Backed;
-use super::wants::{Backing, PEER, Verdict, Wants, meet};
-use super::{Known, Place, Services, ServicesElection};
+use super::wants::{Backing, PEER, Verdict, Wants, is_unguarded, meet};
+use super::{Known, Place, Ports, Services};
 use crate::model::{Instant, ObjectName, ServiceRefusal, Vip};
 
 /// An address of Services.
@@ -145,8 +145,11 @@ impl Services {
         })
     }
 
-    pub(super) fn elects_each(&self) -> bool {
-        matches!(self.config.election, ServicesElection::Each(_))
+    /// What is to reach an address that these have, if anything is to be kept away.
+    fn ports_of(&self, have: &[ObjectName]) -> Option<Ports> {
+        let all = || have.iter().filter_map(|name| Some(self.services.get(name)?.service()));
+        let guarded = self.config.guards && !all().any(|it| is_unguarded(&it));
+        guarded.then(|| all().flat_map(|it| it.ports).collect())
     }
 
     fn place_of(&self, now: Instant, ip: IpAddr, have: &[ObjectName]) -> Option<Place> {
@@ -157,9 +160,11 @@ impl Services {
             link: first.link.clone(),
             backed: backed(name, first),
             local: first.backing == Backing::Here,
-            first_claim: first.first_claim && !self.probing.is_free(now, ip),
+            // Whoever is known to have answered for it was sure that it is free.
+            first_claim: !self.was_told(name, ip) && !self.probing.is_free(now, ip),
             elected_by: first.elected_by.clone(),
             until: None,
+            guard: self.ports_of(have),
         };
         for (name, it) in all {
             place.backed = match (place.backed, backed(name, it)) {
@@ -167,7 +172,7 @@ impl Services {
                 (Backed::Ends, _) | (_, Backed::Ends) => Backed::Ends,
                 (Backed::No, Backed::No) => Backed::No,
             };
-            place.first_claim &= it.first_claim;
+            place.first_claim &= !self.was_told(name, ip);
         }
         for name in have.iter().filter(|it| self.wants(it).is_some_and(|it| it.1.lease.is_some())) {
             // Nobody else may have what is leased, and whoever leased it has asked.

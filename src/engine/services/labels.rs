@@ -124,6 +124,7 @@ impl Labels {
 impl Services {
     /// What became of a label.
     pub fn on_side(&mut self, cx: &mut Cx<'_>, request: RequestId, reply: &SideReply) {
+        self.naming.on_side(cx, request, reply);
         let written = self.labels.on_reply(cx, request, reply);
         let Some(node) = self.nodes.get_mut(&self.me) else {
             return;

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::wants::{Verdict, Wants, verdict};
-use super::{Known, Services, ServicesElection, leasing, of_cluster};
+use super::{Known, LinkChoice, Services, ServicesElection, leasing, of_cluster, wants};
 use crate::engine::sabotage::{Sabotage, sabotaged};
 use crate::model::{
     ClusterNode, Followed, Instant, IpFamily, Leases, NodeName, Object, ObjectName, Service,
@@ -88,7 +88,12 @@ impl Services {
         let name = service.name.clone();
         let mut verdict = verdict(&service, &self.config.class);
         // Where they are not all on one node, the next one knows a lease by the Service only.
-        let one = matches!(self.config.election, ServicesElection::One(_));
+        let own = match self.config.election {
+            ServicesElection::Each(_) => true,
+            ServicesElection::One(_) => self.config.on_demand && wants::has_own_lease(&service),
+            ServicesElection::Quorum => false,
+        };
+        let one = matches!(self.config.election, ServicesElection::One(_)) && !own;
         let mute = !self.config.writes && !one;
         if mute && let Verdict::Wanted(Wants { lease: Some(lease), .. }) = &verdict {
             let value = match lease.families.first() {
@@ -103,6 +108,32 @@ impl Services {
                     .to_owned(),
             });
         }
+        if matches!(self.config.election, ServicesElection::Quorum)
+            && let Verdict::Wanted(it) = &verdict
+            && let Some(it) = it.names.first()
+        {
+            verdict = Verdict::refused(ServiceRefusal::Unreadable {
+                setting: "loadbalancerIPs".to_owned(),
+                value: it.name.clone(),
+                right: "an address where members elect: two of them could find different ones \
+                        under one name"
+                    .to_owned(),
+            });
+        }
+        self.add_named(now, &service, &mut verdict);
+        if self.leasing.makes_links()
+            && let Verdict::Wanted(Wants { lease: Some(lease), link, .. }) = &mut verdict
+        {
+            let below = link.take().map(|it| *it).or_else(|| self.config.link.clone());
+            let below = below.unwrap_or_else(|| self.home.clone());
+            match wants::macvlan(&service, leasing::mac_of(&service, lease), below) {
+                Ok(made) => {
+                    *link = Some(Box::new(LinkChoice::Made(Box::new(made))));
+                    self.leasing.look_at_link(&name);
+                }
+                Err(refusal) => verdict = Verdict::refused(refusal),
+            }
+        }
         if let Verdict::Wanted(Wants { addresses, lease: Some(lease), .. }) = &mut verdict {
             for family in &lease.families {
                 let ip = self.leasing.address(&service, *family);
@@ -111,7 +142,7 @@ impl Services {
         }
         if let Verdict::Wanted(wants) = &mut verdict {
             wants.addresses.shrink_to_fit();
-            if !self.elects_each() {
+            if !own {
                 wants.elected_by = None;
             }
         }
@@ -176,5 +207,6 @@ impl Services {
         self.exposing.forget(name);
         self.allocating.forget(now, name);
         self.leasing.look_at(name, &[], &Leases::default());
+        self.naming.forget(name);
     }
 }

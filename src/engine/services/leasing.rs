@@ -29,10 +29,11 @@ use crate::engine::network::{LinkChoice, Usable};
 use crate::engine::{Action, Cx, Deadline};
 use crate::model::{
     DhcpHeard, DhcpJob, DhcpRefusal, Instant, IpFamily, LeaseStatus, Leases, LinkIndex, Mac,
-    ObjectName, ObjectReply, RequestId, ResourceVersion, Service, Vip,
+    ObjectName, ObjectReply, Refusal, RequestId, ResourceVersion, Service, Vip,
 };
 use crate::wire::lease::{self, LEASE};
 use machine::Machine;
+pub(super) use seeing::mac_of;
 
 /// So many Services are seen to at a time, and the next ones this much later: a server, and
 /// the switch before it, get no storm.
@@ -49,10 +50,21 @@ const COMES_BACK: Duration = Duration::from_secs(5);
 /// How addresses are leased.
 #[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
 pub struct DhcpConfig {
-    /// Each lease has a hardware address of its own, instead of the link's.
-    pub own_mac: bool,
+    /// What leases are leased to.
+    pub mac: DhcpMac,
     /// After so many attempts in vain servers are asked more seldom; 0: never.
     pub attempts: u32,
+}
+
+/// Which hardware address a lease of DHCPv4 is leased to.
+#[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
+pub enum DhcpMac {
+    /// The link's.
+    Link,
+    /// One of its own, of a link that is made for it, and that its VIP is on.
+    Macvlan,
+    /// One of its own, that is spoken of only: the VIP is on the link.
+    Own,
 }
 
 /// What the node knows that Services do not.
@@ -62,7 +74,9 @@ pub(in crate::engine) struct Ground<'a> {
     /// Whether it may hold the lease of a VIP.
     pub may_hold: &'a dyn Fn(Vip) -> bool,
     /// The link for an address, by the choice of a Service.
-    pub on: &'a dyn Fn(Option<&LinkChoice>, IpAddr) -> Option<Usable>,
+    pub on: &'a dyn Fn(Option<&LinkChoice>, IpAddr) -> Result<Usable, Refusal>,
+    /// As long as it is the same, `on` answers the same.
+    pub revision: u64,
     /// The link's own address, by which nodes of the same link speak to each other.
     pub local: &'a dyn Fn(LinkIndex) -> Option<Ipv6Addr>,
     /// Who of this host has an address.
@@ -80,6 +94,13 @@ pub(super) struct Leasing {
     held: BTreeMap<Key, Held>,
     /// What went on with its VIP: unless another node answers by then, its Service may be gone.
     lost: BTreeMap<Key, (Held, Instant)>,
+    /// These could hold a lease here, and have no link for it.
+    linkless: BTreeMap<Key, Option<DhcpRefusal>>,
+    revision: u64,
+    /// For these a link is made here, where one is made at all.
+    linked: BTreeSet<Key>,
+    /// Services for which that has changed.
+    link_news: BTreeSet<ObjectName>,
     /// What is given back, and where.
     partings: Vec<(Usable, Parting)>,
     /// How Services come to say what is held for them.
@@ -139,6 +160,10 @@ impl Leasing {
             asking: BTreeSet::new(),
             held: BTreeMap::new(),
             lost: BTreeMap::new(),
+            linkless: BTreeMap::new(),
+            revision: 0,
+            linked: BTreeSet::new(),
+            link_news: BTreeSet::new(),
             partings: Vec::new(),
             writes: BTreeMap::new(),
             open: BTreeSet::new(),
@@ -169,6 +194,11 @@ impl Leasing {
         }
     }
 
+    /// Whether each Service that asks for a lease has a link made for it.
+    pub fn makes_links(&self) -> bool {
+        self.config.as_ref().is_some_and(|it| it.mac == DhcpMac::Macvlan)
+    }
+
     /// The address that is leased for the Service, as far as this node knows.
     pub fn address(&self, service: &Service, family: IpFamily) -> Option<IpAddr> {
         match self.held.get(&(service.name.clone(), family)) {
@@ -184,7 +214,37 @@ impl Leasing {
     }
 
     pub fn refusal(&self, name: &ObjectName) -> Option<&DhcpRefusal> {
-        self.held_for(name).find_map(|it| it.1.machine.refusal())
+        let [first, last] = FAMILIES.map(|it| (name.clone(), it));
+        let linkless = || self.linkless.range(first..=last).find_map(|it| it.1.as_ref());
+        self.held_for(name).find_map(|it| it.1.machine.refusal()).or_else(linkless)
+    }
+
+    /// Whether links that are made for the lease are made here.
+    fn link(&mut self, key: &Key, here: bool) {
+        let news = match here {
+            true => self.linked.insert(key.clone()),
+            false => self.linked.remove(key),
+        };
+        if news {
+            self.link_news.insert(key.0.clone());
+        }
+        if !here {
+            self.linkless.remove(key);
+        }
+    }
+
+    /// The link that is made for its lease may be another.
+    pub fn look_at_link(&mut self, name: &ObjectName) {
+        self.link_news.insert(name.clone());
+    }
+
+    /// Services whose links are to be made here, or no longer, since this was last asked.
+    pub fn take_link_news(&mut self) -> Vec<(ObjectName, bool)> {
+        let here = |name: &ObjectName| {
+            FAMILIES.iter().any(|it| self.linked.contains(&(name.clone(), *it)))
+        };
+        let news = std::mem::take(&mut self.link_news);
+        news.into_iter().map(|name| (name.clone(), here(&name))).collect()
     }
 
     pub fn status(&self, now: Instant, name: &ObjectName) -> Vec<LeaseStatus> {

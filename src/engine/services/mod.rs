@@ -13,10 +13,12 @@
 mod allocating;
 mod backing;
 mod claims;
+mod eligible;
 mod exposing;
 mod labels;
 mod learning;
 mod leasing;
+mod naming;
 mod probing;
 mod status;
 mod telling;
@@ -28,8 +30,8 @@ use std::net::IpAddr;
 use serde::{Deserialize, Serialize};
 
 use super::agenda::Marks;
-use super::draw::draw;
 use super::elector::LeaseConfig;
+use super::guards::Ports;
 use super::network::{LinkChoice, Usable};
 use super::sabotage::{Sabotage, sabotaged};
 use super::watch::Follower;
@@ -43,9 +45,9 @@ use crate::wire::packed::Packed;
 use allocating::Allocating;
 pub use allocating::PoolsConfig;
 use backing::{Backed, Endpoints};
-pub use leasing::DhcpConfig;
 pub(super) use leasing::Ground;
 use leasing::Leasing;
+pub use leasing::{DhcpConfig, DhcpMac};
 use probing::Probing;
 pub use wants::ClassRule;
 pub(super) use wants::LeaseOf;
@@ -64,6 +66,9 @@ pub struct ServicesConfig {
     pub writes: bool,
     /// Who carries them.
     pub election: ServicesElection,
+    /// Those that ask for it have a Lease of their own all the same.
+    #[serde(default)]
+    pub on_demand: bool,
     /// Where pools are, if they are given out here.
     pub pools: Option<PoolsConfig>,
     /// How addresses are leased, if they are.
@@ -72,9 +77,23 @@ pub struct ServicesConfig {
     /// Whether those that ask for it are to be reached through the site's gateway.
     #[serde(default)]
     pub gateway: bool,
+    /// Whether nothing is to reach their addresses but their ports.
+    #[serde(default)]
+    pub guards: bool,
     /// Whether this node's Node is labelled with those it answers for.
     #[serde(default)]
     pub labels_node: bool,
+}
+
+impl ServicesConfig {
+    /// The times of Leases that are one Service's own, where there are such.
+    pub(super) fn times_of_each(&self) -> Option<&LeaseConfig> {
+        match &self.election {
+            ServicesElection::Each(times) => Some(times),
+            ServicesElection::One(times) => Some(times).filter(|_| self.on_demand),
+            ServicesElection::Quorum => None,
+        }
+    }
 }
 
 /// Who carries Services.
@@ -102,6 +121,8 @@ pub(crate) struct Place {
     pub elected_by: Option<Box<LeaseOf>>,
     /// The lease of the address ends then.
     pub until: Option<Instant>,
+    /// Nothing is to reach it but these, if anything is kept away.
+    pub guard: Option<Ports>,
 }
 
 impl Place {
@@ -137,7 +158,10 @@ pub(crate) struct Services {
     probing: Probing,
     exposing: exposing::Exposing,
     leasing: Leasing,
+    naming: naming::Naming,
     labels: labels::Labels,
+    /// The link of those that name none, where nothing is said of Services.
+    home: LinkChoice,
 }
 
 /// One kind of object, and what a list that has begun has not named yet.
@@ -214,7 +238,9 @@ impl Services {
             probing: Probing::default(),
             exposing: exposing::Exposing::new(config.gateway),
             leasing: Leasing::new(config.dhcp.clone()),
+            naming: naming::Naming::default(),
             labels: labels::Labels::new(config.labels_node),
+            home: LinkChoice::Auto,
             config,
         };
         it.follow(Followed::Services(it.config.namespace.clone()), now);
@@ -223,6 +249,11 @@ impl Services {
             it.follow(Followed::ConfigMap(pools.config_map.clone()), now);
         }
         it
+    }
+
+    /// With the link of those that name none, where nothing is said of Services.
+    pub fn at_home_on(self, home: LinkChoice) -> Self {
+        Self { home, ..self }
     }
 
     /// What a list or a watch has to say.
@@ -275,6 +306,8 @@ impl Services {
             self.settle_all_of(cx.now, &service);
         }
         self.end_lingering(cx.now);
+        self.take_named(cx.now);
+        self.naming.tick(cx);
         self.allocating.expire(cx.now);
         let needs_slices = self.needy > 0;
         let slices = Followed::EndpointSlices(self.config.namespace.clone());
@@ -359,20 +392,11 @@ impl Services {
         self.leasing.on_heard(heard.ip, heard.mac);
     }
 
-    /// How many nodes are to carry a VIP rather than this one, by a draw that comes out the
-    /// same on all of them.
-    pub fn rank(&self, lease: &ObjectName) -> usize {
-        let of = lease.to_string();
-        let draw = |node: &NodeName| draw(&[of.as_bytes(), node.0.as_bytes()]);
-        let mine = draw(&self.me);
-        let well = |it: &&ClusterNode| it.ready && !it.cordoned && !it.excluded;
-        let others = self.nodes.values().filter(well).filter(|it| it.name != self.me);
-        others.filter(|it| draw(&it.name) > mine).count()
-    }
-
     /// Why a Service has not what it asks for.
     fn refusal(&self, it: &Known) -> Option<ServiceRefusal> {
-        it.refusal(self.allocating.refused.get(&it.name), self.leasing.refusal(&it.name))
+        let refusal =
+            it.refusal(self.allocating.refused.get(&it.name), self.leasing.refusal(&it.name));
+        refusal.or_else(|| self.unresolved(it))
     }
 
     /// Why nothing new comes from the API server.
@@ -384,30 +408,6 @@ impl Services {
     /// The VIPs whose place is not what it was when this was last asked.
     pub fn take_changed(&mut self) -> Marks {
         std::mem::take(&mut self.changed)
-    }
-
-    /// Whether this node may carry Services. One that is excluded never does; one that is
-    /// cordoned or not ready leaves it to others where there are any.
-    pub fn eligibility(&self, carries: bool) -> Result<(), Refusal> {
-        let refuse = |why: &str| Err(Refusal::NotEligible { why: why.to_owned() });
-        let Some(me) = self.nodes.get(&self.me) else {
-            return Ok(());
-        };
-        let others = || {
-            let well = |it: &&ClusterNode| it.ready && !it.cordoned && !it.excluded;
-            self.nodes.values().filter(well).any(|it| it.name != self.me)
-        };
-        if me.excluded {
-            return refuse(
-                "it is labelled node.kubernetes.io/exclude-from-external-load-balancers",
-            );
-        }
-        match (me.ready, me.cordoned) {
-            _ if carries => Ok(()),
-            (false, _) if others() => refuse("it is not ready"),
-            (_, true) if others() => refuse("it is cordoned"),
-            _ => Ok(()),
-        }
     }
 
     pub fn deadline(&self, now: Instant) -> Option<Deadline> {
@@ -422,6 +422,7 @@ impl Services {
             .chain(losses)
             .chain(probing)
             .chain(self.leasing.deadline())
+            .chain(self.naming.deadline())
             .chain(self.telling.deadline())
             .chain(self.labels.deadline())
             .chain(allocating)

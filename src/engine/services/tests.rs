@@ -1,5 +1,6 @@
 mod exposing;
 mod labels;
+mod naming;
 
 use std::net::IpAddr;
 
@@ -55,9 +56,11 @@ pub(in crate::engine) fn config() -> ServicesConfig {
         writes: true,
         election: ServicesElection::Quorum,
         pools: None,
+        on_demand: false,
         gateway: false,
+        guards: false,
         labels_node: false,
-        dhcp: Some(DhcpConfig { own_mac: true, attempts: 3 }),
+        dhcp: Some(DhcpConfig { mac: DhcpMac::Own, attempts: 3 }),
     }
 }
 
@@ -206,6 +209,72 @@ fn a_service_has_its_place_once_somebody_serves_it_and_none_when_it_is_gone() {
 }
 
 #[test]
+fn an_address_is_asked_for_first_unless_somebody_is_known_to_have_answered_for_it() {
+    let mut bench = Bench::new();
+    let first = |bench: &mut Bench, ip: &str| bench.place(ip).unwrap().first_claim;
+    bench.service(asking("a/web", IP));
+    assert!(first(&mut bench, IP));
+    bench.service(told(asking("a/web", IP), 2));
+    assert!(!first(&mut bench, IP));
+    // Another address of the same Service is another.
+    let mut other = told(asking("a/web", IP), 3);
+    other.annotations.insert(ADDRESSES.into(), "10.0.0.6".into());
+    bench.service(other);
+    assert!(first(&mut bench, "10.0.0.6"));
+    bench.service(told(asking("a/web", "10.0.0.6"), 4));
+    assert!(!first(&mut bench, "10.0.0.6"));
+}
+
+#[test]
+fn who_asks_for_a_lease_of_its_own_has_one_where_that_is_heard() {
+    let forced = |name: &str, port| {
+        let mut it = asking(name, IP);
+        it.ports[0].port = port;
+        it.annotations.insert("kube-vip.io/forcePerServiceElection".into(), "true".into());
+        it
+    };
+    let mut bench = Bench::elected();
+    bench.service(forced("a/web", 80));
+    assert_eq!(bench.place(IP).unwrap().elected_by, None, "the setting is off");
+    let mut bench = Bench::elected();
+    bench.services.config.on_demand = true;
+    bench.service(forced("a/web", 80));
+    let lease = bench.place(IP).unwrap().elected_by.clone().unwrap();
+    assert_eq!(lease.name, "a/kubevip-web".into());
+    let mut other = asking("a/other", IP);
+    other.ports[0].port = 443;
+    bench.service(other);
+    assert!(bench.refusal("a/web").or(bench.refusal("a/other")).unwrap().contains("leaseName"));
+    bench.objects(Followed::Services(None), vec![ObjectEvent::Deleted("a/web".into())]);
+    assert_eq!(bench.place(IP).unwrap().elected_by, None);
+}
+
+#[test]
+fn what_reaches_an_address_is_what_those_who_have_it_serve() {
+    let mut bench = Bench::new();
+    bench.services.config.guards = true;
+    let at = |name: &str, port| {
+        let mut it = asking(name, IP);
+        it.ports[0].port = port;
+        it
+    };
+    let ports = |bench: &mut Bench| {
+        let guard = bench.place(IP).unwrap().guard.clone();
+        guard.map(|it| it.iter().map(|it| it.port).collect::<Vec<_>>())
+    };
+    bench.service(at("a/web", 80));
+    assert_eq!(ports(&mut bench), Some(vec![80]));
+    bench.service(at("a/other", 443));
+    assert_eq!(ports(&mut bench), Some(vec![80, 443]));
+    bench.service(at("a/other", 444));
+    assert_eq!(ports(&mut bench), Some(vec![80, 444]));
+    let mut exempt = at("a/other", 444);
+    exempt.annotations.insert("kube-vip.io/ignore-service-security".into(), "true".into());
+    bench.service(exempt);
+    assert_eq!(ports(&mut bench), None);
+}
+
+#[test]
 fn a_new_list_forgets_what_it_does_not_name() {
     let mut bench = Bench::new();
     bench.service(asking("a/one", "10.0.0.1")).service(asking("a/two", "10.0.0.2"));
@@ -348,11 +417,10 @@ fn a_conflict_waits_for_the_watch_and_a_fault_for_a_while() {
 #[test]
 fn events_tell_of_transitions_and_no_more_than_a_burst_of_them() {
     let mut bench = Bench::new();
-    bench.service(asking("a/web", "nonsense"));
-    let why =
-        "loadbalancerIPs=nonsense: an IP address; DNS names of Services are not in this version";
+    bench.service(asking("a/web", "non sense"));
+    let why = "loadbalancerIPs=non sense: an IP address, or a DNS name";
     assert_eq!(bench.events(), [format!("a/web Unreadable: {why}")]);
-    bench.service(asking("a/web", "nonsense")).pass(1_000);
+    bench.service(asking("a/web", "non sense")).pass(1_000);
     assert_eq!(bench.events(), Vec::<String>::new());
     bench.service(asking("a/web", IP)).endpoints("a/web", &["n2"]).answers(IP, true);
     let request = bench.writes()[0].0;
@@ -360,7 +428,7 @@ fn events_tell_of_transitions_and_no_more_than_a_burst_of_them() {
     bench.service(told(asking("a/web", IP), 2));
     assert_eq!(bench.events(), ["a/web AddressAnnounced: n1 answers for 10.0.0.5"]);
     for number in 0..100 {
-        bench.service(asking(&format!("b/{number}"), "nonsense"));
+        bench.service(asking(&format!("b/{number}"), "non sense"));
     }
     assert!(bench.events().len() < 30);
     for _ in 0..200 {

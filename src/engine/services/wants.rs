@@ -1,6 +1,7 @@
 //! What one Service asks for. Pure: a Service and the rules in, a verdict out.
 //!
-//! Supported: the peer's annotations `loadbalancerIPs`, `ignore`, `serviceInterface`,
+//! Supported: the peer's annotations `loadbalancerIPs` (with DNS names), `ddns`, `ignore`, `serviceInterface`, `serviceVLAN`,
+//! `macvlanName`, `rp_filter`, `ignore-service-security`, `forcePerServiceElection`,
 //! `allow-reconcile-without-endpoints`, `loadbalancerHostname`, `hwaddr`, `requestedIP`, both
 //! of its class rules, its order of address sources. Refused by name: what needs a capability that is not here.
 
@@ -10,9 +11,10 @@ use serde::{Deserialize, Serialize};
 
 use super::leasing::written as written_leases;
 use crate::engine::mapping;
-use crate::engine::network::LinkChoice;
+use crate::engine::network::{LinkChoice, MadeLink};
 use crate::model::{
-    IpFamily, LeaseOwner, LinkName, Mac, Named, ObjectName, Service, ServicePort, ServiceRefusal,
+    FamilyPolicy, IpFamily, LeaseOwner, LinkName, Mac, Make, Named as NameParts, ObjectName,
+    Service, ServicePort, ServiceRefusal,
 };
 use crate::wire::lease;
 
@@ -59,15 +61,32 @@ pub(crate) enum Backing {
 pub(crate) struct Wants {
     /// Its addresses, in its order; what is leased comes last.
     pub addresses: Vec<IpAddr>,
+    /// DNS names that it is reached by.
+    pub names: Vec<Named>,
     /// What it says of addresses that are to be leased, if it asks for any.
     pub lease: Option<Box<AskedLease>>,
     /// The link it names.
     pub link: Option<Box<LinkChoice>>,
     pub backing: Backing,
-    /// Nobody is known to have answered for it yet.
-    pub first_claim: bool,
     /// By which Lease it is elected, where each has its own.
     pub elected_by: Option<Box<LeaseOf>>,
+}
+
+/// A DNS name, and what of it is asked for.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub(crate) struct Named {
+    pub name: String,
+    /// One address of each of these.
+    pub families: Vec<IpFamily>,
+    /// Or none.
+    pub all: bool,
+}
+
+/// What is asked for.
+#[derive(Debug, Default)]
+struct Asked {
+    addresses: Vec<IpAddr>,
+    names: Vec<String>,
 }
 
 /// The Lease of a Service.
@@ -83,8 +102,10 @@ pub(crate) struct LeaseOf {
 pub(crate) struct AskedLease {
     /// It asks for one of each, in this order.
     pub families: Vec<IpFamily>,
-    /// Name and client identifier.
+    /// The name that servers are told; empty for none.
     pub host_name: String,
+    /// As whom servers know the client; empty: by the Service's uid.
+    pub client: String,
     /// The hardware address to lease it to.
     pub mac: Option<Mac>,
     /// The address of each family to ask for first.
@@ -114,20 +135,43 @@ pub(crate) fn verdict(service: &Service, class: &ClassRule) -> Verdict {
     if !service.balanced || passed || !class.takes(service.class.as_deref()) {
         return Verdict::Others;
     }
-    match addresses(service) {
+    match asked(service) {
         Err(refusal) => Verdict::refused(refusal),
-        Ok(addresses) if addresses.is_empty() => Verdict::Addressless,
-        Ok(addresses) => wanted(service, addresses).map_or_else(Verdict::refused, Verdict::Wanted),
+        Ok(it) if it.addresses.is_empty() && it.names.is_empty() => Verdict::Addressless,
+        Ok(it) => wanted(service, it).map_or_else(Verdict::refused, Verdict::Wanted),
     }
 }
 
-fn wanted(service: &Service, mut addresses: Vec<IpAddr>) -> Result<Wants, ServiceRefusal> {
+fn wanted(service: &Service, asked: Asked) -> Result<Wants, ServiceRefusal> {
+    let Asked { mut addresses, mut names } = asked;
     let leased = addresses.extract_if(.., |it| it.is_unspecified());
-    let families: Vec<_> = leased.map(IpFamily::of).collect();
+    let mut families: Vec<_> = leased.map(IpFamily::of).collect();
+    let registered = registered(service, &mut names)?;
+    if registered.is_some() {
+        families.extend(
+            service
+                .families
+                .iter()
+                .filter(|it| !families.contains(it))
+                .copied()
+                .collect::<Vec<_>>(),
+        );
+    }
     let lease = (!families.is_empty()).then(|| asked_lease(service, families)).transpose()?;
+    let lease = lease.map(|it| match registered {
+        // As the peer has it, by its first label.
+        Some(name) => {
+            let client = name.split('.').next().unwrap_or_default().to_owned();
+            AskedLease { host_name: name, client, ..it }
+        }
+        None => it,
+    });
+    let all = service.family_policy == FamilyPolicy::RequireDualStack;
+    let families = &service.families;
+    let named = |name| Named { name, families: families.clone(), all };
     Ok(Wants {
-        first_claim: service.ingress.is_empty(),
         addresses,
+        names: names.into_iter().map(named).collect(),
         lease: lease.map(Box::new),
         elected_by: Some(Box::new(elected_by(service)?)),
         link: link(service)?.map(Box::new),
@@ -154,7 +198,8 @@ fn asked_lease(service: &Service, families: Vec<IpFamily>) -> Result<AskedLease,
         return Err(unreadable("requestedIP", &words.join(","), "one address of a family"));
     };
     let (host_name, mac) = (host_name.to_owned(), mac.transpose()?);
-    Ok(AskedLease { families, host_name, mac, requested: ips })
+    let client = host_name.clone();
+    Ok(AskedLease { families, host_name, client, mac, requested: ips })
 }
 
 fn unreadable(setting: &str, value: &str, right: &str) -> ServiceRefusal {
@@ -176,13 +221,49 @@ pub(super) fn is_ignored(service: &Service) -> bool {
     annotation(service, "ignore") == Some("true")
 }
 
-/// The addresses a Service has: of the annotation, else of what it asks for and already has.
-fn addresses(service: &Service) -> Result<Vec<IpAddr>, ServiceRefusal> {
+/// Whether it says that everything may reach it.
+pub(super) fn is_unguarded(service: &Service) -> bool {
+    annotation(service, "ignore-service-security") == Some("true")
+}
+
+/// Whether it is to have a Lease of its own, although there is one for all.
+pub(super) fn has_own_lease(service: &Service) -> bool {
+    annotation(service, "forcePerServiceElection") == Some("true")
+}
+
+/// The name whose address a DHCP server gives and registers (the peer's `ddns`).
+fn registered(
+    service: &Service,
+    names: &mut Vec<String>,
+) -> Result<Option<String>, ServiceRefusal> {
+    let Some(text) = annotation(service, "ddns").filter(|it| !it.is_empty()) else {
+        return Ok(None);
+    };
+    match text {
+        "0" | "f" | "F" | "FALSE" | "False" | "false" => return Ok(None),
+        "1" | "t" | "T" | "TRUE" | "True" | "true" => {}
+        _ => return Err(unreadable("ddns", text, "true or false")),
+    }
+    if names.len() > 1 {
+        return Err(unreadable("ddns", text, "one name in loadbalancerIPs"));
+    }
+    if !names.is_empty() && !cfg!(feature = "dhcp") {
+        return Err(unreadable("ddns", text, "this build has no DHCP; leave it out"));
+    }
+    Ok(names.pop())
+}
+
+/// What a Service asks for: by the annotation, else by what it asks for and already has.
+fn asked(service: &Service) -> Result<Asked, ServiceRefusal> {
     let written = annotation(service, "loadbalancerIPs").filter(|it| !it.is_empty());
     let asked = service.load_balancer_ip.as_deref().map(str::trim).filter(|it| !it.is_empty());
     if let Some(text) = written {
         return parse("loadbalancerIPs", text);
     }
+    addresses(service, asked).map(|addresses| Asked { addresses, names: Vec::new() })
+}
+
+fn addresses(service: &Service, asked: Option<&str>) -> Result<Vec<IpAddr>, ServiceRefusal> {
     let outside: Vec<_> = mapping::outside(service).collect();
     let has = service.ingress.iter().filter_map(|it| it.ip);
     // What is leased is had by those who ask for that.
@@ -190,7 +271,11 @@ fn addresses(service: &Service) -> Result<Vec<IpAddr>, ServiceRefusal> {
     let has = has.filter(|it| !outside.contains(it));
     let has: Vec<IpAddr> =
         has.filter(|it| leased.address(IpFamily::of(*it)) != Some(*it)).collect();
-    match asked.map(|it| parse("spec.loadBalancerIP", it)).transpose()? {
+    let parsed = asked.map(|it| parse("spec.loadBalancerIP", it)).transpose()?;
+    if let Some(name) = parsed.as_ref().and_then(|it| it.names.first()) {
+        return Err(unreadable("spec.loadBalancerIP", name, "an IP address"));
+    }
+    match parsed.map(|it| it.addresses) {
         // Of what is leased, the status says what came of it.
         Some(asked) if asked.iter().any(IpAddr::is_unspecified) => Ok(asked),
         // What is asked for wins over a status that is not up to date.
@@ -205,15 +290,21 @@ fn stale(asked: IpAddr, has: &[IpAddr]) -> bool {
     !has.contains(&asked) && same_family.count() > 0
 }
 
-fn parse(setting: &str, text: &str) -> Result<Vec<IpAddr>, ServiceRefusal> {
+fn parse(setting: &str, text: &str) -> Result<Asked, ServiceRefusal> {
     let bad = |value: &str, right: &str| unreadable(setting, value, right);
-    let mut found = Vec::new();
+    let (mut found, mut names) = (Vec::new(), Vec::new());
     for word in text.split(',').map(str::trim).filter(|it| !it.is_empty()) {
         let Ok(ip) = word.parse::<IpAddr>() else {
-            return Err(match word.contains('/') {
-                true => bad(word, "an address without a prefix length"),
-                false => bad(word, "an IP address; DNS names of Services are not in this version"),
-            });
+            let name = word.trim_end_matches('.').to_ascii_lowercase();
+            match is_dns_name(&name) {
+                true if names.contains(&name) => {}
+                true => names.push(name),
+                false if word.contains('/') => {
+                    return Err(bad(word, "an address without a prefix length"));
+                }
+                false => return Err(bad(word, "an IP address, or a DNS name")),
+            }
+            continue;
         };
         if ip.is_unspecified() && !cfg!(feature = "dhcp") {
             return Err(bad(word, "this build has no DHCP; give an address"));
@@ -225,10 +316,25 @@ fn parse(setting: &str, text: &str) -> Result<Vec<IpAddr>, ServiceRefusal> {
             found.push(ip);
         }
     }
-    if found.len() > MOST {
+    if found.len() + names.len() > MOST {
         return Err(bad(text, "at most 16 addresses"));
     }
-    Ok(found)
+    Ok(Asked { addresses: found, names })
+}
+
+/// RFC 1123 §2.1; what ends in a number is a mistyped address.
+fn is_dns_name(text: &str) -> bool {
+    let is_label = |it: &str| {
+        let fits = |it: u8| it.is_ascii_alphanumeric() || it == b'-';
+        (1..=63).contains(&it.len())
+            && it.bytes().all(fits)
+            && !it.starts_with('-')
+            && !it.ends_with('-')
+    };
+    let last = text.rsplit('.').next().unwrap_or_default();
+    text.len() <= 253
+        && text.split('.').all(is_label)
+        && last.bytes().any(|it| it.is_ascii_alphabetic())
 }
 
 fn is_broadcast(ip: IpAddr) -> bool {
@@ -237,8 +343,11 @@ fn is_broadcast(ip: IpAddr) -> bool {
 
 fn link(service: &Service) -> Result<Option<LinkChoice>, ServiceRefusal> {
     let refuse = |key: &str, value: &str, right: &str| Err(unreadable(key, value, right));
-    if let Some(vlan) = annotation(service, "serviceVLAN") {
-        return refuse("serviceVLAN", vlan, "VLAN links of Services are not in this version");
+    if let Some(text) = annotation(service, "serviceVLAN").filter(|it| !it.is_empty()) {
+        return match vlan(text) {
+            Some(it) => Ok(Some(LinkChoice::Made(Box::new(it)))),
+            None => refuse("serviceVLAN", text, VLAN_IS),
+        };
     }
     match annotation(service, "serviceInterface") {
         None | Some("") => Ok(None),
@@ -250,9 +359,49 @@ fn link(service: &Service) -> Result<Option<LinkChoice>, ServiceRefusal> {
     }
 }
 
+/// The link that is made for a lease, on top of another.
+pub(super) fn macvlan(
+    service: &Service,
+    mac: Mac,
+    parent: LinkChoice,
+) -> Result<MadeLink, ServiceRefusal> {
+    let written = |key| annotation(service, key).filter(|it| !it.is_empty());
+    let name = match written("macvlanName") {
+        None => format!("vip-{}", service.uid.chars().take(8).collect::<String>()),
+        Some(name) if is_link_name(name) => name.to_owned(),
+        Some(name) => return Err(unreadable("macvlanName", name, "the name of a link")),
+    };
+    let rp_filter = match written("rp_filter") {
+        None | Some("0") => 0,
+        Some("1") => 1,
+        Some("2") => 2,
+        Some(other) => return Err(unreadable("rp_filter", other, "0, 1 or 2")),
+    };
+    Ok(MadeLink { name: LinkName(name), parent, make: Make::Macvlan { mac, rp_filter } })
+}
+
+fn is_link_name(name: &str) -> bool {
+    name.len() < 16 && !name.contains(['/', ' ', ':'])
+}
+
+/// What is written of a VLAN: it is called as its link, a dot, and its tag.
+const VLAN_IS: &str = "a link and a tag from 1 to 4094, such as eth0.100; 15 characters at most";
+
+fn vlan(text: &str) -> Option<MadeLink> {
+    let (parent, tag) = text.split_once('.')?;
+    let digits = tag.bytes().all(|it| it.is_ascii_digit()) && !tag.starts_with('0');
+    let tag: u16 = tag.parse().ok().filter(|it| digits && (1..=4094).contains(it))?;
+    let fits = !parent.is_empty() && text.len() < 16 && !parent.contains(['/', ' ', ':']);
+    fits.then(|| MadeLink {
+        name: LinkName(text.to_owned()),
+        parent: LinkChoice::Named(LinkName(parent.to_owned())),
+        make: Make::Vlan { tag },
+    })
+}
+
 /// Of its name, but for one that several Services name together.
 fn elected_by(service: &Service) -> Result<LeaseOf, ServiceRefusal> {
-    let Named { namespace, name } = &*service.name;
+    let NameParts { namespace, name } = &*service.name;
     let Some(text) = annotation(service, "leaseName") else {
         let lease = ObjectName::new(namespace.clone(), format!("kubevip-{name}"));
         let owner = LeaseOwner { name: name.clone(), uid: service.uid.clone() };

@@ -93,8 +93,10 @@ pub enum Set {
 
 /// Where a field of a packet is counted from.
 #[derive(Clone, Copy, Debug)]
-enum Base {
+pub(in crate::io) enum Base {
+    /// The header of the network layer.
     Network = 1,
+    /// That of the layer above.
     Transport = 2,
 }
 
@@ -319,12 +321,14 @@ fn about(it: &mut Writer, family: Family, table: &str) {
     it.text(TABLE, table);
 }
 
-fn boundary(writer: &mut Writer, kind: u16) -> u32 {
+/// The beginning, or the end, of what takes effect together.
+pub(in crate::io) fn boundary(writer: &mut Writer, kind: u16) -> u32 {
     let [high, low] = (libc::NFNL_SUBSYS_NFTABLES as u16).to_be_bytes();
     writer.message(kind, 0, |it| it.put(&[0, 0, high, low]))
 }
 
-fn expression(it: &mut Writer, name: &str, body: impl FnOnce(&mut Writer)) {
+/// A part of a rule.
+pub(in crate::io) fn expression(it: &mut Writer, name: &str, body: impl FnOnce(&mut Writer)) {
     it.nested(LIST_ITEM, |it| {
         it.text(1, name);
         it.nested(2, body);
@@ -339,7 +343,8 @@ fn load(it: &mut Writer, base: Base, offset: u32, length: u32) {
     });
 }
 
-fn compare_register(it: &mut Writer, value: &[u8]) {
+/// Goes on only if the first register says this.
+pub(in crate::io) fn compare_register(it: &mut Writer, value: &[u8]) {
     expression(it, "cmp", |it| {
         it.number(1, REGISTER);
         it.number(2, libc::NFT_CMP_EQ as u32);
@@ -372,13 +377,19 @@ fn drop_if_silent(it: &mut Writer, family: Family, offset: u32) {
             it.number(5, flags);
         });
     }
+    verdict(it, libc::NF_DROP);
+}
+
+/// What becomes of the packet.
+pub(in crate::io) fn verdict(it: &mut Writer, verdict: i32) {
     expression(it, "immediate", |it| {
         it.number(1, libc::NFT_REG_VERDICT as u32);
-        it.nested(2, |it| it.nested(DATA_VERDICT, |it| it.number(1, libc::NF_DROP as u32)));
+        it.nested(2, |it| it.nested(DATA_VERDICT, |it| it.number(1, verdict as u32)));
     });
 }
 
-fn data(it: &mut Writer, kind: u16, value: &[u8]) {
+/// A value.
+pub(in crate::io) fn data(it: &mut Writer, kind: u16, value: &[u8]) {
     it.nested(kind, |it| it.attribute(DATA_VALUE, value));
 }
 

@@ -103,9 +103,14 @@ fn about(job: &KernelJob) -> Vec<Vip> {
         KernelJob::Answer { vips, .. }
         | KernelJob::Silence { vips, .. }
         | KernelJob::Unfence { vips } => vips.clone(),
+        KernelJob::Guard(all) => all.iter().map(|it| it.vip).collect(),
         KernelJob::HoldAddress { vip, .. } | KernelJob::RemoveAddress { vip, .. } => vec![*vip],
         KernelJob::SendFrame { frame, .. } => vec![Vip(frame.ip())],
-        KernelJob::Clean { .. } | KernelJob::Listen { .. } | KernelJob::VerifyFence => Vec::new(),
+        KernelJob::Clean { .. }
+        | KernelJob::Listen { .. }
+        | KernelJob::MakeLink(_)
+        | KernelJob::RemoveLink { .. }
+        | KernelJob::VerifyFence => Vec::new(),
     }
 }
 

@@ -153,7 +153,7 @@ pub fn index(name: &str) -> Result<LinkIndex, String> {
 }
 
 /// `struct ifinfomsg`.
-fn head(it: &mut Writer, family: i32, link: LinkIndex, [flags, change]: [u32; 2]) {
+pub(super) fn head(it: &mut Writer, family: i32, link: LinkIndex, [flags, change]: [u32; 2]) {
     it.put(&[family as u8, 0, 0, 0]);
     for word in [link.0, flags, change] {
         it.put(&word.to_ne_bytes());

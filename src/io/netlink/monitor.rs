@@ -42,7 +42,11 @@ pub struct Picture {
 
 /// A socket that hears of changes.
 #[derive(Debug)]
-pub struct Monitor(Async<OwnedFd>);
+pub struct Monitor {
+    socket: Async<OwnedFd>,
+    /// What this instance's links are tagged with.
+    tag: String,
+}
 
 /// What a notification makes necessary, beyond itself.
 #[derive(Clone, Copy, Debug, Default)]
@@ -53,9 +57,9 @@ struct Stale {
 
 impl Monitor {
     /// Opens it. What happens from here on will be told.
-    pub fn open() -> io::Result<Self> {
+    pub fn open(tag: String) -> io::Result<Self> {
         let fd = listen(SockProtocol::NetlinkRoute, &GROUPS, &of_interest())?;
-        Async::new_nonblocking(fd).map(Self)
+        Ok(Self { socket: Async::new_nonblocking(fd)?, tag })
     }
 
     /// Tells everything, then changes, for ever.
@@ -67,7 +71,7 @@ impl Monitor {
             } else if stale.default_link {
                 resurvey_default(picture, tell).await;
             }
-            if self.0.readable().await.is_err() {
+            if self.socket.readable().await.is_err() {
                 return;
             }
             stale = self.hear(picture, tell);
@@ -79,7 +83,8 @@ impl Monitor {
         loop {
             // Older than what is about to be read.
             while !matches!(self.receive(&mut [0; 16]), Err(Errno::EAGAIN)) {}
-            match apart(survey::everything).await {
+            let tag = self.tag.clone();
+            match apart(move || survey::everything_of(&tag)).await {
                 Ok(snapshot) => {
                     picture.borrow_mut().replace(&snapshot);
                     return tell(snapshot);
@@ -98,7 +103,7 @@ impl Monitor {
                 Ok(length) => {
                     stale.everything |= length > LONGEST;
                     for message in messages(bytes.get(..length).unwrap_or_default()) {
-                        let change = picture.borrow_mut().follow(&message, &mut stale);
+                        let change = picture.borrow_mut().follow(&message, &self.tag, &mut stale);
                         change.into_iter().for_each(tell);
                     }
                 }
@@ -114,12 +119,14 @@ impl Monitor {
     }
 
     fn receive(&self, bytes: &mut [u8]) -> Result<usize, Errno> {
-        socket::recv(self.0.as_raw_fd(), bytes, MsgFlags::MSG_DONTWAIT | MsgFlags::MSG_TRUNC)
+        socket::recv(self.socket.as_raw_fd(), bytes, MsgFlags::MSG_DONTWAIT | MsgFlags::MSG_TRUNC)
     }
 }
 
 /// On a thread of its own, which a pool would keep, and wake, for ever after.
-async fn apart<T: Send + 'static>(survey: fn() -> io::Result<T>) -> io::Result<T> {
+async fn apart<T: Send + 'static>(
+    survey: impl FnOnce() -> io::Result<T> + Send + 'static,
+) -> io::Result<T> {
     let (tell, told) = smol::channel::bounded(1);
     let thread = thread::Builder::new().name("survey".into()).stack_size(STACK);
     thread.spawn(move || _ = tell.try_send(survey()))?;
@@ -153,7 +160,12 @@ impl Picture {
     }
 
     /// What a notification changes, if it changes anything.
-    fn follow(&mut self, message: &Message<'_>, stale: &mut Stale) -> Option<NetworkChange> {
+    fn follow(
+        &mut self,
+        message: &Message<'_>,
+        tag: &str,
+        stale: &mut Stale,
+    ) -> Option<NetworkChange> {
         match message.kind {
             libc::RTM_NEWADDR => self.address(parse::address(message)?.into()),
             libc::RTM_DELADDR => {
@@ -162,13 +174,13 @@ impl Picture {
                 Some(NetworkChange::AddressGone(gone))
             }
             libc::RTM_NEWLINK => {
-                let link = parse::link(message)?;
+                let link = parse::link(message, tag)?;
                 // The kernel drops the routes of a link that is down without a word.
                 stale.default_link |= !link.up && self.default_link == Some(link.index);
                 self.link(link)
             }
             libc::RTM_DELLINK => {
-                let index = parse::link(message)?.index;
+                let index = parse::link(message, tag)?.index;
                 stale.default_link |= self.default_link == Some(index);
                 self.links.remove(&index);
                 self.addresses.retain(|it| it.link != index);

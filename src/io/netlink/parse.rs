@@ -2,9 +2,9 @@
 
 use std::net::IpAddr;
 
-use super::message::{Message, u16_at, u32_at};
-use super::{IFA_PROTO, OURS};
-use crate::model::{Address, Hardware, Link, LinkIndex, LinkName, Mac};
+use super::message::{Attributes, Message, u16_at, u32_at};
+use super::{IFA_PROTO, OURS, VLAN_ID};
+use crate::model::{Address, Hardware, Link, LinkIndex, LinkKind, LinkName, Mac};
 
 /// `IFA_CACHEINFO`'s word for a life without end.
 const ENDLESS: u32 = u32::MAX;
@@ -74,7 +74,8 @@ fn ip(family: u8, bytes: &[u8]) -> Option<IpAddr> {
 
 /// The link a message is about. A bridge tells of its ports in messages of its own family,
 /// which are not about the link.
-pub fn link(message: &Message<'_>) -> Option<Link> {
+/// `tag`: what this instance's links are tagged with.
+pub fn link(message: &Message<'_>, tag: &str) -> Option<Link> {
     let (fixed, attributes) = message.split::<16>()?;
     if i32::from(fixed[0]) != libc::AF_UNSPEC {
         return None;
@@ -95,7 +96,27 @@ pub fn link(message: &Message<'_>) -> Option<Link> {
         hardware,
         up: flags & libc::IFF_UP != 0,
         carrier: flags & libc::IFF_RUNNING != 0,
+        kind: kind(attributes).unwrap_or_default(),
+        ours: attributes.get(libc::IFLA_IFALIAS).is_some_and(|it| text(it) == tag.as_bytes()),
     })
+}
+
+fn kind(attributes: Attributes<'_>) -> Option<LinkKind> {
+    let info = Attributes(attributes.get(libc::IFLA_LINKINFO)?);
+    let parent = LinkIndex(u32_at(attributes.get(libc::IFLA_LINK)?, 0)?);
+    match text(info.get(libc::IFLA_INFO_KIND)?) {
+        b"macvlan" => Some(LinkKind::Macvlan { parent }),
+        b"vlan" => {
+            let about = Attributes(info.get(libc::IFLA_INFO_DATA)?);
+            Some(LinkKind::Vlan { parent, tag: u16_at(about.get(VLAN_ID)?, 0)? })
+        }
+        _ => None,
+    }
+}
+
+/// Without the zero that ends it.
+fn text(bytes: &[u8]) -> &[u8] {
+    bytes.strip_suffix(&[0]).unwrap_or(bytes)
 }
 
 /// The default route a message is about, if it is about one of table `main`.
@@ -139,7 +160,7 @@ mod tests {
             it.text(libc::IFLA_IFNAME, "ib0");
             it.attribute(libc::IFLA_ADDRESS, mac);
         };
-        parsed(body, link)
+        parsed(body, |it| link(it, "edgevip"))
     }
 
     #[test]
@@ -156,6 +177,30 @@ mod tests {
         let it = link_message(0, 772, 0, &[0; 6]).unwrap();
         assert_eq!((it.hardware, it.mac), (Hardware::Loopback, None));
         assert_eq!(link_message(0, 65534, 0, &[]).unwrap().hardware, Hardware::Other(65534));
+    }
+
+    #[test]
+    fn what_a_link_is_made_of_and_by_whom() {
+        let made = |kind: &str, alias: &str| {
+            let body = |it: &mut Writer| {
+                it.put(&[0; 16]);
+                it.text(libc::IFLA_IFNAME, "eth0.100");
+                it.attribute(libc::IFLA_LINK, &2_u32.to_ne_bytes());
+                it.text(libc::IFLA_IFALIAS, alias);
+                it.nested(libc::IFLA_LINKINFO, |it| {
+                    it.text(libc::IFLA_INFO_KIND, kind);
+                    it.nested(libc::IFLA_INFO_DATA, |it| {
+                        it.attribute(VLAN_ID, &100_u16.to_ne_bytes());
+                    });
+                });
+            };
+            let it = parsed(body, |it| link(it, "edgevip")).unwrap();
+            (it.kind, it.ours)
+        };
+        let parent = LinkIndex(2);
+        assert_eq!(made("vlan", "edgevip"), (LinkKind::Vlan { parent, tag: 100 }, true));
+        assert_eq!(made("macvlan", "edgevip:b"), (LinkKind::Macvlan { parent }, false));
+        assert_eq!(made("dummy", ""), (LinkKind::Other, false));
     }
 
     #[test]

@@ -17,10 +17,15 @@ const WITHOUT_COUNTERS: u32 = 1 << 3;
 /// Everything, for [`NetworkChange::Snapshot`]. It may block for as long as the kernel's
 /// tables are busy or large.
 pub fn everything() -> io::Result<NetworkChange> {
+    everything_of(&super::tag(None))
+}
+
+/// The same, as an instance sees it whose links are tagged so.
+pub fn everything_of(tag: &str) -> io::Result<NetworkChange> {
     let mut socket = Socket::open(SockProtocol::NetlinkRoute)?;
     let mut read = || -> Result<NetworkChange, Refused> {
         Ok(NetworkChange::Snapshot {
-            links: links(&mut socket)?,
+            links: links(&mut socket, tag)?,
             addresses: addresses(&mut socket)?.into_iter().map(Address::from).collect(),
             default_link: default_route(&mut socket)?,
         })
@@ -54,12 +59,13 @@ pub fn is_local(socket: &mut Socket, ip: Ipv6Addr) -> bool {
     local
 }
 
-fn links(socket: &mut Socket) -> Result<Vec<Link>, Refused> {
+/// All links.
+pub fn links(socket: &mut Socket, tag: &str) -> Result<Vec<Link>, Refused> {
     let body = |it: &mut Writer| {
         it.put(&[0; 16]);
         it.attribute(libc::IFLA_EXT_MASK, &WITHOUT_COUNTERS.to_ne_bytes());
     };
-    socket.dump(libc::RTM_GETLINK, &body, &parse::link)
+    socket.dump(libc::RTM_GETLINK, &body, &|it| parse::link(it, tag))
 }
 
 fn default_route(socket: &mut Socket) -> Result<Option<LinkIndex>, Refused> {

@@ -5,7 +5,9 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use super::identity::{client_id, iaid_and_duid, own_mac, packets6};
 use super::machine::{Cause, Here, Machine};
-use super::{AT_ONCE, GONE_BY, Ground, Held, Key, LINK_AGAIN, NEXT_AFTER, look_at, written};
+use super::{
+    AT_ONCE, DhcpMac, GONE_BY, Ground, Held, Key, LINK_AGAIN, NEXT_AFTER, look_at, written,
+};
 use crate::engine::dhcp::{Dhcp4, Dhcp4Config, Dhcp6, Dhcp6Config, Turn};
 use crate::engine::network::{LinkChoice, Usable};
 use crate::engine::sabotage::{Sabotage, sabotaged};
@@ -13,7 +15,10 @@ use crate::engine::services::telling::HOST;
 use crate::engine::services::wants::{AskedLease, Verdict};
 use crate::engine::services::{Known, Services};
 use crate::engine::{Action, Cx};
-use crate::model::{DhcpHeard, DhcpJob, DhcpPacket, Instant, IpFamily, Service, Vip};
+use crate::model::{
+    DhcpHeard, DhcpJob, DhcpPacket, DhcpRefusal, Instant, IpFamily, Mac, Make, ObjectName, Refusal,
+    Service, Vip,
+};
 use crate::wire::lease::LEASE;
 
 impl Services {
@@ -48,6 +53,9 @@ impl Services {
             let leased = asking.filter_map(|it| Some(self.lease_of(it)?.0));
             self.leasing.placed = leased.filter(|ip| (ground.may_hold)(Vip(*ip))).collect();
         }
+        if std::mem::replace(&mut self.leasing.revision, ground.revision) != ground.revision {
+            self.leasing.open.extend(self.leasing.linkless.keys().cloned());
+        }
         for key in self.leasing.agenda.due(cx.now).collect::<Vec<_>>() {
             self.leasing.agenda.set(key.clone(), None);
             self.leasing.open.insert(key);
@@ -76,6 +84,19 @@ impl Services {
         self.part(cx, ground);
         self.leasing.listen(cx);
         news
+    }
+
+    /// The links of Services that are made for a lease, where that has changed: `None`, if not
+    /// here.
+    pub fn take_link_news(&mut self) -> Vec<(ObjectName, Option<LinkChoice>)> {
+        let news = self.leasing.take_link_news();
+        let of = |name: &ObjectName| match &self.services.get(name)?.verdict {
+            Verdict::Wanted(it) if it.lease.is_some() => it.link.as_deref().cloned(),
+            Verdict::Addressless | Verdict::Others | Verdict::Refused(_) | Verdict::Wanted(_) => {
+                None
+            }
+        };
+        news.into_iter().map(|(name, here)| (name.clone(), of(&name).filter(|_| here))).collect()
     }
 
     /// Says again what nobody has heard.
@@ -142,6 +163,7 @@ impl Services {
         let held = self.leasing.held.get(key);
         let Some((service, (asks, link))) = asked else {
             let had = held.is_some();
+            self.leasing.link(key, false);
             let news = had && self.give_back(cx, ground, key);
             // Nobody is to take up again what is given back.
             if had || ground.leads {
@@ -172,6 +194,7 @@ impl Services {
                 if host.is_some_and(|it| *it != self.me.0) {
                     self.leasing.lost.remove(key);
                 }
+                self.leasing.link(key, false);
                 return false;
             }
             (Some(it), false) => {
@@ -188,33 +211,48 @@ impl Services {
                 if let Some(it) = self.leasing.remove(key) {
                     self.leasing.lost.insert(key.clone(), (it, cx.now + GONE_BY));
                 }
+                self.leasing.link(key, false);
                 return self.after(cx, key, before);
             }
-            (Some(_), true) => {}
+            (Some(_), true) => self.leasing.link(key, true),
             (None, true) => {
                 let ip = has.unwrap_or(match family {
                     IpFamily::V4 => Ipv4Addr::UNSPECIFIED.into(),
                     IpFamily::V6 => Ipv6Addr::UNSPECIFIED.into(),
                 });
-                let Some(on) = (ground.on)(link.as_ref(), ip) else {
-                    let next = look_at(cx.now + LINK_AGAIN);
-                    self.leasing.agenda.set(key.clone(), Some(next));
-                    return false;
+                self.leasing.link(key, true);
+                let on = match (ground.on)(link.as_ref(), ip) {
+                    Ok(on) => on,
+                    Err(refusal) => return self.wait_for_link(cx.now, key, &refusal),
                 };
                 self.leasing.lost.remove(key);
                 let before = self.lease_of(key);
+                self.leasing.linkless.remove(key);
                 self.begin(cx.now, &service, *family, &asks, on);
                 // Before it speaks: answers are quick.
                 self.leasing.listen(cx);
                 begun = self.after(cx, key, before);
             }
         }
-        if let Some(on) = has.and_then(|ip| (ground.on)(link.as_ref(), ip))
+        if let Some(on) = has.and_then(|ip| (ground.on)(link.as_ref(), ip).ok())
             && let Some(it) = self.leasing.held.get_mut(key)
         {
             it.link = on;
         }
         self.act(cx, ground, key, Cause::Time) | begun
+    }
+
+    /// There is no link to ask on, or none yet.
+    fn wait_for_link(&mut self, now: Instant, key: &Key, refusal: &Refusal) -> bool {
+        self.leasing.agenda.set(key.clone(), Some(look_at(now + LINK_AGAIN)));
+        let told = match refusal {
+            Refusal::LinkAwaited { .. } => None,
+            why => Some(DhcpRefusal::NoLink { why: why.to_string() }),
+        };
+        if self.leasing.linkless.insert(key.clone(), told.clone()) != Some(told) {
+            self.telling.look_at(&key.0);
+        }
+        false
     }
 
     fn begin(
@@ -233,11 +271,12 @@ impl Services {
         let machine = match family {
             IpFamily::V4 => {
                 let config = Dhcp4Config {
-                    mac: match rules.own_mac {
-                        true => asks.mac.unwrap_or_else(|| own_mac(&service.uid)),
-                        false => on.mac,
+                    mac: match rules.mac {
+                        DhcpMac::Own => mac_of(service, asks),
+                        // A link that is made for it has been given one.
+                        DhcpMac::Link | DhcpMac::Macvlan => on.mac,
                     },
-                    client_id: match asks.host_name.as_str() {
+                    client_id: match asks.client.as_str() {
                         "" => client_id(&service.uid),
                         name => name.as_bytes().to_vec(),
                     },
@@ -357,6 +396,11 @@ impl Services {
     }
 }
 
+/// The hardware address that is the Service's.
+pub(in crate::engine::services) fn mac_of(service: &Service, asks: &AskedLease) -> Mac {
+    asks.mac.unwrap_or_else(|| own_mac(&service.uid))
+}
+
 fn send(cx: &mut Cx<'_>, on: Usable, said: Vec<DhcpPacket>) {
     for packet in said {
         cx.act(Action::Dhcp(DhcpJob::Send { link: on.index, packet: Box::new(packet) }));
@@ -368,7 +412,16 @@ fn asked(it: &Known, family: IpFamily) -> Option<(AskedLease, Option<LinkChoice>
     match &it.verdict {
         Verdict::Wanted(it) => {
             let lease = it.lease.as_deref().filter(|it| it.families.contains(&family))?;
-            Some((lease.clone(), it.link.as_deref().cloned()))
+            let link = match (it.link.as_deref(), family) {
+                // By DHCPv6 the link below speaks, by its own address.
+                (Some(LinkChoice::Made(made)), IpFamily::V6)
+                    if matches!(made.make, Make::Macvlan { .. }) =>
+                {
+                    Some(made.parent.clone())
+                }
+                (link, IpFamily::V4 | IpFamily::V6) => link.cloned(),
+            };
+            Some((lease.clone(), link))
         }
         Verdict::Addressless | Verdict::Others | Verdict::Refused(_) => None,
     }

@@ -12,6 +12,7 @@ use crate::model::{
 };
 
 mod dual;
+mod links;
 
 const NAME: &str = "a/web";
 const SERVER: Mac = Mac([2, 0, 0, 0, 0, 1]);
@@ -26,6 +27,8 @@ struct Bench {
     next: NextIds,
     leads: bool,
     carries: bool,
+    no_link: Option<Refusal>,
+    revision: u64,
     said: Vec<Dhcp4Packet>,
     said6: Vec<Dhcp6Packet>,
     listening: BTreeMap<IpFamily, Vec<LinkIndex>>,
@@ -67,6 +70,8 @@ impl Bench {
             next: NextIds::default(),
             leads: true,
             carries: true,
+            no_link: None,
+            revision: 0,
             said: Vec::new(),
             said6: Vec::new(),
             listening: BTreeMap::new(),
@@ -84,7 +89,11 @@ impl Bench {
         let ground = Ground {
             leads: self.leads,
             may_hold: &|_| carries,
-            on: &|_, _| Some(LINK),
+            on: &|_, _| match &self.no_link {
+                None => Ok(LINK),
+                Some(refusal) => Err(refusal.clone()),
+            },
+            revision: self.revision,
             local: &|_| Some(LOCAL),
             own: &|_| None,
         };

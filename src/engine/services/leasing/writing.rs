@@ -1,7 +1,7 @@
 //! How a Service comes to say what is leased for it. What is said is compared with what is so;
 //! what somebody else writes over is put right, and each time later than the time before.
 
-use super::{FAMILIES, Write, written};
+use super::{DhcpMac, FAMILIES, Write, written};
 use crate::engine::Cx;
 use crate::engine::services::Services;
 use crate::engine::services::wants::{Verdict, Wants};
@@ -74,7 +74,7 @@ impl Services {
                 }
             };
             say(REQUESTED, all.join(","));
-            if let Some(it) = leases.v4.as_ref().filter(|_| rules.own_mac) {
+            if let Some(it) = leases.v4.as_ref().filter(|_| rules.mac != DhcpMac::Link) {
                 say(HARDWARE, it.mac.to_string());
             }
         }

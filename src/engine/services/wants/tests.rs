@@ -71,12 +71,19 @@ fn the_first_source_that_has_addresses_wins() {
 fn what_cannot_be_understood_names_the_setting_the_value_and_what_would_be_right() {
     let table = [
         ("loadbalancerIPs", "10.0.0.1/24", "an address without a prefix length"),
-        ("loadbalancerIPs", "a.example", "DNS names"),
+        ("loadbalancerIPs", "10.0.0.999", "an IP address, or a DNS name"),
+        ("loadbalancerIPs", "a..example", "an IP address, or a DNS name"),
+        ("ddns", "perhaps", "true or false"),
         ("loadbalancerIPs", "127.0.0.1", "carry for others"),
         ("loadbalancerIPs", "255.255.255.255", "carry for others"),
         ("loadbalancerIPs", "ff02::1", "carry for others"),
         ("serviceInterface", "a/b", "the name of a link, or auto"),
-        ("serviceVLAN", "eth0.7", "VLAN"),
+        ("serviceVLAN", "eth0", "a link and a tag from 1 to 4094"),
+        ("serviceVLAN", "eth0.0", "a link and a tag from 1 to 4094"),
+        ("serviceVLAN", "eth0.4095", "a link and a tag from 1 to 4094"),
+        ("serviceVLAN", "eth0.1.2", "a link and a tag from 1 to 4094"),
+        ("serviceVLAN", "eth0.+7", "a link and a tag from 1 to 4094"),
+        ("serviceVLAN", "enp130s0f0np0.70", "15 characters"),
     ];
     for (key, value, right) in table {
         let mut it = service("a/b");
@@ -88,6 +95,19 @@ fn what_cannot_be_understood_names_the_setting_the_value_and_what_would_be_right
         let text = refusal.to_string();
         assert!([key, value, right].iter().all(|it| text.contains(it)), "{text}");
     }
+}
+
+#[test]
+fn a_vlan_is_a_link_that_is_made_and_goes_before_the_link_that_is_named() {
+    let mut it = service("a/b");
+    it.annotations.insert(ADDRESSES.into(), "10.0.0.1".into());
+    it.annotations.insert(format!("{PEER}serviceVLAN"), "eth0.100".into());
+    it.annotations.insert(format!("{PEER}serviceInterface"), "eth1".into());
+    let Verdict::Wanted(wants) = verdict(&it, &rule("vip")) else { panic!() };
+    let Some(LinkChoice::Made(made)) = wants.link.as_deref() else { panic!("{wants:?}") };
+    assert_eq!(made.name, LinkName("eth0.100".into()));
+    assert_eq!(made.parent, LinkChoice::Named(LinkName("eth0".into())));
+    assert_eq!(made.make, Make::Vlan { tag: 100 });
 }
 
 #[test]
@@ -166,4 +186,44 @@ fn what_is_no_longer_ours_is_let_go_of() {
         change(&mut it);
         assert_eq!(verdict(&it, &rule("vip")), Verdict::Others);
     }
+}
+
+#[test]
+fn a_dns_name_is_asked_for_by_the_families_of_its_service() {
+    use IpFamily::{V4, V6};
+    let named = |families: Vec<IpFamily>, policy| {
+        let mut it = service("a/b");
+        it.annotations
+            .insert(ADDRESSES.into(), "10.0.0.1, Web.Example.org.,web.example.org".into());
+        (it.families, it.family_policy) = (families, policy);
+        let Verdict::Wanted(wants) = verdict(&it, &rule("vip")) else { panic!() };
+        assert_eq!(wants.addresses, ["10.0.0.1".parse::<IpAddr>().unwrap()]);
+        let [Named { name, families, all }] = &wants.names[..] else { panic!("{wants:?}") };
+        assert_eq!(name, "web.example.org");
+        (families.clone(), *all)
+    };
+    assert_eq!(named(vec![V4], FamilyPolicy::SingleStack), (vec![V4], false));
+    assert_eq!(named(vec![V6, V4], FamilyPolicy::PreferDualStack), (vec![V6, V4], false));
+    assert_eq!(named(vec![V4, V6], FamilyPolicy::RequireDualStack), (vec![V4, V6], true));
+}
+
+#[test]
+fn a_name_that_is_registered_by_a_dhcp_server_is_leased() {
+    let with = |addresses: &str| {
+        let mut it = service("a/b");
+        it.annotations.insert(ADDRESSES.into(), addresses.into());
+        it.annotations.insert(format!("{PEER}ddns"), "true".into());
+        it.families = vec![IpFamily::V4, IpFamily::V6];
+        verdict(&it, &rule("vip"))
+    };
+    let Verdict::Wanted(wants) = with("web.example.org") else { panic!() };
+    assert!(wants.names.is_empty() && wants.addresses.is_empty());
+    let lease = wants.lease.unwrap();
+    assert_eq!((lease.host_name.as_str(), lease.client.as_str()), ("web.example.org", "web"));
+    assert_eq!(lease.families, [IpFamily::V4, IpFamily::V6]);
+    // Without a name there is nothing to register.
+    let Verdict::Wanted(wants) = with("10.0.0.1") else { panic!() };
+    assert_eq!(wants.lease, None);
+    let Verdict::Refused(refusal) = with("a.example,b.example") else { panic!() };
+    assert_eq!(refusal.to_string(), "ddns=true: one name in loadbalancerIPs");
 }
