@@ -110,9 +110,8 @@ impl Guard {
         if stands {
             let mut it = Transaction::new(self.socket.compose(), &self.table, family);
             for Guarded { vip, .. } in all {
-                match before.get(vip) {
-                    Some(ports) => it.remove(*vip, ports),
-                    None => {}
+                if let Some(ports) = before.get(vip) {
+                    it.remove(*vip, ports);
                 }
                 if let Some(ports) = self.told.get(vip) {
                     it.add(*vip, ports);

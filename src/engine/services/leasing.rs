@@ -67,6 +67,10 @@ pub enum DhcpMac {
     Own,
 }
 
+/// Which link an address would be on, by a choice, or why none.
+pub(in crate::engine) type OnLink<'a> =
+    dyn Fn(Option<&LinkChoice>, IpAddr) -> Result<Usable, Refusal> + 'a;
+
 /// What the node knows that Services do not.
 pub(in crate::engine) struct Ground<'a> {
     /// This node says who carries what.
@@ -74,7 +78,7 @@ pub(in crate::engine) struct Ground<'a> {
     /// Whether it may hold the lease of a VIP.
     pub may_hold: &'a dyn Fn(Vip) -> bool,
     /// The link for an address, by the choice of a Service.
-    pub on: &'a dyn Fn(Option<&LinkChoice>, IpAddr) -> Result<Usable, Refusal>,
+    pub on: &'a OnLink<'a>,
     /// As long as it is the same, `on` answers the same.
     pub revision: u64,
     /// The link's own address, by which nodes of the same link speak to each other.
