@@ -41,7 +41,7 @@ fn is_leased(world: &World) -> bool {
 }
 
 fn end(tale: Tale) -> Result<(), String> {
-    tale.finish_so(|it| check_site(it))
+    tale.finish_so(check_site)
 }
 
 fn begin(ips: &str) -> Result<Tale, String> {
