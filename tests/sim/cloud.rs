@@ -13,11 +13,11 @@ use edgevip::model::{
     ResourceVersion, Vip,
 };
 
-use crate::dhcp::Ears;
 use crate::each::Own;
+use crate::ears::Ears;
 use crate::host::{MS, Nanos, SEC};
 use crate::objects::{ALLOCATED, Kind, Objects, is_of, known_by, subject};
-use crate::site::Site;
+use crate::site::{Rules, Site};
 use crate::told::Told;
 use crate::users::Users;
 use crate::world::{Event, World};
@@ -64,15 +64,6 @@ pub struct Desk {
     pub to_gateway: BTreeSet<RequestId>,
     pub ears: Ears,
     pub told: Told,
-}
-
-/// How Services are served, where it is not by one Lease and out of pools alone.
-#[derive(Clone, Debug, Default)]
-pub struct Rules {
-    /// Each has a Lease.
-    pub each: bool,
-    /// Of each leased address, the hardware address is its own.
-    pub own_mac: bool,
 }
 
 struct Follow {

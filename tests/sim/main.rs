@@ -13,6 +13,7 @@ mod cloud;
 mod cluster;
 mod dhcp;
 mod each;
+mod ears;
 mod faults;
 mod foreign;
 mod gateway;

@@ -10,6 +10,15 @@ use crate::gateway::Router;
 use crate::host::{MS, SEC};
 use crate::world::World;
 
+/// How Services are served, where it is not by one Lease and out of pools alone.
+#[derive(Clone, Debug, Default)]
+pub struct Rules {
+    /// Each has a Lease.
+    pub each: bool,
+    /// Of each leased address, the hardware address is its own.
+    pub own_mac: bool,
+}
+
 #[derive(Default)]
 pub struct Site {
     pub dhcp: Option<Dhcp>,
