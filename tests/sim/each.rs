@@ -36,6 +36,8 @@ pub struct Own {
 struct One {
     api: ApiServer,
     owner: Option<LeaseOwner>,
+    /// It was there once, and then was not.
+    was_gone: bool,
 }
 
 impl Own {
@@ -75,15 +77,24 @@ impl World {
         }
     }
 
-    /// Whether one node at most is promised to answer. What hangs on another Lease than before is
-    /// asked about, and who is asked may not hear that, or be heard in time.
+    /// Whether one node at most is promised to answer. What hangs on another Lease than before, or
+    /// on one that was deleted, is asked about, and who is asked may not hear that, or be heard in
+    /// time.
     pub fn is_safe(&self, vip: Vip) -> bool {
-        let moved = self.elects_each() && self.bonds_hung(vip).len() > 1;
+        let hung = self.bonds_hung(vip);
+        let moved =
+            self.elects_each() && (hung.len() > 1 || hung.iter().any(|it| self.was_gone(*it)));
         let mut hosts = self.hosts.iter();
         let cut = hosts.any(|it| it.mute_until.max(it.deaf_until) + 20 * SEC > self.now);
         let slow = self.faults.action_tail.max(self.faults.lan_tail) > 5 * MS;
         let unheard = self.faults.lan_loss > 0 || slow || (cut && self.now > 20 * SEC);
         self.lied_until <= self.now && !(moved && unheard)
+    }
+
+    fn was_gone(&self, of: usize) -> bool {
+        let own = self.cloud.as_ref().map(|it| &it.own);
+        let name = own.and_then(|it| it.names.get(of.checked_sub(OWN)?));
+        name.and_then(|it| own?.all.get(it)).is_some_and(|it| it.was_gone)
     }
 
     pub fn own_named(&self, lease: &str) -> Option<usize> {
@@ -143,11 +154,13 @@ impl World {
         }
         let cloud = self.cloud.as_mut().expect("only Services have Leases of their own");
         let name = cloud.own.names[of - OWN].clone();
-        let api = &mut cloud.own.all.entry(name.clone()).or_default().api;
+        let one = cloud.own.all.entry(name.clone()).or_default();
+        let api = &mut one.api;
         api.set_version(cloud.objects.version());
         let result = act(api);
         if api.version() > cloud.objects.version() {
             let lease = api.lease().cloned().map(|lease| NamedLease { name: name.clone(), lease });
+            one.was_gone |= lease.is_none();
             cloud.objects.note_lease(&name, lease, api.version());
         }
         result

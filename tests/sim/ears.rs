@@ -197,7 +197,10 @@ impl World {
             bonds.iter().any(|of| it.procs[proc].bonds[*of].truth.entitled_at(now))
         };
         let taken = |it: &Self| Some(it.cloud.as_ref()?.desks[proc].ears.taken.clone());
-        let lost: Vec<_> = taken(self)?.into_keys().filter(|it| !entitled(self, it)).collect();
+        let host = self.procs[proc].host;
+        let held: Vec<_> = self.held_of_services(host).collect();
+        let goes_on = |it: &IpAddr| held.contains(&Vip(*it)) && entitled(self, it);
+        let lost: Vec<_> = taken(self)?.into_keys().filter(|it| !goes_on(it)).collect();
         let cloud = self.cloud.as_mut()?;
         let dhcp = cloud.site.dhcp.as_ref()?;
         let ears = &mut cloud.desks[proc].ears;
