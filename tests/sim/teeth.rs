@@ -66,7 +66,7 @@ const WITHIN_QUORUM: [(Sabotage, u64); 12] = [
 /// The same for Services.
 const WITHIN_SERVICES: [(Sabotage, u64); 6] = [
     (Sabotage::AddressGivenAtOnce, 50),
-    (Sabotage::ConflictTakenForWritten, 50),
+    (Sabotage::ConflictTakenForWritten, 100),
     (Sabotage::DeletedServiceKept, 20),
     (Sabotage::MissingFromListKept, 100),
     (Sabotage::StaleEndpointsServed, 200),
