@@ -67,8 +67,6 @@ pub enum Sabotage {
     MissingFromListKept,
     /// A VIP is moved by plan before its next holder is ready.
     MoveBeforeReady,
-    /// What comes to hang on another Lease is taken to be free.
-    MovedNotAskedFor,
     /// A DHCP server's no is taken for silence.
     NakIgnored,
     /// The kernel is given addresses without an end.
@@ -121,7 +119,7 @@ pub enum Sabotage {
 
 impl Sabotage {
     /// All of them.
-    pub const ALL: [Self; 57] = [
+    pub const ALL: [Self; 56] = [
         Self::AddressGivenAtOnce,
         Self::BurstMissingAfterHeal,
         Self::CommitWithoutMajority,
@@ -154,7 +152,6 @@ impl Sabotage {
         Self::LostLeaseRenewed,
         Self::MissingFromListKept,
         Self::MoveBeforeReady,
-        Self::MovedNotAskedFor,
         Self::NakIgnored,
         Self::NoLifetime,
         Self::NoWaitAfterStart,

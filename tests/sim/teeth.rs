@@ -11,8 +11,7 @@ use crate::stories_dhcp::{
     what_is_leased_is_asked_about_first, whoever_is_gone_has_no_lease,
 };
 use crate::stories_each::{
-    who_is_to_be_ignored_gives_its_lease_back, whose_lease_is_another_is_asked_about_first,
-    whose_lease_is_deleted_answers_no_more,
+    who_is_to_be_ignored_gives_its_lease_back, whose_lease_is_deleted_answers_no_more,
 };
 use crate::stories_gateway::{
     what_a_gateway_forgets_is_opened_again,
@@ -77,7 +76,7 @@ const WITHIN_SERVICES: [(Sabotage, u64); 6] = [
 const WITHIN_SITE: [(Sabotage, u64); 1] = [(Sabotage::LeavingIgnored, 200)];
 
 /// Of Leases for each Service, DHCP servers and gateways: each by a thing that goes wrong alone.
-const BY_STORY_OF_SITE: [(Sabotage, Story, &str); 12] = [
+const BY_STORY_OF_SITE: [(Sabotage, Story, &str); 11] = [
     (Sabotage::DeletedLeaseHeld, whose_lease_is_deleted_answers_no_more, "S2"),
     (Sabotage::EpochIgnored, what_a_gateway_forgets_is_opened_again, "G2"),
     (Sabotage::LeaseForEver, a_lease_that_nobody_renews_ends, "D1"),
@@ -85,7 +84,6 @@ const BY_STORY_OF_SITE: [(Sabotage, Story, &str); 12] = [
     (Sabotage::LeaseNotChecked, what_is_leased_is_asked_about_first, "D5"),
     (Sabotage::LeftLeaseForgotten, who_is_to_be_ignored_gives_its_lease_back, "S8"),
     (Sabotage::LostLeaseRenewed, one_node_renews_a_lease, "D4"),
-    (Sabotage::MovedNotAskedFor, whose_lease_is_another_is_asked_about_first, "S1"),
     (Sabotage::NakIgnored, what_a_server_refuses_is_given_up, "D1"),
     (Sabotage::PermanentRefused, who_maps_for_good_only_is_asked_for_that, "G2"),
     (Sabotage::PortKept, what_is_wanted_of_the_gateway_is_there_and_nothing_else, "G3"),

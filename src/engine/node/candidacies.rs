@@ -162,7 +162,7 @@ impl Candidacies {
     /// just begun does not know.
     pub fn has_moved(&self, now: Instant, vip: Vip) -> bool {
         let begins = now < self.began_at + self.config.duration;
-        (begins || self.moved.contains(&vip)) && !sabotaged(Sabotage::MovedNotAskedFor)
+        begins || self.moved.contains(&vip)
     }
 
     /// The VIP is answered for here: nobody else does.
