@@ -260,6 +260,11 @@ fn client(id: &[u8]) -> Option<String> {
 /// Who wants to have a lease, or to keep it.
 pub fn asker(packet: &DhcpPacket) -> Option<(String, IpFamily)> {
     asks_for(packet)?;
+    speaker(packet)
+}
+
+/// Who says something.
+pub fn speaker(packet: &DhcpPacket) -> Option<(String, IpFamily)> {
     match packet {
         DhcpPacket::V4(it) => Some((client(&it.message.client_id)?, IpFamily::V4)),
         DhcpPacket::V6(it) => Some((client(&it.message.client)?, IpFamily::V6)),

@@ -10,7 +10,7 @@ use edgevip::model::{
     Dhcp4Kind, Dhcp6Kind, DhcpHeard, DhcpJob, DhcpPacket, Instant, IpFamily, LinkIndex, Vip,
 };
 
-use crate::dhcp::{Dhcp, SERVER_MAC, SERVER6, asker, asks_for};
+use crate::dhcp::{Dhcp, SERVER_MAC, SERVER6, asker, asks_for, speaker};
 use crate::host::MS;
 use crate::world::{Event, World};
 
@@ -44,12 +44,16 @@ impl World {
         let Some(cloud) = self.cloud.as_mut().filter(|it| it.site.dhcp.is_some()) else {
             return self.fail(format!("node-{proc}: no leases here, but {job:?}"));
         };
+        let given_to = cloud.site.dhcp.as_ref().map(|it| it.ever.clone()).unwrap_or_default();
         let ears = &mut cloud.desks[proc].ears;
         match job {
             DhcpJob::Listen(family, links) => drop(ears.links.insert(family, links)),
             DhcpJob::Send { link, packet } => {
-                // What is given back is not to be used any more.
-                ears.rights.retain(|ip, _| released(&packet) != Some(*ip));
+                // What is given back is not to be used any more, unless another was given it
+                // by a server that had forgotten.
+                let by = speaker(&packet).map(|it| it.0);
+                let back = released(&packet).filter(|it| given_to.get(it) == by.as_ref());
+                ears.rights.retain(|ip, _| back != Some(*ip));
                 if let Some((xid, ip)) = asks_for(&packet) {
                     let of = asker(&packet).map(|it| it.0);
                     ears.asked.entry(xid).or_insert((now, ip, of));
