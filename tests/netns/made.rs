@@ -39,9 +39,9 @@ fn svc_vlan(cluster: &mut Cluster<'_>) -> String {
         at(&it.replace(annotation, &with), ip, cluster.vip)
     };
     for (name, vlan, ip) in [
-        ("tagged", "eth0.7", "10.77.0.201"),
-        ("differs", "eth0.8", "10.77.0.202"),
-        ("bad", "eth0.4095", "10.77.0.203"),
+        ("tagged", "eth0.7", "10.77.0.191"),
+        ("differs", "eth0.8", "10.77.0.192"),
+        ("bad", "eth0.4095", "10.77.0.193"),
     ] {
         cluster.lab.api.apply(&on(cluster, name, vlan, ip));
     }
@@ -54,7 +54,7 @@ fn svc_vlan(cluster: &mut Cluster<'_>) -> String {
         all.into_iter().find(|it| it["vip"] == ip).map(|it| it["code"].clone())
     };
     cluster.status_is("n1", "says what differs", |it| {
-        code(it, "10.77.0.202").is_some_and(|it| it == "link-differs")
+        code(it, "10.77.0.192").is_some_and(|it| it == "link-differs")
     });
     cluster.status_is("n1", "says what is unreadable", |it| {
         let all = it["services"]["services"].as_array().cloned().unwrap_or_default();
@@ -68,12 +68,12 @@ fn svc_vlan(cluster: &mut Cluster<'_>) -> String {
         .success();
     if knows {
         ip_in("n2", "link del eth0.9");
-        assert!(wait_for(SOON, || has_on("n1", "eth0.7", "10.77.0.201")));
+        assert!(wait_for(SOON, || has_on("n1", "eth0.7", "10.77.0.191")));
         forget(cluster, &["tagged"]);
         assert!(wait_for(SOON, || !has_link("n1", "eth0.7")));
     } else {
         cluster.status_is("n1", "says why", |it| {
-            code(it, "10.77.0.201").is_some_and(|it| it == "link-not-made")
+            code(it, "10.77.0.191").is_some_and(|it| it == "link-not-made")
         });
     }
     forget(cluster, &["tagged", "differs", "bad", "web"]);
