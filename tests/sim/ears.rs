@@ -53,7 +53,10 @@ impl World {
                 // by a server that had forgotten.
                 let by = speaker(&packet).map(|it| it.0);
                 let back = released(&packet).filter(|it| given_to.get(it) == by.as_ref());
-                ears.rights.retain(|ip, _| back != Some(*ip));
+                for ip in back {
+                    ears.rights.remove(&ip);
+                    ears.taken.remove(&ip);
+                }
                 if let Some((xid, ip)) = asks_for(&packet) {
                     let of = asker(&packet).map(|it| it.0);
                     ears.asked.entry(xid).or_insert((now, ip, of));
@@ -173,6 +176,7 @@ impl World {
                     && dhcp.is_some_and(|it| it.ever.get(ip) == of.as_ref())
                 {
                     ears.rights.insert(*ip, now);
+                    ears.taken.remove(ip);
                 }
                 return;
             }
@@ -213,11 +217,10 @@ impl World {
         let late = Duration::from_millis(100);
         let kept = Duration::from_secs(dhcp.seconds.into()) / 8 + late;
         vips.iter().filter(|it| dhcp.ever.contains_key(&it.0)).find_map(|vip| {
+            // Another may have had it renewed since this one heard of it.
+            let taken = *ears.taken.entry(vip.0).or_insert(now) + kept;
             let right = ears.rights.get(&vip.0).copied().filter(|it| *it > now);
-            let limit = match right {
-                Some(it) => it,
-                None => *ears.taken.entry(vip.0).or_insert(now) + kept,
-            };
+            let limit = right.map_or(taken, |it| it.max(taken));
             (until > limit).then(|| {
                 format!("D1: answers for {vip}, which is leased until {limit:?}, until {until:?}")
             })

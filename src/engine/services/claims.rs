@@ -70,7 +70,7 @@ impl Services {
             }
         }
         self.exposing.look_at(ip);
-        let place = self.place_of(now, ip, &have).or_else(|| self.lingering(vip));
+        let place = self.place_of(now, ip, &have).or_else(|| self.lingering(now, vip));
         if self.place(vip) != place.as_ref() {
             self.change(ip, |it| it.place = place);
             self.changed.mark(vip);

@@ -80,9 +80,12 @@ impl Exposing {
 
 impl Services {
     /// The place of an address that is nobody's, as long as its ports are being closed.
-    pub(super) fn lingering(&self, vip: Vip) -> Option<Place> {
+    pub(super) fn lingering(&self, now: Instant, vip: Vip) -> Option<Place> {
         let stays = self.answers(vip.0) && self.exposing.keeps(vip);
-        self.place(vip).filter(|_| stays).cloned()
+        let mut it = self.place(vip).filter(|_| stays)?.clone();
+        // What was leased is soon another's.
+        it.until = it.until.map(|until| until.min(now + LINGER));
+        Some(it)
     }
 
     pub fn on_gateway(&mut self, cx: &mut Cx<'_>, request: RequestId, reply: &GatewayReply) {

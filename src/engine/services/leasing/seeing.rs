@@ -198,9 +198,8 @@ impl Services {
                 return false;
             }
             (Some(it), false) => {
-                // What nobody else can know yet is not forgotten.
-                let has = it.machine.address().is_some();
-                let secret = has && written(&service).address(*family).is_none();
+                // What nobody else can know yet is not forgotten: a lease, or that there is none.
+                let secret = it.machine.address() != written(&service).address(*family);
                 if secret && self.config.writes {
                     return self.act(cx, ground, key, Cause::Time);
                 }
