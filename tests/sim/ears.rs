@@ -53,7 +53,7 @@ impl World {
                 // by a server that had forgotten.
                 let by = speaker(&packet).map(|it| it.0);
                 let back = released(&packet).filter(|it| given_to.get(it) == by.as_ref());
-                for ip in back {
+                if let Some(ip) = back {
                     ears.rights.remove(&ip);
                     ears.taken.remove(&ip);
                 }
