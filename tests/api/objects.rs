@@ -304,7 +304,8 @@ fn an_event_stands_at_the_service() {
         message: "The pool is used up.".into(),
     });
     let ObjectReply::Done(_) = told else { panic!("{told:?}") };
-    let about = "involvedObject.kind=Service,involvedObject.name=s0";
+    // Kubernetes tells of this Service, too, when its repair of addresses runs just now.
+    let about = "involvedObject.name=s0,reason=NoAddress";
     let arguments = ["-n", "events", "get", "events", "-o", "json", "--field-selector", about];
     let events: Value = serde_json::from_str(&server.kubectl(&arguments)).unwrap();
     let [event] = &events["items"].as_array().unwrap()[..] else { panic!("{events}") };
