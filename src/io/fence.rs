@@ -9,7 +9,7 @@
 //!   @ours and @live   answers     until the element in @live ends by itself
 //! ```
 
-pub(in crate::io) mod table;
+mod table;
 pub mod watch;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -20,9 +20,10 @@ use std::time::Duration;
 use nix::errno::Errno;
 use nix::sys::socket::SockProtocol;
 
-use self::table::{Family, SUBSYSTEM, Set, Transaction};
+use self::table::{Family, Set};
 use super::clock;
 use super::netlink::socket::{Refused, Socket};
+use super::nft::{Tables, table_name};
 use crate::model::{Fences, Instant, Vip};
 
 /// How much earlier than promised an element ends: the kernel's timers are as coarse as
@@ -49,8 +50,7 @@ const LARGEST: usize = 8 << 20;
 /// The fence of this instance.
 #[derive(Debug)]
 pub struct Fence {
-    socket: Socket,
-    table: String,
+    tables: Tables,
     guarded: Vec<Family>,
     /// The numbers of the tables as built; empty before.
     built: BTreeMap<Family, [u8; 8]>,
@@ -111,8 +111,8 @@ impl Fence {
         };
         socket.make_room(LARGEST);
         let (guarded, built, known) = (Vec::new(), BTreeMap::new(), BTreeMap::new());
-        let table = table_name(instance);
-        let mut it = Self { socket, table, guarded, built, known, races: 0 };
+        let tables = Tables::new(socket, &table_name(instance));
+        let mut it = Self { tables, guarded, built, known, races: 0 };
         let fences = match wanted {
             true => Fences { v4: it.probe(Family::Arp), v6: it.probe(Family::Ip6) },
             false => both("switched off".to_owned()),
@@ -170,9 +170,9 @@ impl Fence {
     /// Builds the fence again if it does not stand as it was built.
     pub fn verify(&mut self) -> Result<Change, String> {
         for (family, built) in self.built.clone() {
-            let rules =
-                self.dump(libc::NFT_MSG_GETRULE, family, table::ask_for_rules, &|_| Some(()));
-            if self.handle(family) != Some(built) || rules.len() != family.rules() {
+            let number = family.number();
+            let stands = self.tables.handle(number) == Some(built);
+            if !stands || self.tables.rules(number) != family.rules() {
                 self.build()?;
                 return Ok(Change::Rebuilt);
             }
@@ -182,8 +182,10 @@ impl Fence {
 
     /// The addresses that the fence of an earlier process names as ours.
     pub fn leftovers(&mut self) -> BTreeSet<IpAddr> {
-        let mut read = |family| {
-            self.dump(libc::NFT_MSG_GETSETELEM, family, table::ask_for_ours, &table::addresses)
+        let mut read = |family: Family| {
+            let ours = |it: &mut _| table::of_ours(it, family);
+            let (kind, number) = (libc::NFT_MSG_GETSETELEM, family.number());
+            self.tables.dump(kind, number, &ours, &table::addresses)
         };
         [Family::Arp, Family::Ip6].into_iter().flat_map(&mut read).flatten().collect()
     }
@@ -191,10 +193,10 @@ impl Fence {
     /// Removes the fence of an earlier process; ours stands in its place, empty.
     pub fn clean(&mut self) -> Result<(), String> {
         for family in [Family::Arp, Family::Ip6] {
-            if !self.guarded.contains(&family) && self.handle(family).is_some() {
-                let mut it = Transaction::new(self.socket.compose(), &self.table);
-                it.delete(family);
-                send(&mut self.socket, it).map_err(explain)?;
+            if !self.guarded.contains(&family) && self.tables.handle(family.number()).is_some() {
+                let mut it = self.tables.transaction();
+                it.delete(family.number());
+                self.tables.send(it).map_err(explain)?;
             }
         }
         self.known.clear();
@@ -204,11 +206,11 @@ impl Fence {
     /// Builds all there is of a table under another name, and deletes it in the same
     /// transaction: the kernel tells whether it could, and nothing is ever there.
     fn probe(&mut self, family: Family) -> Result<(), String> {
-        let name = format!("{}-probe", self.table);
-        let mut it = Transaction::new(self.socket.compose(), &name);
-        it.build(family);
-        it.delete(family);
-        match send(&mut self.socket, it) {
+        let name = format!("{}-probe", self.tables.name());
+        let mut it = self.tables.transaction_about(&name);
+        table::build(&mut it, family);
+        it.delete(family.number());
+        match self.tables.send(it) {
             Ok(()) => {
                 self.guarded.push(family);
                 Ok(())
@@ -220,22 +222,22 @@ impl Fence {
     /// Builds the tables in place of what has their names. What is ours is silent then.
     fn build(&mut self) -> Result<(), String> {
         let now = clock::now();
-        let mut it = Transaction::new(self.socket.compose(), &self.table);
-        self.guarded.iter().for_each(|family| it.build(*family));
+        let mut it = self.tables.transaction();
+        self.guarded.iter().for_each(|family| table::build(&mut it, *family));
         let ours = self.known.iter().filter_map(|(ip, it)| Some((*ip, timeout(it.ours?, now))));
         let ours: Vec<_> = ours.collect();
         // In order, so that each family is in one piece.
         for some in ours.chunk_by(|a, b| a.0.is_ipv4() == b.0.is_ipv4()) {
-            it.add_all(Set::Ours, some);
+            table::add_all(&mut it, Set::Ours, some);
         }
         if it.is_empty() {
             return Ok(());
         }
-        send(&mut self.socket, it).map_err(explain)?;
+        self.tables.send(it).map_err(explain)?;
         self.known.values_mut().for_each(|it| it.live = None);
         self.known.retain(|_, it| it.ours.is_some());
         for family in self.guarded.clone() {
-            let handle = self.handle(family).unwrap_or_default();
+            let handle = self.tables.handle(family.number()).unwrap_or_default();
             self.built.insert(family, handle);
         }
         Ok(())
@@ -292,7 +294,7 @@ impl Fence {
     fn attempt(&mut self, wishes: &[Wish]) -> Attempt {
         let now = clock::now();
         let mut removals = BTreeMap::new();
-        let mut it = Transaction::new(self.socket.compose(), &self.table);
+        let mut it = self.tables.transaction();
         for wish in wishes {
             let known = self.known.get(&wish.ip).copied().unwrap_or_default();
             for (set, known, end) in
@@ -300,12 +302,12 @@ impl Fence {
             {
                 if let Some(known) = known {
                     if known < now + SURE {
-                        it.add(set, wish.ip, MEMORY);
+                        table::add(&mut it, set, wish.ip, MEMORY);
                     }
-                    removals.insert(it.remove(set, wish.ip), (set, wish.ip));
+                    removals.insert(table::remove(&mut it, set, wish.ip), (set, wish.ip));
                 }
                 if let Some(end) = end {
-                    it.add(set, wish.ip, timeout(end, now));
+                    table::add(&mut it, set, wish.ip, timeout(end, now));
                 }
             }
         }
@@ -313,7 +315,7 @@ impl Fence {
             return Attempt::Made;
         }
         let mut ended = Vec::new();
-        for refused in send_all(&mut self.socket, it) {
+        for refused in self.tables.send_all(it) {
             match (refused.errno, removals.get(&refused.number)) {
                 (Errno::ENOENT, Some(removal)) => ended.push(*removal),
                 (Errno::ENOENT, None) if refused.number != 0 => return Attempt::NoTable,
@@ -342,37 +344,6 @@ impl Fence {
             self.known.remove(&ip);
         }
     }
-
-    /// The number of the table of our name, if there is one.
-    fn handle(&mut self, family: Family) -> Option<[u8; 8]> {
-        let mut writer = self.socket.compose();
-        table::ask_for_table(&mut writer, family, &self.table);
-        let mut handle = None;
-        self.socket.exchange(&writer, None, &mut |it| handle = handle.or(table::handle(&it)));
-        handle
-    }
-
-    /// Everything of a kind in the table; nothing if there is no table.
-    fn dump<T>(
-        &mut self,
-        kind: i32,
-        family: Family,
-        body: fn(&mut super::netlink::message::Writer, Family, &str),
-        parse: &dyn Fn(&super::netlink::message::Message<'_>) -> Option<T>,
-    ) -> Vec<T> {
-        let table = self.table.clone();
-        let kind = SUBSYSTEM | kind as u16;
-        self.socket.dump(kind, &|it| body(it, family, &table), parse).unwrap_or_default()
-    }
-}
-
-fn send(socket: &mut Socket, transaction: Transaction<'_>) -> Result<(), Refused> {
-    send_all(socket, transaction).into_iter().next().map_or(Ok(()), Err)
-}
-
-fn send_all(socket: &mut Socket, transaction: Transaction<'_>) -> Vec<Refused> {
-    let (writer, awaited) = transaction.end();
-    socket.exchange(&writer, Some(awaited), &mut |_| ())
 }
 
 fn timeout(end: Instant, now: Instant) -> Duration {
@@ -396,42 +367,9 @@ fn lacking(family: Family, refused: &Refused) -> String {
     }
 }
 
-/// The name of the tables of an instance. What nftables does not take in a name, and the mark that stands
-/// for it, is written in hexadecimal, so that two instances never share one.
-pub(in crate::io) fn table_name(instance: Option<&str>) -> String {
-    let mut name = "edgevip".to_owned();
-    let Some(instance) = instance else { return name };
-    name.push('_');
-    for byte in instance.bytes() {
-        match byte {
-            b'0'..=b'9' | b'A'..=b'Z' | b'a'..=b'z' | b'-' | b'_' => name.push(byte.into()),
-            _ => name.push_str(&format!(".{byte:02x}")),
-        }
-    }
-    // NFT_TABLE_MAXNAMELEN is 256, and the probe adds a few letters.
-    name.truncate(200);
-    name
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn no_two_instances_share_a_table() {
-        let table = [
-            (None, "edgevip"),
-            (Some("one"), "edgevip_one"),
-            (Some("a b"), "edgevip_a.20b"),
-            (Some("a_b"), "edgevip_a_b"),
-            (Some("a.20b"), "edgevip_a.2e20b"),
-            (Some("ä\"; flush ruleset"), "edgevip_.c3.a4.22.3b.20flush.20ruleset"),
-        ];
-        for (instance, name) in table {
-            assert_eq!(table_name(instance), name);
-        }
-        assert_eq!(table_name(Some(&"x".repeat(1_000))).len(), 200);
-    }
 
     #[test]
     fn an_answer_too_short_for_a_tick_of_the_kernel_is_too_late() {

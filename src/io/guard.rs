@@ -25,11 +25,9 @@ use std::collections::BTreeMap;
 use nix::errno::Errno;
 use nix::sys::socket::SockProtocol;
 
-use self::table::{Family, Transaction};
-use super::fence::table::handle as number;
-use super::fence::table_name;
-use super::netlink::message::Message;
+use self::table::Family;
 use super::netlink::socket::{Refused, Socket};
+use super::nft::{Tables, table_name};
 use crate::model::{Guarded, Protocol, ServicePort, Vip};
 
 /// The port that DHCP servers answer to, which a VIP that is leased needs (RFC 2131 §4.1).
@@ -38,8 +36,7 @@ const DHCP: ServicePort = ServicePort { port: 68, protocol: Protocol::Udp };
 /// The guard of this instance.
 #[derive(Debug)]
 pub struct Guard {
-    socket: Socket,
-    table: String,
+    tables: Tables,
     /// What stands in the tables.
     told: BTreeMap<Vip, Vec<ServicePort>>,
     /// The numbers of the tables as built.
@@ -50,19 +47,19 @@ impl Guard {
     /// Opens the way to nftables.
     pub fn open(instance: Option<&str>) -> Option<Self> {
         let socket = Socket::open(SockProtocol::NetlinkNetFilter).ok()?;
-        let table = format!("{}.ports", table_name(instance));
-        Some(Self { socket, table, told: BTreeMap::new(), built: BTreeMap::new() })
+        let tables = Tables::new(socket, &format!("{}.ports", table_name(instance)));
+        Some(Self { tables, told: BTreeMap::new(), built: BTreeMap::new() })
     }
 
     /// Tries whether the kernel takes all of it: it is built under another name, and deleted in
     /// the same transaction.
     pub fn probe(&mut self) -> Result<(), String> {
-        let name = format!("{}-probe", self.table);
+        let name = format!("{}-probe", self.tables.name());
         for family in Family::BOTH {
-            let mut it = Transaction::new(self.socket.compose(), &name, family);
-            it.build();
-            it.delete();
-            send(&mut self.socket, it).map_err(explain)?;
+            let mut it = self.tables.transaction_about(&name);
+            table::build(&mut it, family);
+            it.delete(family.number());
+            self.tables.send(it).map_err(explain)?;
         }
         Ok(())
     }
@@ -81,7 +78,9 @@ impl Guard {
     /// Builds again what somebody else removed.
     pub fn verify(&mut self) -> Result<(), String> {
         for (family, built) in self.built.clone() {
-            if self.handle(family) != Some(built) || self.rules(family) != family.rules() {
+            let number = family.number();
+            let stands = self.tables.handle(number) == Some(built);
+            if !stands || self.tables.rules(number) != family.rules() {
                 self.build(family)?;
             }
         }
@@ -95,79 +94,77 @@ impl Guard {
     }
 
     fn set_in(&mut self, family: Family, all: &[&Guarded]) -> Result<(), String> {
-        let mut wanted = self.told.clone();
+        let mut before = Vec::new();
         for it in all {
-            match it.on {
-                true => drop(wanted.insert(it.vip, with_dhcp(it))),
-                false => drop(wanted.remove(&it.vip)),
+            let was = match it.on {
+                true => self.told.insert(it.vip, with_dhcp(it)),
+                false => self.told.remove(&it.vip),
+            };
+            before.push((it.vip, was));
+        }
+        let written = self.write(family, &before);
+        if written.is_err() {
+            for (vip, was) in before.into_iter().rev() {
+                match was {
+                    Some(ports) => drop(self.told.insert(vip, ports)),
+                    None => drop(self.told.remove(&vip)),
+                }
             }
         }
-        let before = std::mem::replace(&mut self.told, wanted);
-        if !self.told.keys().any(|it| Family::of(*it) == family) {
+        written
+    }
+
+    /// Makes the table say what is told of these, which it said otherwise before.
+    fn write(
+        &mut self,
+        family: Family,
+        before: &[(Vip, Option<Vec<ServicePort>>)],
+    ) -> Result<(), String> {
+        // IPv4 comes first.
+        let one = match family {
+            Family::Ip4 => self.told.first_key_value(),
+            Family::Ip6 => self.told.last_key_value(),
+        };
+        if one.is_none_or(|it| Family::of(*it.0) != family) {
             return self.remove(family);
         }
-        let stands = self.built.contains_key(&family);
-        if stands {
-            let mut it = Transaction::new(self.socket.compose(), &self.table, family);
-            for Guarded { vip, .. } in all {
-                if let Some(ports) = before.get(vip) {
-                    it.remove(*vip, ports);
-                }
-                if let Some(ports) = self.told.get(vip) {
-                    it.add(*vip, ports);
-                }
+        if self.built.contains_key(&family) {
+            let mut it = self.tables.transaction();
+            for (vip, was) in before {
+                was.iter().for_each(|ports| table::remove(&mut it, *vip, ports));
+                self.told.get(vip).into_iter().for_each(|ports| table::add(&mut it, *vip, ports));
             }
-            match send(&mut self.socket, it) {
+            match self.tables.send(it) {
                 Ok(()) => return Ok(()),
                 // Somebody removed the table, or something in it.
                 Err(refused) if refused.errno == Errno::ENOENT => {}
-                Err(refused) => {
-                    self.told = before;
-                    return Err(explain(refused));
-                }
+                Err(refused) => return Err(explain(refused)),
             }
         }
-        self.build(family).inspect_err(|_| self.told = before)
+        self.build(family)
     }
 
     /// Builds the table anew, with all there is.
     fn build(&mut self, family: Family) -> Result<(), String> {
-        let mut it = Transaction::new(self.socket.compose(), &self.table, family);
-        it.build();
+        let mut it = self.tables.transaction();
+        table::build(&mut it, family);
         for (vip, ports) in self.told.iter().filter(|it| Family::of(*it.0) == family) {
-            it.add(*vip, ports);
+            table::add(&mut it, *vip, ports);
         }
-        send(&mut self.socket, it).map_err(explain)?;
-        let handle = self.handle(family).unwrap_or_default();
+        self.tables.send(it).map_err(explain)?;
+        let handle = self.tables.handle(family.number()).unwrap_or_default();
         self.built.insert(family, handle);
         Ok(())
     }
 
     fn remove(&mut self, family: Family) -> Result<(), String> {
         self.built.remove(&family);
-        if self.handle(family).is_none() {
+        if self.tables.handle(family.number()).is_none() {
             return Ok(());
         }
-        let mut it = Transaction::new(self.socket.compose(), &self.table, family);
-        it.delete();
-        send(&mut self.socket, it).map_err(explain)
-    }
-
-    /// The number of the table of our name, if there is one.
-    fn handle(&mut self, family: Family) -> Option<[u8; 8]> {
-        let mut writer = self.socket.compose();
-        table::ask_for_table(&mut writer, family, &self.table);
-        let mut handle = None;
-        self.socket.exchange(&writer, None, &mut |it| handle = handle.or(number(&it)));
-        handle
-    }
-
-    fn rules(&mut self, family: Family) -> usize {
-        let name = self.table.clone();
-        let body = |it: &mut _| table::about(it, family, &name);
-        let one = |_: &Message<'_>| Some(());
-        let rules = self.socket.dump(table::GET_RULES, &body, &one);
-        rules.map_or(0, |it| it.len())
+        let mut it = self.tables.transaction();
+        it.delete(family.number());
+        self.tables.send(it).map_err(explain)
     }
 }
 
@@ -177,14 +174,6 @@ fn with_dhcp(it: &Guarded) -> Vec<ServicePort> {
     ports.sort();
     ports.dedup();
     ports
-}
-
-fn send(socket: &mut Socket, it: Transaction<'_>) -> Result<(), Refused> {
-    let (writer, awaited) = it.end();
-    match socket.exchange(&writer, Some(awaited), &mut |_| ()).into_iter().next() {
-        Some(refused) => Err(refused),
-        None => Ok(()),
-    }
 }
 
 fn explain(refused: Refused) -> String {

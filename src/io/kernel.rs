@@ -17,6 +17,8 @@ use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
 use std::thread;
 use std::time::Duration;
 
+use log::{info, warn};
+
 use self::batch::{Answers, BETWEEN, Batch, Step, is_apart, steps, tell};
 pub use self::monitors::Monitors;
 use super::clock;
@@ -26,9 +28,7 @@ use super::guard::Guard;
 use super::netlink::addresses::{Addresses, Place, Unheld};
 use super::netlink::made::Made;
 use super::netlink::monitor::Monitor;
-use super::netlink::{self};
-use log::{info, warn};
-
+use super::netlink::tag;
 use super::packet::{Listener, Sender};
 use crate::model::{
     Fences, Guarded, Heard, Instant, KernelAnswer, KernelJob, LinkIndex, NetworkChange, OrderId,
@@ -90,7 +90,7 @@ impl KernelThread {
         let (fence, fences) = Fence::open(options.instance.as_deref(), options.fence);
         let fenced = fences.v4.is_ok() || fences.v6.is_ok();
         let listener = Listener::open()?;
-        let tag = netlink::tag(options.instance.as_deref());
+        let tag = tag(options.instance.as_deref());
         let monitors = Monitors {
             deliver: deliver.clone(),
             network: Monitor::open(tag.clone())?,

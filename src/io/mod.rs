@@ -18,6 +18,7 @@ pub mod kube;
 pub mod lock;
 pub mod logger;
 pub mod netlink;
+mod nft;
 pub mod notify;
 pub mod packet;
 pub mod peers;

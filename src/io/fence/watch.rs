@@ -8,8 +8,8 @@ use async_io::{Async, Timer};
 use nix::errno::Errno;
 use nix::sys::socket::{self, MsgFlags, SockProtocol};
 
-use super::table::SUBSYSTEM;
 use crate::io::netlink::socket::listen;
+use crate::io::nft::SUBSYSTEM;
 use crate::io::packet::filter::{Field, Program};
 
 /// The name of the thread whose changes are our own. The kernel names the thread in its
