@@ -4,6 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
+use super::agenda::Agenda;
 use super::{Cx, Deadline};
 use crate::model::{Guarded, Instant, KernelAnswer, KernelJob, OrderId, ServicePort, Vip};
 
@@ -20,7 +21,9 @@ pub(crate) struct Guards {
     all: BTreeMap<Vip, Guard>,
     /// What has to be told of.
     open: BTreeSet<Vip>,
-    orders: BTreeMap<OrderId, BTreeSet<Vip>>,
+    orders: BTreeMap<OrderId, Vec<Vip>>,
+    /// When the kernel is asked again.
+    agenda: Agenda,
 }
 
 /// One VIP.
@@ -59,23 +62,21 @@ impl Guards {
             };
             it.order = None;
             it.refused = answer.refusal().map(|why| (why.to_owned(), now + AGAIN));
-            if it.refused.is_some() {
+            let again = it.refused.as_ref().map(|it| it.1);
+            if again.is_some() {
                 // Nobody knows.
                 it.told = None;
             }
+            let again = again.map(|at| Deadline { at, why: "a VIP is to be guarded" });
+            self.agenda.set(*vip, again);
             self.open.insert(*vip);
         }
-        vips.into_iter().collect()
+        vips
     }
 
     /// Tells the kernel what differs.
     pub fn reconcile(&mut self, cx: &mut Cx<'_>) {
-        let again = |it: &(&Vip, &Guard)| it.1.refused.as_ref().is_some_and(|it| it.1 <= cx.now);
-        let due: Vec<_> = match self.all.values().any(|it| it.refused.is_some()) {
-            true => self.all.iter().filter(again).map(|it| *it.0).collect(),
-            false => Vec::new(),
-        };
-        self.open.extend(due);
+        self.open.extend(self.agenda.due(cx.now));
         let mut orders = Vec::new();
         for vip in std::mem::take(&mut self.open) {
             let Some(it) = self.all.get_mut(&vip) else {
@@ -101,8 +102,11 @@ impl Guards {
                 if let Some(it) = self.all.get_mut(vip) {
                     it.order = Some(order);
                     // What is said of it comes with the answer.
-                    it.refused.as_mut().into_iter().for_each(|it| it.1 = cx.now + AGAIN);
+                    if let Some((_, again_at)) = &mut it.refused {
+                        *again_at = cx.now + AGAIN;
+                    }
                 }
+                self.agenda.set(*vip, None);
             }
             self.orders.insert(order, some.iter().map(|it| it.vip).collect());
         }
@@ -119,9 +123,7 @@ impl Guards {
     }
 
     pub fn deadline(&self) -> Option<Deadline> {
-        let refused = self.all.values().filter(|it| it.order.is_none());
-        let next = refused.filter_map(|it| it.refused.as_ref()).map(|it| it.1).min();
-        next.map(|at| Deadline { at, why: "a VIP is to be guarded" })
+        self.agenda.deadline()
     }
 }
 

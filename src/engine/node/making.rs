@@ -8,6 +8,9 @@ impl Node {
     /// What reaches the VIPs that are here, or about to be: told before the address is there, and
     /// until after it is gone.
     pub(super) fn guard(&mut self, cx: &mut Cx<'_>) {
+        if self.config.services.as_ref().is_none_or(|it| !it.guards) {
+            return;
+        }
         for vip in self.attention.looked_at.iter().copied() {
             let serving = self.serving.as_ref().filter(|_| !self.resolver.vips().contains(&vip));
             let place = serving.and_then(|it| it.services.place(vip));

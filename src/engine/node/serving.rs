@@ -244,18 +244,15 @@ impl Node {
             self.links.want(Wanter::Lease(name), link.as_ref());
         }
         let marks = serving.services.take_changed();
-        for vip in marks.of(serving.services.vips().chain(self.wanted.iter().copied())) {
-            let place = serving.services.place(vip);
+        let services = &serving.services;
+        for vip in marks.of(services.vips().chain(self.wanted.iter().copied())) {
+            let place = services.place(vip);
             self.links.want(Wanter::Place(vip), place.and_then(|it| it.link.as_deref()));
-        }
-        if let Some(each) = &mut serving.each {
-            let services = &serving.services;
-            for vip in marks.of(services.vips().chain(self.wanted.iter().copied())) {
-                let lease = services.place(vip).and_then(|it| it.elected_by.as_deref());
-                let control = self.resolver.vips().contains(&vip);
-                let lease = lease.filter(|_| !control);
+            if let Some(each) = &mut serving.each {
+                let lease = place.and_then(|it| it.elected_by.as_deref());
+                let lease = lease.filter(|_| !self.resolver.vips().contains(&vip));
                 let rank = lease.map_or(0, |it| services.rank(&it.name));
-                let known = self.wanted.contains(&vip) && services.place(vip).is_some();
+                let known = self.wanted.contains(&vip) && place.is_some();
                 each.want(cx.now, cx.rng, vip, lease, rank, known);
             }
         }
@@ -269,8 +266,8 @@ impl Node {
         let unfit = self.unfit().is_some();
         let (elector, elects) = (&self.control.elector, &serving.elects);
         let leads = !unfit && elects.speaks(elector, serving.allocator.as_ref());
-        let (each, lease) = (&serving.each, &serving.elects);
-        let may_hold = |vip| !unfit && may_hold(lease, each.as_deref(), now, vip, elector, leads);
+        let each = serving.each.as_deref();
+        let may_hold = |vip| !unfit && may_hold(elects, each, now, vip, elector, leads);
         let link = serving.services.link().unwrap_or(&self.config.link).clone();
         let control = self.resolver.vips();
         let ground = Ground {
@@ -402,8 +399,7 @@ impl Node {
             if let (true, Some(each)) = (answers, &mut serving.each) {
                 each.settled(vip);
             }
-            let elects = &serving.elects;
-            let each = serving.each.as_deref();
+            let (elects, each) = (&serving.elects, serving.each.as_deref());
             let may_hold = |vip| !unfit && may_hold(elects, each, cx.now, vip, elector, speaks);
             serving.services.note_placed(cx.now, vip, &may_hold);
         }
