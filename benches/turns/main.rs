@@ -3,6 +3,7 @@
 //!
 //! `cargo bench --bench turns` prints microseconds: the median and the longest of a kind.
 
+mod driver;
 mod lease;
 mod quorum;
 mod services;
@@ -12,7 +13,8 @@ use std::net::Ipv4Addr;
 use std::time::Duration;
 
 use edgevip::engine::{
-    Action, AnnouncerConfig, Config, Election, Family, Input, LinkChoice, Node, Rng, WantedVip,
+    Action, AnnouncerConfig, Config, Election, Family, Input, LinkChoice, Node, Rng,
+    ServicesConfig, WantedVip,
 };
 use edgevip::io::clock;
 use edgevip::model::{
@@ -88,7 +90,13 @@ pub(crate) fn heard(vip: Vip) -> Input {
 }
 
 /// A node that may use nftables, and has one link.
-pub fn node(number: u8, vips: usize, election: Election, now: Instant) -> Node {
+pub fn node(
+    number: u8,
+    vips: usize,
+    election: Election,
+    services: Option<ServicesConfig>,
+    now: Instant,
+) -> Node {
     let config = Config {
         me: NodeName(format!("n{number}")),
         author: Author { host: number.into(), life: 1 },
@@ -104,7 +112,7 @@ pub fn node(number: u8, vips: usize, election: Election, now: Instant) -> Node {
         skip_dad: false,
         preserve: false,
         label_node: false,
-        services: None,
+        services,
     };
     Node::new(config, Rng::from_seed(number.into()), now)
 }

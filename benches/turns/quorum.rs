@@ -23,7 +23,7 @@ struct Lan {
 
 pub fn measure(vips: usize) -> Took {
     let now = Instant::from_nanos(1_000_000_000_000);
-    let nodes = (1..=NODES).map(|it| node(it, vips, election(it), now)).collect();
+    let nodes = (1..=NODES).map(|it| node(it, vips, election(it), None, now)).collect();
     let (mail, took) = (BTreeMap::new(), Took::default());
     let mut it = Lan { nodes, now, mail, last: 0, took, counts: false };
     for number in 0..NODES {

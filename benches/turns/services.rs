@@ -1,22 +1,16 @@
 //! Services of one Lease: what they cost in memory, and what a turn costs with all of them there.
 
 use std::alloc::{GlobalAlloc, Layout, System};
-use std::collections::VecDeque;
 use std::net::Ipv4Addr;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use edgevip::engine::{
-    Action, AnnouncerConfig, ClassRule, Config, Election, Family, Input, LeaseConfig, LinkChoice,
-    Node, Rng, ServicesConfig, ServicesElection,
-};
-use edgevip::model::{
-    Author, Fences, Followed, Instant, KernelAnswer, Lease, LeaseCall, LeaseRecord, LeaseReply,
-    LinkName, NodeName, ObjectCall, ObjectEvent, ObjectReply, ResourceVersion,
-};
+use edgevip::engine::{Action, ClassRule, Election, Input, Node, ServicesConfig, ServicesElection};
+use edgevip::model::{Followed, Instant, ObjectCall, ObjectEvent, ObjectReply, ResourceVersion};
 use edgevip::wire::kube;
 
-use crate::{Took, is_answered, snapshot};
+use crate::driver::{Driver, Mail, lease};
+use crate::{Took, snapshot};
 
 const HOLDER: &str = "plndr-svcs-lock";
 
@@ -51,28 +45,21 @@ enum Said {
     Status,
 }
 
-/// The holder of the Lease, and a kernel and an API server that do what they are asked.
-struct Holder {
-    node: Node,
-    now: Instant,
+/// The API server, as far as it has Services.
+struct Cluster {
     version: u64,
     services: usize,
-    /// What each Service says at the API server.
+    /// What each Service says there.
     said: Vec<Said>,
-    mail: VecDeque<(&'static str, Input)>,
-    took: Took,
-    counts: bool,
 }
 
 pub fn measure(services: usize) -> Took {
     let now = Instant::from_nanos(1_000_000_000_000);
     let there = || (BYTES.load(Ordering::Relaxed), PIECES.load(Ordering::Relaxed));
-    let (mail, took) = (VecDeque::new(), Took::default());
     let said = vec![Said::Nothing; services];
+    let mut cluster = Cluster { version: 1_000_000, services, said };
     let before = there();
-    let node = node(now);
-    let mut it =
-        Holder { node, now, version: 1_000_000, services, said, mail, took, counts: false };
+    let mut it = Driver::new(node(now), now);
     let say = |when| {
         let (bytes, pieces) = there();
         let (bytes, pieces) = (bytes.saturating_sub(before.0), pieces.saturating_sub(before.1));
@@ -84,131 +71,72 @@ pub fn measure(services: usize) -> Took {
             pieces as f64 / each,
         );
     };
-    it.input("lock", Input::Lock { held: true });
-    it.input("links", snapshot(1));
-    it.until(Duration::from_millis(50));
+    let others = &mut |action, mail: &mut _| cluster.answer(action, mail);
+    it.input("lock", Input::Lock { held: true }, others);
+    it.input("links", snapshot(1), others);
+    it.until(Duration::from_millis(50), others);
     say("listed");
-    it.until(Duration::from_secs(20));
+    it.until(Duration::from_secs(20), others);
     say("announced and told");
-    it.until(Duration::from_secs(60));
+    it.until(Duration::from_secs(60), others);
     say("a minute later");
     it.counts = true;
     for round in 0..24 {
-        it.until(Duration::from_millis(517));
+        it.until(Duration::from_millis(517), &mut |action, mail| cluster.answer(action, mail));
         let number = round * 7 % services;
-        let event = it.service(number, Some(services + round));
-        let event = vec![event];
-        it.input(
-            "another address",
-            Input::Objects { what: Followed::Services(None), events: event },
-        );
+        let events = vec![cluster.service(number, Some(services + round))];
+        let input = Input::Objects { what: Followed::Services(None), events };
+        let others = &mut |action, mail: &mut _| cluster.answer(action, mail);
+        it.input("another address", input, others);
     }
     it.took
 }
 
 fn node(now: Instant) -> Node {
-    let lease = |name: &str| LeaseConfig {
-        name: format!("kube-system/{name}").as_str().into(),
-        duration: Duration::from_secs(15),
-        renew_deadline: Duration::from_secs(10),
-        retry_period: Duration::from_secs(2),
+    let lease = |name: &str| lease(&format!("kube-system/{name}"));
+    let services = ServicesConfig {
+        namespace: None,
+        class: ClassRule { name: "kube-vip.io/kube-vip-class".into(), only: false, legacy: true },
+        link: None,
+        writes: true,
+        election: ServicesElection::One(lease(HOLDER)),
+        pools: None,
+        dhcp: None,
+        guards: false,
+        on_demand: false,
+        gateway: false,
+        labels_node: false,
     };
-    let config = Config {
-        me: NodeName("n1".into()),
-        author: Author { host: 1, life: 1 },
-        election: Election::Lease(lease("plndr-cp-lock")),
-        vips: Vec::new(),
-        family: Family::First,
-        lengths: (32, 128),
-        link: LinkChoice::Named(LinkName("eth0".into())),
-        announcer: AnnouncerConfig {
-            refresh: Duration::from_secs(3),
-            fences: Fences { v4: Ok(()), v6: Ok(()) },
-        },
-        skip_dad: false,
-        preserve: false,
-        label_node: false,
-        services: Some(ServicesConfig {
-            namespace: None,
-            class: ClassRule {
-                name: "kube-vip.io/kube-vip-class".into(),
-                only: false,
-                legacy: true,
-            },
-            link: None,
-            writes: true,
-            election: ServicesElection::One(lease(HOLDER)),
-            pools: None,
-            dhcp: None,
-            guards: false,
-            on_demand: false,
-            gateway: false,
-            labels_node: false,
-        }),
-    };
-    Node::new(config, Rng::from_seed(1), now)
+    crate::node(1, 0, Election::Lease(lease("plndr-cp-lock")), Some(services), now)
 }
 
-impl Holder {
-    /// Time passes, and all that is due is done.
-    fn until(&mut self, span: Duration) {
-        let end = self.now + span;
-        while let Some(at) = self.node.deadline().map(|it| it.at).filter(|it| *it <= end) {
-            self.now = self.now.max(at);
-            self.input("tick", Input::Tick);
-        }
-        self.now = end;
-    }
-
-    fn input(&mut self, kind: &'static str, input: Input) {
-        self.mail.push_back((kind, input));
-        while let Some((kind, input)) = self.mail.pop_front() {
-            let kind = Some(kind).filter(|_| self.counts);
-            let actions = self.took.turn(&mut self.node, self.now, kind, input);
-            self.answer(actions);
-        }
-    }
-
-    fn answer(&mut self, actions: Vec<Action>) {
-        let mut answers = Vec::new();
-        for action in actions {
-            match action {
-                Action::Kernel { order, job } if is_answered(&job) => {
-                    answers.push((order, KernelAnswer::Done));
+impl Cluster {
+    fn answer(&mut self, action: Action, mail: &mut Mail) {
+        match action {
+            Action::Follow { what, .. } => self.list(&what, mail),
+            Action::Ask { request, call } => {
+                self.version += 1;
+                let version = ResourceVersion(self.version.to_string());
+                let written = match &call {
+                    ObjectCall::PatchService { name, .. } => Some((name, Said::Host)),
+                    ObjectCall::WriteIngress { name, .. } => Some((name, Said::Status)),
+                    ObjectCall::ServiceEvent { .. } => None,
+                };
+                let reply = ObjectReply::Done(version);
+                mail.push_back(("written", Input::Asked { request, reply }));
+                if let Some((name, said)) = written {
+                    let number: usize = name.name[1..].parse().expect("s and a number");
+                    self.said[number] = said;
+                    let events = vec![self.service(number, None)];
+                    let what = Followed::Services(None);
+                    mail.push_back(("news", Input::Objects { what, events }));
                 }
-                Action::Lease { request, call, .. } => {
-                    let reply = LeaseReply::Found(Box::new(self.lease(&call)));
-                    self.mail.push_back(("renewal", Input::Lease { request, reply }));
-                }
-                Action::Follow { what, .. } => self.list(&what),
-                Action::Ask { request, call } => {
-                    self.version += 1;
-                    let version = ResourceVersion(self.version.to_string());
-                    let written = match &call {
-                        ObjectCall::PatchService { name, .. } => Some((name, Said::Host)),
-                        ObjectCall::WriteIngress { name, .. } => Some((name, Said::Status)),
-                        ObjectCall::ServiceEvent { .. } => None,
-                    };
-                    let reply = ObjectReply::Done(version);
-                    self.mail.push_back(("written", Input::Asked { request, reply }));
-                    if let Some((name, said)) = written {
-                        let number: usize = name.name[1..].parse().expect("s and a number");
-                        self.said[number] = said;
-                        let event = self.service(number, None);
-                        let what = Followed::Services(None);
-                        self.mail.push_back(("news", Input::Objects { what, events: vec![event] }));
-                    }
-                }
-                _ => {}
             }
-        }
-        if !answers.is_empty() {
-            let kind = if answers.len() == 1 { "answer of the kernel" } else { "many answers" };
-            self.mail.push_back((kind, Input::Kernel(answers)));
+            _ => {}
         }
     }
 
-    fn list(&mut self, what: &Followed) {
+    fn list(&self, what: &Followed, mail: &mut Mail) {
         let mut all = vec![ObjectEvent::Listing];
         for number in 0..self.services {
             match what {
@@ -222,7 +150,7 @@ impl Holder {
         let mut all = all.into_iter().peekable();
         while all.peek().is_some() {
             let events = all.by_ref().take(256).collect();
-            self.mail.push_back(("list", Input::Objects { what: what.clone(), events }));
+            mail.push_back(("list", Input::Objects { what: what.clone(), events }));
         }
     }
 
@@ -251,23 +179,6 @@ impl Holder {
             "status":{{"loadBalancer":{{"ingress":[{ingress}]}}}}}}"#
         );
         kube::listed(&Followed::Services(None), text.as_bytes()).expect("it says something")
-    }
-
-    fn lease(&mut self, call: &LeaseCall) -> Lease {
-        self.version += 1;
-        let record = LeaseRecord {
-            holder: Some(NodeName("n1".into())),
-            duration: Duration::from_secs(15),
-            transitions: 3,
-            acquired: None,
-            renewed: Some(self.version.to_string()),
-            author: Some(Author { host: 1, life: 1 }),
-            quorum: None,
-        };
-        let free = LeaseRecord { holder: None, author: None, ..record.clone() };
-        let record = if matches!(call, LeaseCall::Read) { free } else { record };
-        let version = ResourceVersion(self.version.to_string());
-        Lease { record, version, object: "{}".into(), foundation: None }
     }
 }
 
