@@ -22,12 +22,7 @@ const FORGOTTEN: Nanos = 330 * SEC;
 /// Safety under faults, then liveness once they stop.
 pub fn run(seed: u64, log: Log) -> Result<Stats, String> {
     let (mut world, plan) = draw(seed, log);
-    world.note(|| ("drawn".into(), format!("{plan:?}")));
-    world.settle_in();
-    world.start_all();
-    world.run_until(BAD)?;
-    world.heal();
-    world.users_rest();
+    bad_day(&mut world, &plan)?;
     converge(&mut world)?;
     keep_calm(&mut world)?;
     if plan.all_go {
@@ -35,18 +30,40 @@ pub fn run(seed: u64, log: Log) -> Result<Stats, String> {
     } else if plan.fair_leave {
         leave(&mut world)?;
     }
-    Ok(Stats {
+    Ok(stats(&world))
+}
+
+/// What comes after a bad day.
+#[derive(Debug)]
+pub struct Plan {
+    pub all_go: bool,
+    pub fair_leave: bool,
+}
+
+impl Plan {
+    pub fn draw(rng: &mut Rng) -> Self {
+        Self { all_go: rng.below(2) == 0, fair_leave: rng.below(2) == 0 }
+    }
+}
+
+/// All sorts of things go wrong; then they do no more, and users rest.
+pub fn bad_day(world: &mut World, plan: &Plan) -> Result<(), String> {
+    world.note(|| ("drawn".into(), format!("{plan:?}")));
+    world.settle_in();
+    world.start_all();
+    world.run_until(BAD)?;
+    world.heal();
+    world.users_rest();
+    Ok(())
+}
+
+pub fn stats(world: &World) -> Stats {
+    Stats {
         events: world.events,
         takeovers: world.takeovers + world.cloud.as_ref().map_or(0, |it| it.moves),
         simulated: world.now,
         fingerprint: world.fingerprint(),
-    })
-}
-
-#[derive(Debug)]
-struct Plan {
-    all_go: bool,
-    fair_leave: bool,
+    }
 }
 
 fn draw(seed: u64, log: Log) -> (World, Plan) {
@@ -77,7 +94,7 @@ fn draw(seed: u64, log: Log) -> (World, Plan) {
     world.fair_since = Nanos::MAX / 2;
     world.client.locks = rng.below(2) == 0;
     world.serve(rng.below(2) == 0, users);
-    let plan = Plan { all_go: rng.below(2) == 0, fair_leave: rng.below(2) == 0 };
+    let plan = Plan::draw(&mut rng);
     (world, plan)
 }
 

@@ -13,22 +13,16 @@ use crate::gateway::Router;
 use crate::host::{MS, Nanos, SEC};
 use crate::objects::{asks_leases, leased};
 use crate::run::{Stats, lease};
-use crate::run_services::{all_go, check, converge, keep_calm, leave};
+use crate::run_services::{Plan, all_go, bad_day, check, converge, keep_calm, leave, stats};
 use crate::users::Users;
 use crate::world::{Log, Settings, World};
 
-const BAD: Nanos = 60 * SEC;
 /// Who was refused by the gateway, or heard no server, may ask again as late as that.
 const PATIENCE: Nanos = 700 * SEC;
 
 pub fn run(seed: u64, log: Log) -> Result<Stats, String> {
     let (mut world, plan) = draw(seed, log);
-    world.note(|| ("drawn".into(), format!("{plan:?}")));
-    world.settle_in();
-    world.start_all();
-    world.run_until(BAD)?;
-    world.heal();
-    world.users_rest();
+    bad_day(&mut world, &plan)?;
     settle(&mut world)?;
     keep_calm(&mut world)?;
     check_site(&world)?;
@@ -38,18 +32,7 @@ pub fn run(seed: u64, log: Log) -> Result<Stats, String> {
     } else if plan.fair_leave {
         leave(&mut world)?;
     }
-    Ok(Stats {
-        events: world.events,
-        takeovers: world.takeovers + world.cloud.as_ref().map_or(0, |it| it.moves),
-        simulated: world.now,
-        fingerprint: world.fingerprint(),
-    })
-}
-
-#[derive(Debug)]
-struct Plan {
-    all_go: bool,
-    fair_leave: bool,
+    Ok(stats(&world))
 }
 
 fn draw(seed: u64, log: Log) -> (World, Plan) {
@@ -106,7 +89,7 @@ fn draw(seed: u64, log: Log) -> (World, Plan) {
         world.cloud.as_ref().map(|it| &it.site.router),
     );
     world.note(|| ("drawn".into(), drawn));
-    let plan = Plan { all_go: rng.below(2) == 0, fair_leave: rng.below(2) == 0 };
+    let plan = Plan::draw(&mut rng);
     (world, plan)
 }
 
