@@ -142,7 +142,7 @@ fn give(order: Order, instance: Option<&str>) -> Result<String, String> {
     let instance = named(instance);
     // Whoever names no node means the one that is asked.
     let node = |name: Option<String>| match name {
-        Some(name) => Ok(NodeName(name.to_lowercase())),
+        Some(name) => Ok(NodeName(name.to_lowercase().into())),
         None => ask(&instance).map(|(_, status)| status.node),
     };
     let call = match order {

@@ -118,7 +118,7 @@ impl System for Edgevip<'_> {
         let mut inputs = recorder::read::<serde_json::Value, Input>(&path).ok()?.flatten();
         inputs.find_map(|it| match it {
             Recorded::Input(at, Input::Lease { reply: LeaseReply::Found(lease), .. })
-                if at >= since && lease.record.holder.as_ref().is_some_and(|it| it.0 == heir) =>
+                if at >= since && lease.record.holder.as_ref().is_some_and(|it| &*it.0 == heir) =>
             {
                 let written = moment(lease.record.acquired.as_deref()?)?;
                 Some(Election { written, decided: at })

@@ -1,9 +1,11 @@
 //! How long one turn of a node takes, by what happened and by how many VIPs there are; and what
 //! the node keeps of each Service, in bytes and in pieces as they are asked for.
 //!
-//! `cargo bench --bench turns` prints microseconds: the median and the longest of a kind.
+//! `cargo bench --bench turns [-- lease|services|quorum]` prints microseconds: the median and the
+//! longest of a kind, and how often its median turn asked for memory.
 
 mod driver;
+mod heap;
 mod lease;
 mod quorum;
 mod services;
@@ -25,25 +27,27 @@ use edgevip::model::{
 const LINK: LinkIndex = LinkIndex(2);
 const STRANGER: Mac = Mac([2, 0, 0, 0, 0, 9]);
 
-#[global_allocator]
-static COUNTING: services::Counting = services::Counting;
-
 fn main() {
-    println!("{:34} {:>6} {:>8} {:>10} {:>10}", "what", "VIPs", "turns", "median us", "longest us");
-    for vips in [1, 200, 10_000] {
-        lease::measure(vips).print("lease", vips);
-    }
-    for vips in [1, 200, 10_000] {
-        services::measure(vips).print("services", vips);
-    }
-    for vips in [1, 200, 2_000] {
-        quorum::measure(vips).print("quorum", vips);
+    let elections: [(&str, fn(usize) -> Took, [usize; 3]); 3] = [
+        ("lease", lease::measure, [1, 200, 10_000]),
+        ("services", services::measure, [1, 200, 10_000]),
+        ("quorum", quorum::measure, [1, 200, 2_000]),
+    ];
+    let chosen: Vec<_> = std::env::args().skip(1).filter(|it| !it.starts_with("--")).collect();
+    println!(
+        "{:34} {:>6} {:>8} {:>10} {:>10} {:>8}",
+        "what", "VIPs", "turns", "median us", "longest us", "requests"
+    );
+    for (name, measure, sizes) in elections {
+        if chosen.is_empty() || chosen.iter().any(|it| it == name) {
+            sizes.into_iter().for_each(|vips| measure(vips).print(name, vips));
+        }
     }
 }
 
-/// What turns took, by kind.
+/// What turns took, by kind: how long, and how many requests for memory.
 #[derive(Default)]
-pub struct Took(BTreeMap<&'static str, Vec<Duration>>);
+pub struct Took(BTreeMap<&'static str, Vec<(Duration, usize)>>);
 
 impl Took {
     /// One turn, and the deadline that is asked for after each. `None`: nobody cares.
@@ -54,10 +58,10 @@ impl Took {
         kind: Option<&'static str>,
         input: Input,
     ) -> Vec<Action> {
-        let before = clock::awake();
+        let (before, requests) = (clock::awake(), heap::requests());
         let actions: Vec<_> = node.handle(now, input).collect();
         std::hint::black_box(node.deadline());
-        let took = clock::awake() - before;
+        let took = (clock::awake() - before, heap::requests() - requests);
         if let Some(kind) = kind {
             self.0.entry(kind).or_default().push(took);
         }
@@ -68,10 +72,13 @@ impl Took {
         for (kind, took) in &mut self.0 {
             took.sort();
             let micros = |it: Duration| it.as_nanos() as f64 / 1_000.0;
-            let (median, longest) = (took[took.len() / 2], took[took.len() - 1]);
+            let ((median, requests), (longest, _)) = (took[took.len() / 2], took[took.len() - 1]);
             let what = format!("{election}: {kind}");
             let (median, longest) = (micros(median), micros(longest));
-            println!("{what:34} {vips:6} {:8} {median:10.1} {longest:10.1}", took.len());
+            println!(
+                "{what:34} {vips:6} {:8} {median:10.1} {longest:10.1} {requests:8}",
+                took.len()
+            );
         }
     }
 }
@@ -98,7 +105,7 @@ pub fn node(
     now: Instant,
 ) -> Node {
     let config = Config {
-        me: NodeName(format!("n{number}")),
+        me: NodeName(format!("n{number}").into()),
         author: Author { host: number.into(), life: 1 },
         election,
         vips: (0..vips).map(|it| WantedVip::Address(vip(it))).collect(),

@@ -45,8 +45,12 @@ fn address(number: u8) -> SocketAddr {
 }
 
 fn election(number: u8) -> Election {
-    let member =
-        |it| (NodeName(format!("n{it}")), Member { address: address(it), role: MemberRole::Voter });
+    let member = |it| {
+        (
+            NodeName(format!("n{it}").into()),
+            Member { address: address(it), role: MemberRole::Voter },
+        )
+    };
     let listed: Members = (1..=NODES).map(member).collect();
     Election::Quorum(Box::new(QuorumConfig {
         discover: None,

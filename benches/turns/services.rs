@@ -1,8 +1,6 @@
 //! Services of one Lease: what they cost in memory, and what a turn costs with all of them there.
 
-use std::alloc::{GlobalAlloc, Layout, System};
 use std::net::Ipv4Addr;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use edgevip::engine::{Action, ClassRule, Election, Input, Node, ServicesConfig, ServicesElection};
@@ -10,32 +8,9 @@ use edgevip::model::{Followed, Instant, ObjectCall, ObjectEvent, ObjectReply, Re
 use edgevip::wire::kube;
 
 use crate::driver::{Driver, Mail, lease};
-use crate::{Took, snapshot};
+use crate::{Took, heap, snapshot};
 
 const HOLDER: &str = "plndr-svcs-lock";
-
-/// Counts what is there.
-pub struct Counting;
-
-static BYTES: AtomicUsize = AtomicUsize::new(0);
-static PIECES: AtomicUsize = AtomicUsize::new(0);
-
-// SAFETY: all is the system's.
-unsafe impl GlobalAlloc for Counting {
-    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        BYTES.fetch_add(layout.size(), Ordering::Relaxed);
-        PIECES.fetch_add(1, Ordering::Relaxed);
-        // SAFETY: as the caller promises.
-        unsafe { System.alloc(layout) }
-    }
-
-    unsafe fn dealloc(&self, at: *mut u8, layout: Layout) {
-        BYTES.fetch_sub(layout.size(), Ordering::Relaxed);
-        PIECES.fetch_sub(1, Ordering::Relaxed);
-        // SAFETY: as the caller promises.
-        unsafe { System.dealloc(at, layout) }
-    }
-}
 
 /// What was written to a Service so far.
 #[derive(Clone, Copy, Eq, PartialEq)]
@@ -55,13 +30,12 @@ struct Cluster {
 
 pub fn measure(services: usize) -> Took {
     let now = Instant::from_nanos(1_000_000_000_000);
-    let there = || (BYTES.load(Ordering::Relaxed), PIECES.load(Ordering::Relaxed));
     let said = vec![Said::Nothing; services];
     let mut cluster = Cluster { version: 1_000_000, services, said };
-    let before = there();
+    let before = heap::in_use();
     let mut it = Driver::new(node(now), now);
     let say = |when| {
-        let (bytes, pieces) = there();
+        let (bytes, pieces) = heap::in_use();
         let (bytes, pieces) = (bytes.saturating_sub(before.0), pieces.saturating_sub(before.1));
         let each = services.max(1) as f64;
         println!(

@@ -109,7 +109,7 @@ fn node(settings: &Settings, hostname: &str, notes: &mut Notes) -> NodeName {
         let right = "not the name of a node; give it as `kubectl get nodes` shows it";
         notes.fault("vip_nodename", &name, right);
     }
-    NodeName(name)
+    NodeName(name.into())
 }
 
 fn instance(settings: &Settings, notes: &mut Notes) -> Option<String> {

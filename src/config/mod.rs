@@ -26,7 +26,7 @@ use crate::model::{LinkName, Members, NodeName};
 /// The names of these members, as `vip_peers` has them.
 pub(crate) fn member_names(text: &str) -> Vec<String> {
     let peers = peers::peers(text).unwrap_or_default();
-    peers.into_iter().map(|it| it.name.0).collect()
+    peers.into_iter().map(|it| it.name.to_string()).collect()
 }
 
 /// What comes of all sources together.

@@ -115,7 +115,7 @@ fn build(name: &str, address: &str, port: &str, witness: bool) -> Result<Peer, S
     let Some(port) = port.parse::<u16>().ok().filter(|it| *it != 0) else {
         return Err(format!("{port:?} is not a port from 1 to 65535; {RIGHT}"));
     };
-    let name = NodeName(name.to_lowercase());
+    let name = NodeName(name.to_lowercase().into());
     Ok(Peer { name, address: SocketAddr::new(ip, port), witness })
 }
 

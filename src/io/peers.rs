@@ -316,7 +316,7 @@ mod tests {
     fn what_cannot_be_sent_is_an_error_at_once() {
         let a = open(V4, Keys::insecure());
         let mut it = hello(1);
-        it.from = NodeName("n".repeat(LONGEST));
+        it.from = NodeName("n".repeat(LONGEST).into());
         let why = a.send(at(&a), &it).unwrap_err();
         assert_eq!(why.raw_os_error(), Some(libc::EMSGSIZE));
         let other_family = a.send(SocketAddr::new(V6, 9), &hello(1));

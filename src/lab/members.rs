@@ -13,7 +13,7 @@ const LATELY: Duration = Duration::from_secs(1);
 /// Who leads, as this node knows.
 pub fn leader(node: usize) -> Option<usize> {
     let leader = quorum(node)?.leader?;
-    NAMES.iter().position(|it| *it == leader.0)
+    NAMES.iter().position(|it| *it == &*leader.0)
 }
 
 /// Whether a node hears all others, and is in their service. One that does not say is believed.

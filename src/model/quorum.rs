@@ -103,22 +103,35 @@ pub struct Wishes {
 
 impl Entry {
     /// Those with a vote.
-    pub fn voters(&self) -> BTreeSet<NodeName> {
-        let voters = self.members.iter().filter(|(_, it)| it.role.votes());
-        voters.map(|(name, _)| name.clone()).collect()
+    pub fn voters(&self) -> impl Iterator<Item = &NodeName> + Clone {
+        self.members.iter().filter(|(_, it)| it.role.votes()).map(|(name, _)| name)
+    }
+
+    /// Whether this is one of them.
+    pub fn is_voter(&self, name: &NodeName) -> bool {
+        self.members.get(name).is_some_and(|it| it.role.votes())
     }
 
     /// Whether a majority of the voters is among `these`; until the entry is known to be
     /// committed, of the voters before as well.
     pub fn is_majority(&self, committed: bool, these: &BTreeSet<NodeName>) -> bool {
         let before = self.before.as_ref().filter(|_| !committed);
-        is_majority(&self.voters(), these) && before.is_none_or(|it| is_majority(it, these))
+        let these = |it: &NodeName| these.contains(it);
+        is_majority(self.voters(), these) && before.is_none_or(|it| is_majority(it, these))
     }
 }
 
-/// Whether more than half of `voters` are among `these`.
-pub fn is_majority(voters: &BTreeSet<NodeName>, these: &BTreeSet<NodeName>) -> bool {
-    voters.intersection(these).count() * 2 > voters.len()
+/// Whether it is so of more than half of `voters`.
+pub fn is_majority<'a>(
+    voters: impl IntoIterator<Item = &'a NodeName>,
+    is_so: impl Fn(&NodeName) -> bool,
+) -> bool {
+    let (mut all, mut such) = (0, 0);
+    for it in voters {
+        all += 1;
+        such += usize::from(is_so(it));
+    }
+    such * 2 > all
 }
 
 /// Orders who was given a VIP: a later decision is greater.

@@ -144,7 +144,7 @@ impl Object {
             Self::ConfigMap(it) => it.name.clone(),
             Self::EndpointSlice(it) => it.name.clone(),
             Self::Lease(it) => it.name.clone(),
-            Self::Node(it) => ObjectName::new("", it.name.0.as_str()),
+            Self::Node(it) => ObjectName::new("", &*it.name.0),
             Self::Service(it) => it.name.clone(),
         }
     }

@@ -162,7 +162,7 @@ impl Shell {
         let (namespace, name) = match (&self.config.raft, only_services) {
             (None, Some(services)) => services.lease.clone(),
             (None, None) => (self.config.lease.namespace.clone(), self.config.lease.name.clone()),
-            (Some(raft), _) => (RAFT_LOCKS.to_owned(), raft.me.0.clone()),
+            (Some(raft), _) => (RAFT_LOCKS.to_owned(), raft.me.to_string()),
         };
         spawn(executor, edges.monitors.run());
         if let Some(ear) = self.others.hear_dhcp(edges.answers.clone())? {

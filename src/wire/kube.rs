@@ -249,7 +249,7 @@ fn read_lease(mut object: Value) -> Result<Lease, DecodeError> {
     let record = LeaseRecord {
         holder: text(&object, "/spec/holderIdentity")?
             .filter(|it| !it.is_empty())
-            .map(|it| NodeName(it.to_owned())),
+            .map(|it| NodeName(it.into())),
         duration: Duration::from_secs(number(&object, "/spec/leaseDurationSeconds")?.into()),
         transitions: number(&object, "/spec/leaseTransitions")?,
         acquired: text(&object, "/spec/acquireTime")?.map(str::to_owned),
@@ -295,7 +295,7 @@ fn write_spec(object: &mut Value, words: &LeaseSpec<'_>) {
     quorum::sign(annotations, words.quorum, words.renewed);
 
     let seconds = words.duration.as_secs() + u64::from(words.duration.subsec_nanos() > 0);
-    let holder = words.holder.map_or("", |it| it.0.as_str());
+    let holder = words.holder.map_or("", |it| &*it.0);
     let spec = section(entries(object), "spec");
     spec.insert("holderIdentity".into(), holder.into());
     spec.insert("leaseDurationSeconds".into(), seconds.clamp(1, i32::MAX as u64).into());

@@ -39,7 +39,7 @@ pub fn text(status: &Status, process: &Process<'_>) -> String {
 }
 
 fn peer_metrics(page: &mut Page, status: &Status, process: &Process<'_>) {
-    let node = status.node.0.as_str();
+    let node = &*status.node.0;
     let lease = status.lease.rsplit('/').next().unwrap_or_default();
     let leads = u8::from(status.role == Role::Leader);
     page.family("kube_vip_is_leader", Kind::Gauge, "1 while this node leads.");

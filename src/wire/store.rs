@@ -242,7 +242,7 @@ pub(crate) mod tests {
 
     /// A record with something in every field.
     pub(crate) fn full() -> StoreRecord {
-        let name = |it: &str| NodeName(it.to_owned());
+        let name = |it: &str| NodeName(it.into());
         let member = |address: &str, role| Member { address: address.parse().unwrap(), role };
         let members = [
             (name("a"), member("192.0.2.1:7946", MemberRole::Voter)),

@@ -257,11 +257,11 @@ impl Book {
     }
 
     fn is_majority(&self, entry: &Entry, by: &BTreeSet<usize>, me: Option<usize>) -> bool {
+        let has = |it: usize| by.contains(&it) || me == Some(it);
         let enough = |voters: &BTreeSet<NodeName>| {
-            let has = |it: usize| by.contains(&it) || me == Some(it);
             voters.iter().filter(|it| has(host_of(it))).count() * 2 > voters.len()
         };
-        let voters = entry.voters();
+        let voters: BTreeSet<_> = entry.voters().cloned().collect();
         let of_this = self.committed.get(&entry.cluster);
         let committed = of_this.is_some_and(|it| it.values().any(|it| *it == entry.id));
         // Who alone has a vote knows at once.
@@ -420,7 +420,7 @@ impl Book {
         let Some(entry) = self.entries.get(&(cluster, id)) else {
             return Err(format!("S5: nobody has appended {id:?}, which is committed"));
         };
-        let voters = entry.voters();
+        let voters: Vec<_> = entry.voters().collect();
         let have = self.stored.get(&(cluster, id));
         let count = voters.iter().filter(|it| have.is_some_and(|has| has.contains(&host_of(it))));
         match count.count() * 2 > voters.len() {
@@ -440,7 +440,7 @@ impl Book {
 }
 
 pub fn name_of(host: usize) -> NodeName {
-    NodeName(format!("node-{host}"))
+    NodeName(format!("node-{host}").into())
 }
 
 pub fn host_of(name: &NodeName) -> usize {

@@ -299,7 +299,7 @@ impl World {
 
     fn name_on(&self, host: usize) -> String {
         let proc = self.hosts[host].lock.unwrap_or(host);
-        self.procs[proc].name.0.clone()
+        self.procs[proc].name.to_string()
     }
 
     /// Only those that are not served on one node only may be elected together.

@@ -410,8 +410,8 @@ impl World {
             let record = cluster.record(at).and_then(|it| it.entry);
             !cluster.disks[at].unreadable && record.is_some_and(|it| it.id >= entry.id)
         };
-        let others = voters.iter().filter(|it| host_of(it) != host);
-        voters.len() > 2 && others.clone().all(whole)
+        let mut others = voters.clone().filter(|it| host_of(it) != host);
+        voters.count() > 2 && others.all(whole)
     }
 
     /// The disk is replaced by an empty one while the process is down.

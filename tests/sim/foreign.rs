@@ -111,7 +111,7 @@ impl World {
         self.api.put(record);
         self.push();
         if begins {
-            self.note(|| (name.0, "leads".into()));
+            self.note(|| (name.to_string(), "leads".into()));
             for vip in self.vips.clone() {
                 self.broadcast(None, mac, vip.0, false);
             }
@@ -128,7 +128,7 @@ impl World {
         it.down_until = self.now + span;
         (it.seen, it.leads_until) = (None, 0);
         let name = it.name.clone();
-        self.note(|| (name.0.clone(), "stops".into()));
+        self.note(|| (name.to_string(), "stops".into()));
         let record = self.api.lease().map(|it| it.record.clone());
         if let Some(mut record) =
             record.filter(|it| led && orderly && it.holder.as_ref() == Some(&name))

@@ -248,10 +248,10 @@ fn has_heir(world: &World, host: usize) -> bool {
 
 /// The other voters are a majority.
 fn can_spare(world: &World, host: usize) -> bool {
-    let voters = world.quorum().and_then(|it| it.book.newest()).map(|it| it.voters());
-    let voters = voters.unwrap_or_default();
-    let others = voters.iter().filter(|it| crate::book::host_of(it) != host);
-    others.count() * 2 > voters.len()
+    world.quorum().and_then(|it| it.book.newest()).is_some_and(|it| {
+        let others = it.voters().filter(|it| crate::book::host_of(it) != host);
+        others.count() * 2 > it.voters().count()
+    })
 }
 
 fn holder(world: &World, at: usize) -> Option<usize> {

@@ -154,7 +154,7 @@ fn without_the_api_server_or_any_node_nothing_changes() {
     tale.world.weather.gone_until = tale.world.now + 600 * SEC;
     nodes(&mut tale).clear();
     tale.run(700 * SEC).expect_cut_at_most(0);
-    let voters = tale.world.quorum().and_then(|it| it.book.newest()).map(|it| it.voters().len());
+    let voters = tale.world.quorum().and_then(|it| it.book.newest()).map(|it| it.voters().count());
     assert_eq!(voters, Some(3));
     *nodes(&mut tale) = (0..4).collect();
     tale.until(60 * SEC, "the fourth is a voter", are_members);
@@ -227,7 +227,7 @@ fn founder_dies(at: Nanos, lost: bool) -> bool {
         (0..3).filter_map(|it| cluster.record(it)?.entry.map(|it| it.cluster)).collect();
     assert!(known.len() <= 1, "{what}: {known:x?}");
     // One of two voters at most has a store: it is founded, and no majority is left.
-    let voters = cluster.book.newest().map_or(0, |it| it.voters().len());
+    let voters = cluster.book.newest().map_or(0, |it| it.voters().count());
     let founded = foundation(&tale.world).is_some_and(|it| it.1);
     if lost && founded && voters < 3 {
         assert!(tale.holders(0).is_empty(), "{what}: {}", tale.scene());

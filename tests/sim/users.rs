@@ -70,7 +70,7 @@ pub fn port(port: u16) -> ServicePort {
 /// The one slice of a Service: `(node, ready, serving)`.
 pub fn slice(service: &ObjectName, endpoints: &[(usize, bool, bool)]) -> Object {
     let endpoint = |(node, ready, serving): &(usize, bool, bool)| Endpoint {
-        node: Some(NodeName(format!("node-{node}"))),
+        node: Some(NodeName(format!("node-{node}").into())),
         ready: *ready,
         serving: *serving,
     };
@@ -88,7 +88,7 @@ pub fn slice_of(service: &ObjectName) -> ObjectName {
 
 pub fn node(at: usize, ready: bool, cordoned: bool, excluded: bool) -> Object {
     Object::Node(ClusterNode {
-        name: NodeName(format!("node-{at}")),
+        name: NodeName(format!("node-{at}").into()),
         version: ResourceVersion(String::new()),
         ready,
         cordoned,

@@ -229,7 +229,7 @@ impl Settings {
         let addresses = || self.vips().into_iter().map(WantedVip::Address).collect();
         let vips = if self.by_name { vec![WantedVip::Name("vip".into())] } else { addresses() };
         Config {
-            me: NodeName(String::new()),
+            me: NodeName("".into()),
             author: Author { host: 0, life: 0 },
             election: Election::Lease(self.lease.clone()),
             vips,
@@ -306,7 +306,7 @@ impl World {
         });
         let hosts: Vec<_> = hosts.collect();
         let procs = (0..hosts.len())
-            .map(|at| Proc::new(at, NodeName(format!("node-{at}")), settings.lease.clone()));
+            .map(|at| Proc::new(at, NodeName(format!("node-{at}").into()), settings.lease.clone()));
         let (procs, longest_lease) = (procs.collect(), settings.lease.duration.as_nanos() as u64);
         let mut world = Self {
             now: 0,

@@ -150,7 +150,7 @@ fn members(settings: &Settings, around: &Around<'_>, notes: &mut Notes) -> Optio
     let local = filled(settings, "vip_localpeer").and_then(|it| peers::peer(&it).ok());
     let named = || listed.iter().find(|it| it.name == *around.node).cloned();
     let Some(mut me) = local.or_else(named).or_else(|| alone.then(|| only(around.node))) else {
-        let names: Vec<_> = listed.iter().map(|it| it.name.0.as_str()).collect();
+        let names: Vec<_> = listed.iter().map(|it| &*it.name.0).collect();
         let right = match names.is_empty() {
             true if of_nodes => {
                 "nothing says where this member listens; give it as id:address:port, \

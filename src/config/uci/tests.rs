@@ -42,7 +42,7 @@ fn what_is_made_is_understood_as_it_was_meant() {
     let vips = ["192.0.2.40", "fd00::40", "192.0.2.42", "192.0.2.43"];
     let vips = vips.map(|it| VipSetting::Address(it.parse().unwrap()));
     assert_eq!(config.vips, vips);
-    assert_eq!((config.node.0.as_str(), config.log_level, config.skip_dad), ("n1", -4, true));
+    assert_eq!((&*config.node.0, config.log_level, config.skip_dad), ("n1", -4, true));
     assert_eq!(config.link.unwrap().0, "eth1");
     assert_eq!(config.notify.as_deref(), Some("a \"b\""));
     assert_eq!(config.metrics.as_deref(), Some(":2112"));

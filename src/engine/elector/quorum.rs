@@ -60,8 +60,8 @@ use super::super::network::Home;
 use super::super::placement::{LINGER, Standing};
 use super::super::{Cx, Deadline};
 use crate::model::{
-    Assigned, Envelope, Farewell, HoldAnswer, Instant, Life, Members, NodeName, Probe, Refusal,
-    Report, Vip,
+    Assigned, Entry, Envelope, Farewell, HoldAnswer, Instant, Life, Members, NodeName, Probe,
+    Refusal, Report, Vip,
 };
 
 /// A VIP that is to be answered for next is there, silent, for at most so long.
@@ -296,8 +296,8 @@ impl Quorum {
         self.fitness.tick(cx);
         self.raft.set_fit(self.report.may_lead());
         self.find(cx, around);
-        let promises = self.voter.promises(cx.now);
-        self.raft.tick(cx, &promises);
+        let now = cx.now;
+        self.raft.tick(cx, &|| self.voter.promises(now));
         if let Some(entry) = self.raft.entry() {
             let members = self.whereabouts(&entry.members);
             self.post.serve(cx.now, &members, self.raft.is_committed());
@@ -422,14 +422,14 @@ impl Quorum {
     }
 
     fn refusal_grounds(&self, now: Instant) -> Grounds {
-        let voters = self.raft.entry().map(|it| it.voters()).unwrap_or_default();
+        let voters = || self.raft.entry().into_iter().flat_map(Entry::voters);
         let suspicion = self.suspicion();
         let answers = |name: &&NodeName| {
             let heard = self.members.get(*name);
             **name == self.me || heard.is_some_and(|it| now < it.heard_at + suspicion)
         };
-        let answered = voters.iter().filter(answers).count();
-        Grounds { outside: self.belongs(now).err(), answered, voters: voters.len() }
+        let answered = voters().filter(answers).count();
+        Grounds { outside: self.belongs(now).err(), answered, voters: voters().count() }
     }
 
     fn refusal(&self, vip: Vip) -> Refusal {

@@ -181,7 +181,7 @@ impl Services {
             }
             Followed::Leases(_) => {}
             Followed::Nodes => {
-                let node = NodeName(name.name.clone());
+                let node = NodeName(name.name.as_str().into());
                 self.allocating.reserve(&node, &[]);
                 let gone = self.nodes.remove(&node);
                 for ip in gone.map(|it| it.addresses).unwrap_or_default() {

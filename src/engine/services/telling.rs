@@ -388,8 +388,8 @@ impl Telling {
 
     fn patch(&self, service: &Service, outside: &[IpAddr]) -> ServicePatch {
         let mut patch = ServicePatch::default();
-        if service.annotations.get(HOST) != Some(&self.me.0) {
-            patch.annotations.insert(HOST.to_owned(), Some(self.me.0.clone()));
+        if service.annotations.get(HOST).map(String::as_str) != Some(&*self.me.0) {
+            patch.annotations.insert(HOST.to_owned(), Some(self.me.to_string()));
         }
         if let Some(text) = outside_annotation(service, outside) {
             patch.annotations.insert(OUTSIDE.to_owned(), text);

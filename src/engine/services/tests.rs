@@ -107,11 +107,8 @@ impl Bench {
     }
 
     fn endpoints(&mut self, of: &str, nodes: &[&str]) -> &mut Self {
-        let endpoint = |it: &&str| Endpoint {
-            node: Some(NodeName((*it).to_owned())),
-            ready: true,
-            serving: true,
-        };
+        let endpoint =
+            |it: &&str| Endpoint { node: Some(NodeName((*it).into())), ready: true, serving: true };
         let slice = EndpointSlice {
             name: format!("{of}-1").as_str().into(),
             version: ResourceVersion("1".into()),

@@ -364,7 +364,7 @@ mod tests {
                 loop {
                     let Order { call, reply } = given.recv().await.unwrap();
                     match call {
-                        ClusterCall::Drain(name) if name.0 == "slow" => slow.push(reply),
+                        ClusterCall::Drain(name) if &*name.0 == "slow" => slow.push(reply),
                         ClusterCall::Drain(name) if name.0.is_empty() => {
                             reply.try_send(Err("nobody".into())).unwrap();
                         }

@@ -10,7 +10,7 @@ use crate::model::NetworkChange;
 
 impl Findings {
     pub(super) fn look_at_quorum(&mut self, raft: &RaftSettings) {
-        let names: Vec<_> = raft.members.keys().map(|it| it.0.as_str()).collect();
+        let names: Vec<_> = raft.members.keys().map(|it| &*it.0).collect();
         let of = if raft.from_nodes { "the Nodes".to_owned() } else { names.join(", ") };
         match &raft.discover {
             None => self.good.push(format!("raft: {} of {of}", raft.me)),

@@ -103,7 +103,7 @@ impl Node {
         let inside = inside.filter_map(|it| it.address.parse().ok());
         let usable = |it: &IpAddr| !it.is_unspecified() && !it.is_multicast();
         ControlPlaneNode {
-            name: NodeName(self.metadata.name.to_lowercase()),
+            name: NodeName(self.metadata.name.to_lowercase().into()),
             addresses: inside.filter(usable).take(MOST_ADDRESSES).collect(),
         }
     }
@@ -145,12 +145,17 @@ fn understood(words: &str) -> Option<Foundation> {
         _ => return None,
     };
     let founder = parts.next().filter(|it| !it.is_empty())?;
-    Some(Foundation { quorum, founder: NodeName(founder.to_owned()), machine, done })
+    Some(Foundation { quorum, founder: NodeName(founder.into()), machine, done })
 }
 
 /// What another version may have written of a quorum that is there.
 fn strange(words: &str) -> Foundation {
-    Foundation { quorum: 0, founder: NodeName(super::one_line(words)), machine: 0, done: true }
+    Foundation {
+        quorum: 0,
+        founder: NodeName(super::one_line(words).into()),
+        machine: 0,
+        done: true,
+    }
 }
 
 fn written(it: &Foundation) -> String {
@@ -195,7 +200,7 @@ mod tests {
         assert_eq!(read(""), None);
         for text in ["x", "ab/7/founded", "ab/7/founded/", "ab/7/planned/n1", "ab/y/founded/n1"] {
             let found = read(text).unwrap();
-            assert_eq!((found.quorum, found.founder.0.as_str(), found.done), (0, text, true));
+            assert_eq!((found.quorum, &*found.founder.0, found.done), (0, text, true));
         }
     }
 
@@ -229,7 +234,7 @@ mod tests {
         ];
         let list = format!(r#"{{"kind":"NodeList","items":[{}]}}"#, items.join(","));
         let found = control_plane(list.as_bytes()).unwrap();
-        let names: Vec<_> = found.iter().map(|it| it.name.0.as_str()).collect();
+        let names: Vec<_> = found.iter().map(|it| &*it.name.0).collect();
         assert_eq!(names, ["c", "a", "b"]);
         let inside: [IpAddr; 2] = ["fd00::1", "10.0.0.1"].map(|it| it.parse().unwrap());
         assert_eq!(found[0].addresses, inside);

@@ -66,7 +66,7 @@ pub(super) fn place(it: Option<&PlaceStatus>) -> [String; 3] {
     let Some(PlaceStatus { holder, next, epoch, until_ms, .. }) = it else {
         return [none(), none(), none()];
     };
-    let holder = holder.as_ref().map_or("nobody", |it| it.0.as_str());
+    let holder = holder.as_ref().map_or("nobody", |it| &*it.0);
     let holder = match next {
         Some(next) => format!("{holder}, next {next}"),
         None => holder.to_owned(),

@@ -48,7 +48,7 @@ impl Tale {
             let entry = it.quorum().and_then(|it| it.book.newest());
             entry.is_some_and(|it| {
                 let learns = it.members.iter().filter(|(_, it)| it.role == Learner);
-                it.voters() == voters && learns.map(|it| it.0.clone()).eq(learners.clone())
+                it.voters().eq(&voters) && learns.map(|it| it.0.clone()).eq(learners.clone())
             })
         });
         self

@@ -83,7 +83,7 @@ fn this_member_is_the_local_one_or_the_one_with_this_nodes_name() {
     ];
     for (env, me, members, witness) in cases {
         let raft = config(&format!("address=10.0.0.42;{env}")).raft.unwrap();
-        assert_eq!((raft.me.0.as_str(), raft.members.len()), (me, members), "{env}");
+        assert_eq!((&*raft.me.0, raft.members.len()), (me, members), "{env}");
         let mine = raft.members[&raft.me];
         assert_eq!((mine.address, mine.role == MemberRole::Witness), (raft.address, witness));
         assert_eq!(raft.found_alone, env.contains("singlenode"), "{env}");
@@ -174,11 +174,11 @@ fn members_that_find_each_other_are_not_listed() {
     let of = |env: &str| config(&format!("address=10.0.0.42;{key};{env}")).raft.unwrap();
     let plain = of("");
     assert_eq!(plain.discover, Some(crate::config::DiscoverSettings { voters: 3 }));
-    assert_eq!((plain.me.0.as_str(), plain.address), ("host-1", "0.0.0.0:10000".parse().unwrap()));
+    assert_eq!((&*plain.me.0, plain.address), ("host-1", "0.0.0.0:10000".parse().unwrap()));
     assert_eq!(plain.members.keys().collect::<Vec<_>>(), [&plain.me]);
     assert_eq!(of("vip_raft_port=7000").address, "0.0.0.0:7000".parse().unwrap());
     let own = of("vip_localpeer=w:10.0.0.9:7:witness");
-    assert_eq!((own.me.0.as_str(), own.address), ("w", "10.0.0.9:7".parse().unwrap()));
+    assert_eq!((&*own.me.0, own.address), ("w", "10.0.0.9:7".parse().unwrap()));
     assert_eq!(own.members[&own.me].role, MemberRole::Witness);
     let cases = [
         ("vip_peers=a:10.0.0.1:1", "vip_peers=a:10.0.0.1:1: members are not listed where"),

@@ -257,7 +257,7 @@ impl Census {
             }
             (Some(nodes), None) => {
                 let lame = nodes.iter().filter(|it| self.address_of(it).is_none());
-                let lame: Vec<_> = lame.map(|it| it.name.0.as_str()).collect();
+                let lame: Vec<_> = lame.map(|it| &*it.name.0).collect();
                 let members = entry.map_or(0, |it| it.members.len());
                 match lame[..] {
                     [] => format!("{} known, {members} members", nodes.len()),

@@ -109,10 +109,10 @@ impl Quorum {
     /// Whether somebody is there to lead or carry after us.
     pub(super) fn has_heir(&self, now: Instant) -> bool {
         let suspicion = self.suspicion();
-        let voters = self.raft.entry().map(|it| it.voters()).unwrap_or_default();
+        let Some(entry) = self.raft.entry() else { return false };
         let lives = |name: &NodeName, it: &Candidate| {
             let speaks = now < it.heard_at + suspicion && !it.report.leaving;
-            *name != self.me && voters.contains(name) && speaks
+            *name != self.me && entry.is_voter(name) && speaks
         };
         self.members.iter().any(|(name, it)| lives(name, it))
     }

@@ -65,7 +65,7 @@ impl Quorum {
             return Some(discovery.waits_for(now));
         }
         let unconfirmed = self.raft.unconfirmed();
-        let names: Vec<_> = unconfirmed.iter().map(|it| it.0.as_str()).collect();
+        let names: Vec<_> = unconfirmed.iter().map(|it| &*it.0).collect();
         let waits = !names.is_empty();
         let lost = unconfirmed.iter().find(|it| discovery.is_elsewhere(it));
         match lost {

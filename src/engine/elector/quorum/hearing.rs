@@ -20,8 +20,8 @@ impl Quorum {
             (Some(ours), Some(theirs)) => ours != theirs,
             (Some(_), None) | (None, Some(_)) | (None, None) => false,
         };
-        let promises = self.voter.promises(cx.now);
-        self.raft.on_message(cx, from, &message, &promises);
+        let now = cx.now;
+        self.raft.on_message(cx, from, &message, &|| self.voter.promises(now));
         if foreign {
             return;
         }

@@ -182,7 +182,7 @@ impl Holder {
                 continue;
             };
             let anybody =
-                sabotaged(Sabotage::LearnerCounted) && by.len() * 2 > entry.voters().len();
+                sabotaged(Sabotage::LearnerCounted) && by.len() * 2 > entry.voters().count();
             if !anybody && !entry.is_majority(committed, by) {
                 continue;
             }

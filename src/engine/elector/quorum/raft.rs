@@ -119,6 +119,9 @@ struct Patience {
     chance: Duration,
 }
 
+/// What this node's voter has promised: it goes with its vote.
+type Promises<'a> = &'a dyn Fn() -> Vec<Promised>;
+
 impl Raft {
     pub fn new(me: NodeName, config: &QuorumConfig, now: Instant, rng: &mut Rng) -> Self {
         let ledger = Ledger::new(config.stored.clone(), config.farewell.as_ref());
@@ -155,14 +158,13 @@ impl Raft {
         }
     }
 
-    /// A member says something. `promises` is what this node's voter has promised: it goes
-    /// with its vote.
+    /// A member says something.
     pub fn on_message(
         &mut self,
         cx: &mut Cx<'_>,
         from: &NodeName,
         message: &Message,
-        promises: &[Promised],
+        promises: Promises<'_>,
     ) {
         if !self.note(cx.now, from, message) {
             return;
@@ -197,7 +199,7 @@ impl Raft {
     }
 
     /// Time has passed.
-    pub fn tick(&mut self, cx: &mut Cx<'_>, promises: &[Promised]) {
+    pub fn tick(&mut self, cx: &mut Cx<'_>, promises: Promises<'_>) {
         self.answer_those_who_wait(cx, promises);
         self.settle(cx);
     }
@@ -247,7 +249,7 @@ impl Raft {
         cx: &mut Cx<'_>,
         from: &NodeName,
         message: &Message,
-        promises: &[Promised],
+        promises: Promises<'_>,
     ) {
         self.on_term(cx, from, message);
         if message.term == self.term && message.leader.as_ref() == Some(from) {

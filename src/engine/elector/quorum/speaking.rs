@@ -39,7 +39,7 @@ impl Quorum {
         let length = self.timing.promise.min(longest);
         let hurry = self.timing.heartbeat * 3 / 2;
         let hold = self.holder.hold(now, config, length, hurry)?;
-        if entry.voters().contains(&self.me) {
+        if entry.is_voter(&self.me) {
             let me = self.me.clone();
             let answer = self.promise(now, &me, self.life, &hold);
             self.count_own(now, &answer);

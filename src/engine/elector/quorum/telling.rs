@@ -10,7 +10,7 @@ impl Quorum {
     /// How this member sees it all.
     pub fn status(&self, now: Instant) -> QuorumStatus {
         let entry = self.raft.entry();
-        let voters = entry.map_or(0, |it| it.voters().len());
+        let voters = entry.map_or(0, |it| it.voters().count());
         let promises = self.assigned.keys().filter_map(|vip| {
             let (to, until) = self.voter.promised(now, *vip)?;
             Some((*vip, to.clone(), ms(until.saturating_since(now))))

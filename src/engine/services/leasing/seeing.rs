@@ -191,7 +191,7 @@ impl Services {
         match (self.leasing.held.get(key), may) {
             (None, false) => {
                 let host = service.annotations.get(HOST);
-                if host.is_some_and(|it| *it != self.me.0) {
+                if host.is_some_and(|it| **it != *self.me.0) {
                     self.leasing.lost.remove(key);
                 }
                 self.leasing.link(key, false);

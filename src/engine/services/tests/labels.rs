@@ -24,7 +24,7 @@ impl Bench {
         let mut all = Vec::new();
         for (_, call) in &self.side {
             let SideCall::LabelNode { node, labels } = call else { panic!("{call:?}") };
-            assert_eq!(node.0, ME);
+            assert_eq!(&*node.0, ME);
             let words = labels.iter().map(|(key, value)| {
                 let key = key.strip_prefix(PROVIDED).unwrap();
                 format!("{key}={}", value.as_deref().unwrap_or("gone"))

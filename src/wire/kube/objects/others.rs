@@ -41,7 +41,11 @@ impl SliceJson {
             let conditions = it.conditions.unwrap_or_default();
             let ready = conditions.ready.unwrap_or(true);
             Ok(Endpoint {
-                node: it.node_name.or(it.hostname).filter(|it| !it.is_empty()).map(NodeName),
+                node: it
+                    .node_name
+                    .or(it.hostname)
+                    .filter(|it| !it.is_empty())
+                    .map(|it| NodeName(it.into())),
                 ready,
                 serving: conditions.serving.unwrap_or(ready),
             })
@@ -89,7 +93,7 @@ impl NodeJson {
             return Err(too_long("/status/addresses"));
         }
         Ok(ClusterNode {
-            name: NodeName(name.name.clone()),
+            name: NodeName(name.name.as_str().into()),
             version,
             ready: status.conditions.iter().flatten().any(ready),
             cordoned: self.spec.and_then(|it| it.unschedulable).unwrap_or_default(),

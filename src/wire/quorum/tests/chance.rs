@@ -41,7 +41,7 @@ impl Chance {
     }
 
     fn name(&mut self) -> NodeName {
-        NodeName(format!("node-{}", self.below(6)))
+        NodeName(format!("node-{}", self.below(6)).into())
     }
 
     fn ip(&mut self) -> IpAddr {

@@ -95,7 +95,7 @@ fn the_oldest_claims_once_all_are_heard_and_others_wait() {
     assert_eq!(bench.founding(Some(None), &SOME_SILENT), (None, None));
     let (found, claim) = bench.founding(Some(None), &ALL_BLANK);
     let claim = claim.expect("all are there");
-    assert_eq!((found, claim.founder.0.as_str(), claim.machine, claim.done), (None, "1", 7, false));
+    assert_eq!((found, &*claim.founder.0, claim.machine, claim.done), (None, "1", 7, false));
     let (_, again) = bench.founding(Some(None), &ALL_BLANK);
     assert_eq!(again.as_ref(), Some(&claim), "one name for it");
     assert_eq!(bench.founding(Some(Some(&claim)), &ALL_BLANK), (Some(claim.quorum), None));
@@ -221,7 +221,7 @@ impl Bench {
 
     fn step(&mut self, entry: &Entry, members: &str) -> Option<String> {
         let reach = |name: &NodeName| {
-            let is = |it: &&str| it.trim_start_matches(['-', '~', 'L', 'W']) == name.0;
+            let is = |it: &&str| it.trim_start_matches(['-', '~', 'L', 'W']) == &*name.0;
             match members.split_whitespace().find(is).map(|it| it.as_bytes()[0]) {
                 Some(b'-') => Reach::Silent,
                 Some(b'~') => Reach::Heard,

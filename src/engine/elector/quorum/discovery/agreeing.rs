@@ -126,7 +126,7 @@ impl Discovery {
             let name = name.clone();
             (member.address != address).then_some(ClusterCall::Readdress { name, address })
         });
-        let full = entry.voters().len() >= MOST_VOTERS;
+        let full = entry.voters().count() >= MOST_VOTERS;
         let new = heard()
             .filter(|(name, it)| it.hello.cluster.is_none() && !entry.members.contains_key(*name));
         // A witness votes as soon as it is added.

@@ -159,5 +159,5 @@ impl Discovery {
 }
 
 fn names<'a>(names: impl Iterator<Item = &'a NodeName>) -> String {
-    names.map(|it| it.0.as_str()).collect::<Vec<_>>().join(", ")
+    names.map(|it| &*it.0).collect::<Vec<_>>().join(", ")
 }

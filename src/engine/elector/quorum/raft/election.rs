@@ -8,11 +8,11 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use super::peers::{Ask, Knows};
-use super::{Patience, Raft, Role, Round, chance};
+use super::{Patience, Promises, Raft, Role, Round, chance};
 use crate::engine::Cx;
 use crate::engine::sabotage::{Sabotage, sabotaged};
 use crate::model::{
-    EntryId, Instant, MemberRole, Message, NodeName, Promised, RaftCall, is_majority,
+    Entry, EntryId, Instant, MemberRole, Message, NodeName, Promised, RaftCall, is_majority,
 };
 
 /// Why a vote is not given.
@@ -80,7 +80,7 @@ impl Raft {
         cx: &mut Cx<'_>,
         from: &NodeName,
         ask: Ask,
-        promises: &[Promised],
+        promises: Promises<'_>,
     ) {
         self.asked = self.asked.max(ask.term);
         let outcome = self.may_vote(cx.now, from, &ask);
@@ -96,7 +96,7 @@ impl Raft {
             self.be_patient(cx, self.timing.promise / 2);
         }
         let granted = outcome.is_ok();
-        let promises = if granted && ask.binding { promises.to_vec() } else { Vec::new() };
+        let promises = if granted && ask.binding { promises() } else { Vec::new() };
         let Some(peer) = self.peers.get_mut(from) else {
             return;
         };
@@ -112,7 +112,7 @@ impl Raft {
 
     /// Candidates notice at slightly different times that the leader is silent: who asked
     /// too early gets its answer when the time has come.
-    pub(super) fn answer_those_who_wait(&mut self, cx: &mut Cx<'_>, promises: &[Promised]) {
+    pub(super) fn answer_those_who_wait(&mut self, cx: &mut Cx<'_>, promises: Promises<'_>) {
         let waiting = self.peers.iter().filter_map(|(name, it)| Some((name.clone(), it.ask?)));
         for (name, ask) in waiting.collect::<Vec<_>>() {
             if cx.now >= ask.at + self.timing.promise / 2 {
@@ -212,7 +212,7 @@ impl Raft {
             return None;
         }
         let Patience { from, wait, chance } = self.patience;
-        let alone = self.ledger.newest().is_some_and(|it| it.voters().iter().eq([&self.me]));
+        let alone = self.ledger.newest().is_some_and(|it| it.voters().eq([&self.me]));
         let wait = if alone { Duration::ZERO } else { wait };
         Some(from + wait + self.timing.step * self.rank + chance)
     }
@@ -221,11 +221,9 @@ impl Raft {
     pub(super) fn rank_at(&self, now: Instant) -> u32 {
         let leader = self.heard_leader.as_ref().map(|(name, _)| name);
         let mine = self.precedence(&self.me);
-        let voters = self.ledger.newest().map(|it| it.voters()).unwrap_or_default();
-        let present = self.present(now);
-        let better = voters
-            .intersection(&present)
-            .filter(|it| Some(*it) != leader && **it != self.me && self.precedence(it) < mine);
+        let voters = self.ledger.newest().into_iter().flat_map(Entry::voters);
+        let others = voters.filter(|it| Some(*it) != leader && **it != self.me);
+        let better = others.filter(|it| self.is_present(now, it) && self.precedence(it) < mine);
         u32::try_from(better.count()).unwrap_or(u32::MAX)
     }
 
@@ -270,8 +268,8 @@ impl Raft {
         }
         let votes = BTreeMap::from([(self.me.clone(), Vec::new())]);
         self.role = Role::Candidate { term, round, binding, votes };
-        let voters = self.ledger.newest().map(|it| it.voters()).unwrap_or_default();
-        self.urgent.extend(voters.into_iter().filter(|it| *it != self.me));
+        let voters = self.ledger.newest().into_iter().flat_map(Entry::voters);
+        self.urgent.extend(voters.filter(|it| **it != self.me).cloned());
     }
 
     fn count(&mut self) {
@@ -280,7 +278,7 @@ impl Raft {
         else {
             return;
         };
-        if !is_majority(&entry.voters(), &votes.keys().cloned().collect()) {
+        if !is_majority(entry.voters(), |it| votes.contains_key(it)) {
             return;
         }
         if *binding {
@@ -300,7 +298,7 @@ impl Raft {
         let able = self.entry().is_some_and(|it| {
             // Who is being removed may be the only one that knows: it is needed until then.
             let leaving = it.before.as_ref().is_some_and(|it| it.contains(&self.me));
-            it.voters().contains(&self.me) || (leaving && !self.is_committed())
+            it.is_voter(&self.me) || (leaving && !self.is_committed())
         });
         let able = able && self.ledger.voting().is_ok() && !self.retired;
         let able = able && self.unconfirmed().is_empty();

@@ -3,11 +3,10 @@
 #[cfg(test)]
 mod tests;
 
-use std::collections::BTreeSet;
 use std::time::Duration;
 
 use super::super::discovery::Pact;
-use super::peers::Knows;
+use super::peers::{Knows, Peer};
 use super::{Raft, Role, Round};
 use crate::engine::sabotage::{Sabotage, sabotaged};
 use crate::engine::{Cx, Deadline};
@@ -104,11 +103,10 @@ impl Raft {
 
     /// What is to be done by a leader, if this is one.
     pub(super) fn lead(&mut self, cx: &mut Cx<'_>) {
-        let present = self.present(cx.now);
         let Some(entry) = self.ledger.newest().filter(|_| self.leads()) else {
             return;
         };
-        if !is_majority(&entry.voters(), &present) {
+        if !is_majority(entry.voters(), |it| self.is_present(cx.now, it)) {
             return self.step_down(cx);
         }
         self.commit(cx);
@@ -241,8 +239,8 @@ impl Raft {
         let Some(entry) = self.entry().filter(|it| found_each_other && it.id == FOUNDING) else {
             return Vec::new();
         };
-        let have = self.such(|it| it.newest >= FOUNDING);
-        entry.members.keys().filter(|it| !have.contains(*it)).collect()
+        let has = |name: &NodeName| self.is_such(name, |it| it.newest >= FOUNDING);
+        entry.members.keys().filter(|it| !has(it)).collect()
     }
 
     fn is_founding(&self, entry: &Entry) -> bool {
@@ -254,11 +252,10 @@ impl Raft {
             return;
         };
         // A member that may have voted in this term for another does not count.
-        let have =
-            self.such(|it| (it.newest, it.term) == (entry.id, self.term) && it.floor < self.term);
         let id = entry.id;
-        let enough =
-            is_majority(&entry.voters(), &have) || sabotaged(Sabotage::CommitWithoutMajority);
+        let has = |it: &Peer| (it.newest, it.term) == (id, self.term) && it.floor < self.term;
+        let enough = is_majority(entry.voters(), |it| self.is_such(it, has))
+            || sabotaged(Sabotage::CommitWithoutMajority);
         if id <= self.committed || !enough {
             return;
         }
@@ -305,38 +302,37 @@ impl Raft {
         let Some(entry) = self.ledger.newest() else {
             return;
         };
-        let present = self.present(cx.now);
-        let able = self.such(|it| it.floor < self.term);
-        let able: BTreeSet<_> = present.intersection(&able).cloned().collect();
-        let (id, voters) = (entry.id, entry.voters());
+        let id = entry.id;
         let waits = id.term == self.term && id > self.committed;
         let known = self.waiting.filter(|(it, _)| *it == id);
         self.waiting = waits.then(|| known.unwrap_or((id, cx.now)));
         // One of those who could may be heard, and not hear us.
         let patience = (self.timing.promise * 2).min(HEARD_WITHIN);
         let late = self.waiting.is_some_and(|(_, since)| since + patience <= cx.now);
-        let barred = voters.intersection(&present).any(|it| !able.contains(it));
-        if waits && (!is_majority(&voters, &able) || (late && barred)) {
+        let is_present = |it: &NodeName| self.is_present(cx.now, it);
+        let able = |it: &NodeName| is_present(it) && self.is_such(it, |it| it.floor < self.term);
+        let barred = || entry.voters().any(|it| is_present(it) && !able(it));
+        if waits && (!is_majority(entry.voters(), able) || (late && barred())) {
             self.stand(cx, Round::Again);
         }
     }
 
     /// Until when a majority counts as heard, if nobody is heard any more.
     fn majority_until(&self) -> Option<Instant> {
-        let voters = self.ledger.newest()?.voters();
+        let entry = self.ledger.newest()?;
         let peers = self
             .peers
             .iter()
-            .filter(|(name, it)| it.knows == Knows::Cluster && voters.contains(*name));
+            .filter(|(name, it)| it.knows == Knows::Cluster && entry.is_voter(name));
         let mut heard: Vec<Instant> = peers.map(|(_, it)| it.heard_at).collect();
         heard.sort_unstable_by(|one, other| other.cmp(one));
-        let needed = voters.len() / 2 + 1 - usize::from(voters.contains(&self.me));
+        let needed = entry.voters().count() / 2 + 1 - usize::from(entry.is_voter(&self.me));
         let last = needed.checked_sub(1).and_then(|it| heard.get(it))?;
         Some(*last + self.timing.promise)
     }
 
     fn end_handing(&mut self, cx: &mut Cx<'_>) {
-        let voter = self.ledger.newest().is_some_and(|it| it.voters().contains(&self.me));
+        let voter = self.ledger.newest().is_some_and(|it| it.is_voter(&self.me));
         if let Role::Leader { handing, .. } = &mut self.role
             && handing.take_if(|(_, until)| *until <= cx.now).is_some()
             && !voter

@@ -1,6 +1,5 @@
 //! What the other members last said, and what may be concluded from it.
 
-use std::collections::BTreeSet;
 use std::time::Duration;
 
 use super::{Raft, UNREADABLE};
@@ -107,15 +106,15 @@ impl Raft {
         }
     }
 
-    /// Those with a store of this cluster who were heard lately, and this member.
-    pub(super) fn present(&self, now: Instant) -> BTreeSet<NodeName> {
-        self.such(|it| it.was_heard(now, self.timing.promise))
+    /// Whether it has a store of this cluster and was heard lately, or is this member.
+    pub(super) fn is_present(&self, now: Instant, name: &NodeName) -> bool {
+        self.is_such(name, |it| it.was_heard(now, self.timing.promise))
     }
 
-    /// Those of this cluster of whom it is true, and this member.
-    pub(super) fn such(&self, is: impl Fn(&Peer) -> bool) -> BTreeSet<NodeName> {
-        let peers = self.peers.iter().filter(|(_, it)| it.knows == Knows::Cluster && is(it));
-        peers.map(|(name, _)| name).chain([&self.me]).cloned().collect()
+    /// Whether it is of this cluster, and what is asked is true of it, or is this member.
+    pub(super) fn is_such(&self, name: &NodeName, is: impl Fn(&Peer) -> bool) -> bool {
+        let peer = || self.peers.get(name).filter(|it| it.knows == Knows::Cluster);
+        *name == self.me || peer().is_some_and(is)
     }
 
     /// The highest term that this member or another is in, or may have voted in.

@@ -137,7 +137,7 @@ impl Raft {
                 return;
             }
             let change = self.change(cx.now, entry, &next.call);
-            let before = entry.voters();
+            let before: BTreeSet<_> = entry.voters().cloned().collect();
             let mut entry = entry.clone();
             let outcome = match change {
                 Err(why) => Err(why),
@@ -199,7 +199,7 @@ impl Raft {
     /// Whether this leader has heard lately that a member has the newest entry.
     pub fn has_caught_up(&self, now: Instant, entry: &Entry, name: &NodeName) -> bool {
         let promise = self.timing.promise;
-        self.such(|it| it.newest == entry.id && it.was_heard(now, promise)).contains(name)
+        self.is_such(name, |it| it.newest == entry.id && it.was_heard(now, promise))
     }
 
     pub(super) fn change(
@@ -265,7 +265,7 @@ impl Raft {
             }
             ClusterCall::Remove(name) => {
                 known(entry, name)?;
-                if entry.voters().iter().eq([name]) {
+                if entry.voters().eq([name]) {
                     return Err(format!("{name} is the last voter"));
                 }
                 members.remove(name);
@@ -293,16 +293,16 @@ impl Raft {
 
     /// A cluster whose voters cannot agree is stuck for good: this very change included.
     fn can_agree(&self, now: Instant, members: &Members) -> Result<(), String> {
-        let present = self.present(now);
-        let voters: BTreeSet<NodeName> = voters(members).cloned().collect();
-        if is_majority(&voters, &present) {
+        let is_present = |it: &NodeName| self.is_present(now, it);
+        if is_majority(voters(members), is_present) {
             return Ok(());
         }
-        let silent: Vec<&str> = voters.difference(&present).map(|it| it.0.as_str()).collect();
+        let silent = voters(members).filter(|it| !is_present(it));
+        let silent: Vec<&str> = silent.map(|it| &*it.0).collect();
         Err(format!(
             "then {} of {} voters would be out of reach or without a store, which is no majority: {}",
             silent.len(),
-            voters.len(),
+            voters(members).count(),
             silent.join(", ")
         ))
     }
@@ -328,7 +328,7 @@ impl Raft {
 
 fn known(entry: &Entry, name: &NodeName) -> Result<Member, String> {
     entry.members.get(name).copied().ok_or_else(|| {
-        let members: Vec<&str> = entry.members.keys().map(|it| it.0.as_str()).collect();
+        let members: Vec<&str> = entry.members.keys().map(|it| &*it.0).collect();
         format!("{name} is no member; members are {}", members.join(", "))
     })
 }

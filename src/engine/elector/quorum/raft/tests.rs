@@ -93,11 +93,11 @@ impl Bench {
     }
 
     pub(super) fn hear(&mut self, from: u8, message: Message) {
-        self.turn(|raft, cx| raft.on_message(cx, &name(from), &message, &[]));
+        self.turn(|raft, cx| raft.on_message(cx, &name(from), &message, &Vec::new));
     }
 
     pub(super) fn tick(&mut self) {
-        self.turn(|raft, cx| raft.tick(cx, &[]));
+        self.turn(|raft, cx| raft.tick(cx, &Vec::new));
     }
 
     pub(super) fn advance(&mut self, millis: u64) {
@@ -134,7 +134,7 @@ impl Bench {
 }
 
 pub(super) fn name(number: u8) -> NodeName {
-    NodeName(format!("n{number}"))
+    NodeName(format!("n{number}").into())
 }
 
 pub(super) fn address(name: &NodeName) -> SocketAddr {

@@ -140,7 +140,7 @@ impl World {
     /// needed as well until it is committed.
     pub fn new(ticks: u8, holders: &'static [u8], configs: &[u8], before: &[Option<u8>]) -> Self {
         let length = Clock::VOTER.tick() * u32::from(ticks);
-        let names: Vec<_> = NAMES.iter().map(|it| NodeName((*it).to_owned())).collect();
+        let names: Vec<_> = NAMES.iter().map(|it| NodeName((*it).into())).collect();
         let voters = |set: u8| -> BTreeSet<NodeName> {
             (0..NODES).filter(|n| set >> n & 1 == 1).map(|n| names[n].clone()).collect()
         };

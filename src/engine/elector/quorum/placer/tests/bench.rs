@@ -22,7 +22,7 @@ pub struct Bench {
 }
 
 pub fn name(name: &str) -> NodeName {
-    NodeName(name.to_owned())
+    NodeName(name.into())
 }
 
 pub fn vip(number: usize) -> Vip {
@@ -230,7 +230,7 @@ impl Bench {
     pub fn state(&self) -> (String, String, &'static str) {
         let vip = *self.wanted.first().unwrap();
         let Assigned { holder, next, .. } = self.assigned(vip);
-        let word = |it: Option<NodeName>| it.map(|it| it.0).unwrap_or_default();
+        let word = |it: Option<NodeName>| it.map_or_else(String::new, |it| it.to_string());
         (word(holder), word(next), self.placer.why(vip).unwrap().code())
     }
 

@@ -24,7 +24,7 @@ fn the_voters_change_once_the_promises_of_the_step_before_have_ended() {
     assert_eq!(at, committed_at + Duration::from_millis(120));
     bench.advance(30);
     let entry = bench.raft.entry().unwrap();
-    assert_eq!((entry.id, entry.voters().len()), (id(6, 3), 3));
+    assert_eq!((entry.id, entry.voters().count()), (id(6, 3), 3));
     assert_eq!(entry.before.as_ref().map(BTreeSet::len), Some(4));
 }
 

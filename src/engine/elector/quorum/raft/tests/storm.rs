@@ -130,7 +130,7 @@ impl World {
                     return Ok(());
                 }
                 *heard = from.1;
-                self.turn(&to, |raft, cx| raft.on_message(cx, &from.0, &message, &[]))
+                self.turn(&to, |raft, cx| raft.on_message(cx, &from.0, &message, &Vec::new))
             }
             Event::Heartbeat { of } => {
                 if self.is_alive(&of) {
@@ -144,7 +144,7 @@ impl World {
             Event::Tick { of } => {
                 let now = self.now;
                 match self.machine(&of.0).tick_at.take_if(|it| *it == now) {
-                    Some(_) => self.turn(&of, |raft, cx| raft.tick(cx, &[])),
+                    Some(_) => self.turn(&of, |raft, cx| raft.tick(cx, &Vec::new)),
                     None => Ok(()),
                 }
             }

@@ -129,7 +129,7 @@ impl World {
         let lives_for = Duration::from_millis(100) + self.up_to(3_000_000);
         let orderly = self.rng.below(3) == 0;
         self.at(lives_for, Event::Stop { of: of.clone(), orderly });
-        self.turn(&of, |raft, cx| raft.tick(cx, &[]))
+        self.turn(&of, |raft, cx| raft.tick(cx, &Vec::new))
     }
 
     /// One call of a member's raft, and what comes of it.
@@ -304,7 +304,7 @@ impl World {
             let Some(raft) = &machine.raft else {
                 continue;
             };
-            let entry = raft.entry().map(|it| (it.id, it.voters(), &it.before));
+            let entry = raft.entry().map(|it| (it.id, it.voters().collect::<Vec<_>>(), &it.before));
             let (role, term, floor) = (&raft.role, raft.term(), raft.floor());
             let (committed, reserved) = (raft.committed(), raft.ledger.reserved());
             let line = format!(
