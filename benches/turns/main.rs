@@ -28,8 +28,9 @@ const LINK: LinkIndex = LinkIndex(2);
 const STRANGER: Mac = Mac([2, 0, 0, 0, 0, 9]);
 
 fn main() {
-    let elections: [(&str, fn(usize) -> Took, [usize; 3]); 3] = [
-        ("lease", lease::measure, [1, 200, 10_000]),
+    type Measure = fn(usize) -> Took;
+    let elections = [
+        ("lease", lease::measure as Measure, [1, 200, 10_000]),
         ("services", services::measure, [1, 200, 10_000]),
         ("quorum", quorum::measure, [1, 200, 2_000]),
     ];
