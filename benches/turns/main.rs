@@ -27,8 +27,11 @@ use edgevip::model::{
 const LINK: LinkIndex = LinkIndex(2);
 const STRANGER: Mac = Mac([2, 0, 0, 0, 0, 9]);
 
+/// Turns of a node with so many VIPs.
+type Measure = fn(usize) -> Took;
+
 fn main() {
-    let elections: [(&str, fn(usize) -> Took, [usize; 3]); 3] = [
+    let elections: [(&str, Measure, [usize; 3]); 3] = [
         ("lease", lease::measure, [1, 200, 10_000]),
         ("services", services::measure, [1, 200, 10_000]),
         ("quorum", quorum::measure, [1, 200, 2_000]),
