@@ -8,7 +8,7 @@ use edgevip::cli::{self, Command, Example, FromUci, Invocation, Order};
 use edgevip::config::sources::{self, Given, Sources};
 use edgevip::config::{Config, Faults, LogFormat, Resolved, explain, resolve, uci};
 use edgevip::io::{crash, logger, process, serve};
-use edgevip::lab::{self, Program};
+use edgevip::lab;
 use edgevip::manifest::{self, Wish};
 use edgevip::model::{ClusterCall, NodeName, Status, Vip};
 use edgevip::{shell, wire};
@@ -57,10 +57,7 @@ fn run(invocation: Invocation) -> Result<ExitCode, Failure> {
             print!("{}", shell::explain_access(&resolved.config));
         }
         Command::Help(text) => print!("{text}"),
-        Command::Lab(options) => {
-            let program = Program::edgevip(options.vips, options.profile.as_deref());
-            return Ok(lab::run(&options, program).map(ExitCode::from)?);
-        }
+        Command::Lab(options) => return Ok(play(&options).map(ExitCode::from)?),
         Command::Manager => manage(flags)?,
         Command::Manifest(wish) => print_manifest(&wish, &flags).map_err(|it| it.to_string())?,
         Command::Members { json, instance } => {
@@ -79,6 +76,17 @@ fn run(invocation: Invocation) -> Result<ExitCode, Failure> {
         Command::Version => print!("{}", cli::version()),
     }
     Ok(ExitCode::SUCCESS)
+}
+
+#[cfg(feature = "lab")]
+fn play(options: &lab::Options) -> Result<u8, String> {
+    let program = lab::Program::edgevip(options.vips, options.profile.as_deref());
+    lab::run(options, program)
+}
+
+#[cfg(not(feature = "lab"))]
+fn play(_: &lab::Options) -> Result<u8, String> {
+    Err("lab: this build leaves the laboratory out; take one with the feature lab".into())
 }
 
 /// The text of a configuration file that says the same as that one of OpenWrt.
