@@ -51,10 +51,18 @@ impl Services {
             self.leasing.open.extend(told.map(|it| (it.name.clone(), IpFamily::V4)));
             let asking = self.leasing.asking.iter();
             let leased = asking.filter_map(|it| Some(self.lease_of(it)?.0));
-            self.leasing.placed = leased.filter(|ip| (ground.may_hold)(Vip(*ip))).collect();
+            let since = |ip| self.leasing.placed.get(&ip).copied().unwrap_or(cx.now);
+            let placed = leased.filter(|ip| (ground.may_hold)(Vip(*ip)));
+            self.leasing.placed = placed.map(|ip| (ip, since(ip))).collect();
         }
         if std::mem::replace(&mut self.leasing.revision, ground.revision) != ground.revision {
             self.leasing.open.extend(self.leasing.linkless.keys().cloned());
+            let elsewhere = |(key, it): &(&Key, &Held)| {
+                self.link_of(ground, key).is_some_and(|on| on.index != it.link.index)
+            };
+            let moved = self.leasing.held.iter().filter(elsewhere);
+            let moved: Vec<_> = moved.map(|it| it.0.clone()).collect();
+            self.leasing.open.extend(moved);
         }
         for key in self.leasing.agenda.due(cx.now).collect::<Vec<_>>() {
             self.leasing.agenda.set(key.clone(), None);
@@ -123,7 +131,9 @@ impl Services {
         let keys: Vec<_> = keys.filter(|it| leasing.asking.contains(it)).collect();
         let may = !keys.is_empty() && may_hold(vip);
         let set = &mut leasing.placed;
-        let news = if may { set.insert(vip.0) } else { set.remove(&vip.0) };
+        let before = set.contains_key(&vip.0);
+        place(set, now, vip.0, may);
+        let news = before != may;
         if news {
             if leasing.open.is_empty() {
                 // This turn has looked already.
@@ -146,7 +156,8 @@ impl Services {
                 self.leasing.asking.contains(it) && !self.leasing.held.contains_key(it)
             });
         let told = keys.filter_map(|it| Some(written(&self.services.get(&it.0)?.service())));
-        told.filter_map(|it| Some(now + it.kept(family)?)).min()
+        let since = self.leasing.placed.get(&vip.0).copied().unwrap_or(now);
+        told.filter_map(|it| Some(since + it.kept(family)?)).min()
     }
 
     /// Begins, goes on with, or ends a lease, as is right.
@@ -184,8 +195,7 @@ impl Services {
             None => ground.leads,
         };
         if let Some(ip) = has {
-            let placed = &mut self.leasing.placed;
-            _ = if may { placed.insert(ip) } else { placed.remove(&ip) };
+            place(&mut self.leasing.placed, cx.now, ip, may);
         }
         let mut begun = false;
         match (self.leasing.held.get(key), may) {
@@ -211,14 +221,14 @@ impl Services {
                     self.leasing.lost.insert(key.clone(), (it, cx.now + GONE_BY));
                 }
                 self.leasing.link(key, false);
-                return self.after(cx, key, before);
+                let news = self.after(cx, key, before);
+                // What there is to write is written for the other one, or not at all.
+                self.leasing.agenda.set(key.clone(), None);
+                return news;
             }
             (Some(_), true) => self.leasing.link(key, true),
             (None, true) => {
-                let ip = has.unwrap_or(match family {
-                    IpFamily::V4 => Ipv4Addr::UNSPECIFIED.into(),
-                    IpFamily::V6 => Ipv6Addr::UNSPECIFIED.into(),
-                });
+                let ip = has.unwrap_or(any(*family));
                 self.leasing.link(key, true);
                 let on = match (ground.on)(link.as_ref(), ip) {
                     Ok(on) => on,
@@ -233,12 +243,22 @@ impl Services {
                 begun = self.after(cx, key, before);
             }
         }
-        if let Some(on) = has.and_then(|ip| (ground.on)(link.as_ref(), ip).ok())
+        if let Some(on) = self.link_of(ground, key)
             && let Some(it) = self.leasing.held.get_mut(key)
+            && std::mem::replace(&mut it.link, on).index != on.index
         {
-            it.link = on;
+            it.machine.moved(cx.now);
+            self.leasing.listen(cx);
         }
         self.act(cx, ground, key, Cause::Time) | begun
+    }
+
+    /// The link that a lease is to be spoken of on, if there is one.
+    fn link_of(&self, ground: &Ground<'_>, (name, family): &Key) -> Option<Usable> {
+        let known = self.services.get(name)?;
+        let (_, link) = asked(known, *family)?;
+        let has = self.leasing.address(&known.service(), *family);
+        (ground.on)(link.as_ref(), has.unwrap_or(any(*family))).ok()
     }
 
     /// There is no link to ask on, or none yet.
@@ -266,6 +286,8 @@ impl Services {
             return;
         };
         let written = written(service);
+        // It was relied on from then on.
+        let since = |ip: IpAddr| self.leasing.placed.get(&ip).copied().unwrap_or(now);
         let requested = asks.requested.iter().find(|it| IpFamily::of(**it) == family);
         let machine = match family {
             IpFamily::V4 => {
@@ -287,7 +309,10 @@ impl Services {
                     attempts: rules.attempts,
                 };
                 Machine::V4(Box::new(match written.v4 {
-                    Some(lease) => Dhcp4::take_over(config, lease, now),
+                    Some(lease) => {
+                        let since = since(lease.address.into());
+                        Dhcp4::take_over(config, lease, since, now)
+                    }
                     None => Dhcp4::new(config, now),
                 }))
             }
@@ -305,7 +330,10 @@ impl Services {
                     }),
                 };
                 Machine::V6(Box::new(match written.v6 {
-                    Some(lease) => Dhcp6::take_over(config, lease, now),
+                    Some(lease) => {
+                        let since = since(lease.address.into());
+                        Dhcp6::take_over(config, lease, since, now)
+                    }
                     None => Dhcp6::new(config, now),
                 }))
             }
@@ -398,6 +426,21 @@ impl Services {
 /// The hardware address that is the Service's.
 pub(in crate::engine::services) fn mac_of(service: &Service, asks: &AskedLease) -> Mac {
     asks.mac.unwrap_or_else(|| own_mac(&service.uid))
+}
+
+fn place(placed: &mut BTreeMap<IpAddr, Instant>, now: Instant, ip: IpAddr, may: bool) {
+    if may {
+        placed.entry(ip).or_insert(now);
+    } else {
+        placed.remove(&ip);
+    }
+}
+
+fn any(family: IpFamily) -> IpAddr {
+    match family {
+        IpFamily::V4 => Ipv4Addr::UNSPECIFIED.into(),
+        IpFamily::V6 => Ipv6Addr::UNSPECIFIED.into(),
+    }
 }
 
 fn send(cx: &mut Cx<'_>, on: Usable, said: Vec<DhcpPacket>) {
