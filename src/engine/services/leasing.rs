@@ -8,6 +8,7 @@
 //! to: what was lost a moment ago is given back, too.
 
 mod identity;
+mod links;
 mod machine;
 mod seeing;
 #[cfg(test)]

@@ -1,24 +1,20 @@
 //! Which lease begins, goes on, or ends here, and what follows from that for its Service.
 
 use std::collections::BTreeMap;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::net::IpAddr;
 
 use super::identity::{client_id, iaid_and_duid, own_mac, packets6};
+use super::links::{any, asked};
 use super::machine::{Cause, Here, Machine};
-use super::{
-    AT_ONCE, DhcpMac, GONE_BY, Ground, Held, Key, LINK_AGAIN, NEXT_AFTER, look_at, written,
-};
+use super::{AT_ONCE, DhcpMac, GONE_BY, Ground, Held, Key, NEXT_AFTER, written};
 use crate::engine::dhcp::{Dhcp4, Dhcp4Config, Dhcp6, Dhcp6Config, Turn};
-use crate::engine::network::{LinkChoice, Usable};
+use crate::engine::network::Usable;
 use crate::engine::sabotage::{Sabotage, sabotaged};
 use crate::engine::services::telling::HOST;
-use crate::engine::services::wants::{AskedLease, Verdict};
+use crate::engine::services::wants::AskedLease;
 use crate::engine::services::{Known, Services};
 use crate::engine::{Action, Cx};
-use crate::model::{
-    DhcpHeard, DhcpJob, DhcpPacket, DhcpRefusal, Instant, IpFamily, Mac, Make, ObjectName, Refusal,
-    Service, Vip,
-};
+use crate::model::{DhcpHeard, DhcpJob, DhcpPacket, Instant, IpFamily, Mac, Service, Vip};
 use crate::wire::lease::LEASE;
 
 impl Services {
@@ -92,19 +88,6 @@ impl Services {
         self.part(cx, ground);
         self.leasing.listen(cx);
         news
-    }
-
-    /// The links of Services that are made for a lease, where that has changed: `None`, if not
-    /// here.
-    pub fn take_link_news(&mut self) -> Vec<(ObjectName, Option<LinkChoice>)> {
-        let news = self.leasing.take_link_news();
-        let of = |name: &ObjectName| match &self.services.get(name)?.verdict {
-            Verdict::Wanted(it) if it.lease.is_some() => it.link.as_deref().cloned(),
-            Verdict::Addressless | Verdict::Others | Verdict::Refused(_) | Verdict::Wanted(_) => {
-                None
-            }
-        };
-        news.into_iter().map(|(name, here)| (name.clone(), of(&name).filter(|_| here))).collect()
     }
 
     /// Says again what nobody has heard.
@@ -251,27 +234,6 @@ impl Services {
             self.leasing.listen(cx);
         }
         self.act(cx, ground, key, Cause::Time) | begun
-    }
-
-    /// The link that a lease is to be spoken of on, if there is one.
-    fn link_of(&self, ground: &Ground<'_>, (name, family): &Key) -> Option<Usable> {
-        let known = self.services.get(name)?;
-        let (_, link) = asked(known, *family)?;
-        let has = self.leasing.address(&known.service(), *family);
-        (ground.on)(link.as_ref(), has.unwrap_or(any(*family))).ok()
-    }
-
-    /// There is no link to ask on, or none yet.
-    fn wait_for_link(&mut self, now: Instant, key: &Key, refusal: &Refusal) -> bool {
-        self.leasing.agenda.set(key.clone(), Some(look_at(now + LINK_AGAIN)));
-        let told = match refusal {
-            Refusal::LinkAwaited { .. } => None,
-            why => Some(DhcpRefusal::NoLink { why: why.to_string() }),
-        };
-        if self.leasing.linkless.insert(key.clone(), told.clone()) != Some(told) {
-            self.telling.look_at(&key.0);
-        }
-        false
     }
 
     fn begin(
@@ -436,35 +398,8 @@ fn place(placed: &mut BTreeMap<IpAddr, Instant>, now: Instant, ip: IpAddr, may: 
     }
 }
 
-fn any(family: IpFamily) -> IpAddr {
-    match family {
-        IpFamily::V4 => Ipv4Addr::UNSPECIFIED.into(),
-        IpFamily::V6 => Ipv6Addr::UNSPECIFIED.into(),
-    }
-}
-
 fn send(cx: &mut Cx<'_>, on: Usable, said: Vec<DhcpPacket>) {
     for packet in said {
         cx.act(Action::Dhcp(DhcpJob::Send { link: on.index, packet: Box::new(packet) }));
-    }
-}
-
-/// What a Service asks for, if that is a lease of this family.
-fn asked(it: &Known, family: IpFamily) -> Option<(AskedLease, Option<LinkChoice>)> {
-    match &it.verdict {
-        Verdict::Wanted(it) => {
-            let lease = it.lease.as_deref().filter(|it| it.families.contains(&family))?;
-            let link = match (it.link.as_deref(), family) {
-                // By DHCPv6 the link below speaks, by its own address.
-                (Some(LinkChoice::Made(made)), IpFamily::V6)
-                    if matches!(made.make, Make::Macvlan { .. }) =>
-                {
-                    Some(made.parent.clone())
-                }
-                (link, IpFamily::V4 | IpFamily::V6) => link.cloned(),
-            };
-            Some((lease.clone(), link))
-        }
-        Verdict::Addressless | Verdict::Others | Verdict::Refused(_) => None,
     }
 }
