@@ -12,6 +12,7 @@ use edgevip::model::{
 
 use crate::checks_services::is_served;
 use crate::host::{MS, Nanos, SEC};
+use crate::objects::known_by;
 use crate::world::{Event, World};
 
 const ROUTER: IpAddr = IpAddr::V4(std::net::Ipv4Addr::new(10, 0, 0, 1));
@@ -306,9 +307,7 @@ impl World {
         let mut wanted: BTreeMap<Key, BTreeSet<Vip>> = BTreeMap::new();
         let mut known: BTreeMap<IpAddr, u32> = BTreeMap::new();
         let served = cloud.objects.services().filter(|it| is_served(it));
-        served
-            .flat_map(|it| self.addresses_of(it))
-            .for_each(|ip| *known.entry(ip).or_default() += 1);
+        served.flat_map(known_by).for_each(|ip| *known.entry(ip).or_default() += 1);
         // Of several one may have it, and it may be one that wants no ports.
         let contested = |vips: &BTreeSet<Vip>| vips.iter().all(|it| known.get(&it.0) > Some(&1));
         for it in cloud.objects.services().filter(|it| crate::users::is_exposed(it)) {
