@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use super::agenda::Agenda;
+use super::sabotage::{Sabotage, sabotaged};
 use super::{Cx, Deadline};
 use crate::model::{Guarded, Instant, KernelAnswer, KernelJob, OrderId, ServicePort, Vip};
 
@@ -47,6 +48,9 @@ impl Guards {
             return;
         };
         let it = self.all.entry(vip).or_default();
+        if it.wanted.is_some() && sabotaged(Sabotage::GuardOutdated) {
+            return;
+        }
         if it.wanted.as_ref() != Some(ports) {
             it.wanted = Some(ports.clone());
             self.open.insert(vip);

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use super::backoff::Backoff;
 use super::network::{LinkChoice, MadeLink, Network};
+use super::sabotage::{Sabotage, sabotaged};
 use super::{Cx, Deadline};
 use crate::model::{
     Instant, KernelAnswer, KernelJob, LinkIndex, LinkName, Make, NewLink, ObjectName, OrderId, Vip,
@@ -126,7 +127,7 @@ impl Links {
         let mut open: BTreeMap<LinkName, KernelJob> = BTreeMap::new();
         for it in network.made() {
             let wanted = !ends && self.wanted.contains_key(&it.name);
-            if !wanted && !is_used(it.index) {
+            if !wanted && !is_used(it.index) && !sabotaged(Sabotage::LinkKept) {
                 open.insert(it.name.clone(), KernelJob::RemoveLink { link: it.index });
             }
         }

@@ -35,6 +35,8 @@ pub enum Sabotage {
     GivenBeforeListed,
     /// A request is given up after one retry period.
     GivenUpAfterRetryPeriod,
+    /// A VIP goes on being reached on the ports that it was reached on first.
+    GuardOutdated,
     /// A follower waits half of the renew deadline.
     ImpatientFollower,
     /// A holder that is giving up, or gave up in between, still counts what is acknowledged.
@@ -57,6 +59,8 @@ pub enum Sabotage {
     LeftLeaseForgotten,
     /// An earlier process's addresses are left in the kernel.
     LeftoversNotCleaned,
+    /// A link that was made stays when nobody wants it any more.
+    LinkKept,
     /// A VIP is given up in the moment in which its last endpoint goes.
     LossCountsAtOnce,
     /// An address whose write got no answer is free again.
@@ -119,7 +123,7 @@ pub enum Sabotage {
 
 impl Sabotage {
     /// All of them.
-    pub const ALL: [Self; 56] = [
+    pub const ALL: [Self; 58] = [
         Self::AddressGivenAtOnce,
         Self::BurstMissingAfterHeal,
         Self::CommitWithoutMajority,
@@ -136,6 +140,7 @@ impl Sabotage {
         Self::FoundedByMajority,
         Self::GivenBeforeListed,
         Self::GivenUpAfterRetryPeriod,
+        Self::GuardOutdated,
         Self::ImpatientFollower,
         Self::LateAcknowledgement,
         Self::LateReply,
@@ -147,6 +152,7 @@ impl Sabotage {
         Self::LeavingIgnored,
         Self::LeftLeaseForgotten,
         Self::LeftoversNotCleaned,
+        Self::LinkKept,
         Self::LossCountsAtOnce,
         Self::LostAnswerWithdrawn,
         Self::LostLeaseRenewed,

@@ -346,6 +346,25 @@ fn the_first_claim_of_all_asks_the_link_and_a_takeover_does_not() {
 }
 
 #[test]
+fn what_the_kernel_has_not_asked_yet_is_not_taken_for_free() {
+    let mut bench = Bench::started();
+    bench.reply(LeaseReply::NotFound);
+    bench.reply(TestLease::mine(&bench).found());
+    bench.advance(ms(20));
+    bench.input_held_back(Input::Tick);
+    bench.advance(ms(900));
+    assert!(bench.input_held_back(Input::Tick).jobs().is_empty(), "the last one is not out");
+    assert_eq!(bench.status().vips[0].refusal, Some(Refusal::Probing));
+    let start = bench.now;
+    bench.answer_kernel();
+    while bench.status().vips[0].state != VipState::Answering {
+        bench.tick_next();
+        bench.renew_if_asked();
+    }
+    assert_eq!(bench.now.saturating_since(start), ms(80));
+}
+
+#[test]
 fn a_first_claim_that_is_answered_is_refused_and_names_the_mac() {
     let mut bench = Bench::started();
     bench.reply(LeaseReply::NotFound);

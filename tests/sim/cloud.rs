@@ -27,8 +27,8 @@ pub const SERVED_BY: &str = "kube-system/plndr-svcs-lock";
 pub const GIVEN_BY: &str = "kube-system/kube-vip-cloud-controller";
 pub const POOLS: &str = "kube-system/kubevip";
 
-/// Two writers, every five seconds, as long as a list may have to wait.
-const MOST_CONFLICTS: u32 = 20;
+/// Two writers, every five seconds, as long as a list may have to wait, and a slow one may take.
+const MOST_CONFLICTS: u32 = 36;
 
 /// What a cluster has that serves Services.
 pub struct Cloud {
@@ -121,7 +121,7 @@ impl Cloud {
             }),
             on_demand: false,
             gateway: self.site.router.is_some(),
-            guards: false,
+            guards: self.rules.guards,
             labels_node: false,
         }
     }

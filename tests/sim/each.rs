@@ -79,16 +79,32 @@ impl World {
 
     /// Whether one node at most is promised to answer. What hangs on another Lease than before, or
     /// on one that was deleted, is asked about, and who is asked may not hear that, or be heard in
-    /// time.
+    /// time, where the link is bad. How long the kernel takes makes no difference.
     pub fn is_safe(&self, vip: Vip) -> bool {
         let hung = self.bonds_hung(vip);
         let moved =
             self.elects_each() && (hung.len() > 1 || hung.iter().any(|it| self.was_gone(*it)));
         let mut hosts = self.hosts.iter();
         let cut = hosts.any(|it| it.mute_until.max(it.deaf_until) + 20 * SEC > self.now);
-        let slow = self.faults.action_tail.max(self.faults.lan_tail) > 5 * MS;
+        let slow = self.faults.lan_tail > 5 * MS;
         let unheard = self.faults.lan_loss > 0 || slow || (cut && self.now > 20 * SEC);
         self.lied_until <= self.now && !(moved && unheard)
+    }
+
+    /// Whether the Lease of a Service names one who let it run out, and nobody stands for it: nobody
+    /// sees to what is leased for it either, until one does.
+    pub fn is_orphaned(&self, it: &Service) -> bool {
+        let Some(cloud) = self.cloud.as_ref().filter(|it| it.rules.each) else { return false };
+        let lease = lease_of(it);
+        let api = cloud.own.all.get(&lease).map(|it| &it.api);
+        let held = api.and_then(|it| it.lease()).is_some_and(|it| it.record.holder.is_some());
+        let of = cloud.own.number(&lease);
+        let mut procs = 0..self.procs.len();
+        let led = |proc: usize| {
+            let bond = of.and_then(|of| self.procs[proc].bonds.get(of));
+            bond.is_some_and(|it| it.truth.entitled_at(self.local(proc)))
+        };
+        held && !procs.any(led)
     }
 
     fn was_gone(&self, of: usize) -> bool {
@@ -296,7 +312,10 @@ impl World {
             let bonds = || bonds.iter().filter(|it| **it != of);
             bonds().any(|it| self.procs[proc].bonds[*it].truth.entitled_at(now))
         };
-        let hangs = |vip: &Vip| self.bonds_hung(*vip).contains(&of) && !other(vip);
+        // What it could not silence when it lost another of them is no matter of this one.
+        let failed = self.procs[proc].thread.failed_at.is_some_and(|it| it + 2 * SEC > self.now);
+        let may = |bonds: &[usize]| bonds.contains(&of) && (bonds.len() == 1 || !failed);
+        let hangs = |vip: &Vip| may(&self.bonds_hung(*vip)) && !other(vip);
         let all = self.held_of_services(host);
         all.filter(hangs).collect()
     }

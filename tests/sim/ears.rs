@@ -1,7 +1,7 @@
 //! What processes have to do with DHCP servers: what they say and hear, and what that lets them
 //! do.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::time::Duration;
 
@@ -20,6 +20,8 @@ pub struct Ears {
     links: BTreeMap<IpFamily, Vec<LinkIndex>>,
     /// When something was first asked for.
     asked: BTreeMap<u32, (Instant, Option<IpAddr>, Option<String>)>,
+    /// And what of that was granted.
+    answered: BTreeSet<u32>,
     /// Until when it was told that it may use an address.
     rights: BTreeMap<IpAddr, Instant>,
     /// Since when it uses one that nobody has confirmed to it.
@@ -173,6 +175,7 @@ impl World {
                 // Whatever it was told before.
                 let dhcp = cloud.site.dhcp.as_ref();
                 if let Some((_, Some(ip), of)) = ears.asked.get(&it.xid)
+                    && !ears.answered.contains(&it.xid)
                     && dhcp.is_some_and(|it| it.ever.get(ip) == of.as_ref())
                 {
                     ears.rights.insert(*ip, now);
@@ -185,6 +188,8 @@ impl World {
         let (Some((asked_at, ..)), Some((ip, seconds))) = (ears.asked.get(&xid), said) else {
             return;
         };
+        // Whatever else is said to the same question is discarded (RFC 2131 figure 5).
+        ears.answered.insert(xid);
         let until = *asked_at + Duration::from_secs(seconds.into());
         let right = ears.rights.entry(ip).or_insert(now);
         *right = if seconds == 0 { now } else { until.max(*right) };

@@ -10,7 +10,9 @@ use edgevip::model::{
     Nonce, Protocol, RequestId, UpnpControl, Vip, Way, WayKind,
 };
 
+use crate::checks_services::is_served;
 use crate::host::{MS, Nanos, SEC};
+use crate::objects::known_by;
 use crate::world::{Event, World};
 
 const ROUTER: IpAddr = IpAddr::V4(std::net::Ipv4Addr::new(10, 0, 0, 1));
@@ -303,6 +305,11 @@ impl World {
         let Some(cloud) = &self.cloud else { return Ok(()) };
         let Some(router) = &cloud.site.router else { return Ok(()) };
         let mut wanted: BTreeMap<Key, BTreeSet<Vip>> = BTreeMap::new();
+        let mut known: BTreeMap<IpAddr, u32> = BTreeMap::new();
+        let served = cloud.objects.services().filter(|it| is_served(it));
+        served.flat_map(known_by).for_each(|ip| *known.entry(ip).or_default() += 1);
+        // Of several one may have it, and it may be one that wants no ports.
+        let contested = |vips: &BTreeSet<Vip>| vips.iter().all(|it| known.get(&it.0) > Some(&1));
         for it in cloud.objects.services().filter(|it| crate::users::is_exposed(it)) {
             // Of those that do not get what they ask for, nobody is to wait for anything.
             for ip in self.addresses_of(it) {
@@ -327,6 +334,7 @@ impl World {
         let lives = |it: &&Mapping| it.until.is_none_or(|until| until > now);
         for (key, vips) in wanted.iter().filter(|it| speaks(it.0)) {
             match router.table.get(key).filter(lives) {
+                None if contested(vips) => {}
                 None => {
                     return Err(format!(
                         "G2: {key:?} of {vips:?} is not on the gateway: {:?}",

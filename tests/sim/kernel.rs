@@ -8,7 +8,7 @@ use std::time::Duration;
 use edgevip::engine::Rng;
 use edgevip::model::{
     Address, Fences, Hardware, Instant, KernelAnswer, KernelJob, Link, LinkIndex, LinkKind,
-    LinkName, Mac, NetworkChange, Vip,
+    LinkName, Mac, Make, NetworkChange, NewLink, ServicePort, Vip,
 };
 
 use crate::host::{MS, SEC};
@@ -31,6 +31,10 @@ pub struct Kernel {
     pub table: bool,
     pub ours: BTreeMap<Vip, u64>,
     pub live: BTreeMap<Vip, Live>,
+    /// What nothing reaches but these ports, by the ruleset.
+    pub guards: BTreeMap<Vip, Vec<ServicePort>>,
+    /// Links on top of the other.
+    pub made: BTreeMap<LinkIndex, Link>,
     /// The number that the link gets when it comes again.
     pub next_link: LinkIndex,
 }
@@ -86,6 +90,8 @@ pub struct Doing<'a> {
     pub lead: Duration,
     /// What the thread has put into the fence, and not taken out again.
     pub fenced: &'a mut BTreeMap<Vip, Instant>,
+    /// And what it lets through to VIPs.
+    pub guarded: &'a mut BTreeMap<Vip, Vec<ServicePort>>,
     pub rng: &'a mut Rng,
 }
 
@@ -105,6 +111,8 @@ impl Kernel {
             table: true,
             ours: BTreeMap::new(),
             live: BTreeMap::new(),
+            guards: BTreeMap::new(),
+            made: BTreeMap::new(),
             next_link: index,
         }
     }
@@ -158,13 +166,14 @@ impl Kernel {
         self.table = false;
         self.ours.clear();
         self.live.clear();
+        self.guards.clear();
     }
 
     pub fn snapshot(&self) -> NetworkChange {
         let held = self.held.iter().map(|(key, it)| address(*key, it.length));
         let own = self.link.iter().flat_map(|link| self.own_on(link.index));
         NetworkChange::Snapshot {
-            links: self.link_now().into_iter().collect(),
+            links: self.link_now().into_iter().chain(self.made.values().cloned()).collect(),
             addresses: held.chain(own).collect(),
             default_link: self.link.map(|it| it.index),
         }
@@ -192,6 +201,34 @@ impl Kernel {
         })
     }
 
+    /// Whether a link goes by this number.
+    pub fn is_there(&self, link: LinkIndex) -> bool {
+        self.link.is_some_and(|it| it.index == link || self.made.contains_key(&link))
+    }
+
+    fn make(&mut self, new: &NewLink) -> Option<Link> {
+        let parent = self.link_now().filter(|it| it.index == new.parent)?;
+        let (kind, mac) = match new.make {
+            Make::Macvlan { mac, .. } => (LinkKind::Macvlan { parent: new.parent }, mac),
+            Make::Vlan { tag } => (LinkKind::Vlan { parent: new.parent, tag }, self.mac),
+        };
+        let last = self.made.keys().last().map_or(100, |it| it.0);
+        let index = LinkIndex(last + 1);
+        let mac = Some(mac);
+        let link = Link { index, name: new.name.clone(), mac, kind, ours: true, ..parent };
+        self.made.insert(index, link.clone());
+        Some(link)
+    }
+
+    /// Links go, and what is on them.
+    pub fn unmake(&mut self, is_meant: impl Fn(&LinkIndex) -> bool) -> Vec<NetworkChange> {
+        let gone: Vec<_> = self.made.keys().copied().filter(is_meant).collect();
+        self.made.retain(|index, _| !gone.contains(index));
+        let mut told = self.remove_if(|(link, _), _| gone.contains(link));
+        told.extend(gone.into_iter().map(NetworkChange::LinkGone));
+        told
+    }
+
     /// Does what was ordered, but for sending frames. Returns the answer and what every
     /// listener on this machine is told.
     pub fn carry_out(
@@ -207,10 +244,13 @@ impl Kernel {
                 let fenced: Vec<_> = self.ours.keys().copied().collect();
                 self.ours.clear();
                 self.live.clear();
+                self.guards.clear();
+                it.guarded.clear();
                 told = self.remove_if(|(_, vip), _| vips.contains(vip) || fenced.contains(vip));
+                told.extend(self.unmake(|_| true));
             }
             KernelJob::HoldAddress { link, vip, length, until } => {
-                if self.link.is_none_or(|it| it.index != *link) {
+                if !self.is_there(*link) {
                     return (KernelAnswer::NoLink, told);
                 }
                 if self.own.iter().any(|(ip, _)| *ip == vip.0) {
@@ -234,12 +274,22 @@ impl Kernel {
                     self.live.remove(vip);
                 }
             }
-            KernelJob::Guard(_)
-            | KernelJob::Listen { .. }
-            | KernelJob::MakeLink(_)
-            | KernelJob::RemoveLink { .. }
-            | KernelJob::SendFrame { .. }
-            | KernelJob::VerifyFence => {}
+            KernelJob::Guard(all) => {
+                for guarded in all {
+                    for table in [&mut *it.guarded, &mut self.guards] {
+                        match guarded.on {
+                            true => drop(table.insert(guarded.vip, guarded.ports.clone())),
+                            false => drop(table.remove(&guarded.vip)),
+                        }
+                    }
+                }
+            }
+            KernelJob::MakeLink(new) => match self.make(new) {
+                Some(link) => told.push(NetworkChange::Link(link)),
+                None => return (KernelAnswer::NoLink, told),
+            },
+            KernelJob::RemoveLink { link } => told = self.unmake(|it| it == link),
+            KernelJob::Listen { .. } | KernelJob::SendFrame { .. } | KernelJob::VerifyFence => {}
         }
         (if rebuilt { KernelAnswer::FenceRebuilt } else { KernelAnswer::Done }, told)
     }
@@ -315,6 +365,7 @@ impl Kernel {
         self.table = true;
         let left = |until: &Instant| until.saturating_since(it.read_at).max(MARGIN);
         let ends = |until: &Instant| it.mono + left(until).as_nanos() as u64;
+        self.guards.clone_from(it.guarded);
         self.ours = it.fenced.iter().map(|(vip, until)| (*vip, ends(until))).collect();
         true
     }

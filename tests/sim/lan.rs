@@ -90,9 +90,12 @@ impl World {
                 if !self.hosts[host].can_receive(self.now) {
                     return;
                 }
-                let heard = Heard { link: plug.index, ip, mac, probe };
+                let made = self.hosts[host].kernel.made.keys().copied();
+                let links: Vec<_> = std::iter::once(plug.index).chain(made).collect();
                 for proc in self.procs_on(host) {
-                    if self.procs[proc].thread.hears(plug.index, Vip(ip)) {
+                    let hears = |it: &&LinkIndex| self.procs[proc].thread.hears(**it, Vip(ip));
+                    if let Some(link) = links.iter().find(hears) {
+                        let heard = Heard { link: *link, ip, mac, probe };
                         self.deliver(proc, Input::Heard(heard));
                     }
                 }
@@ -212,6 +215,8 @@ impl World {
     pub fn remove_link(&mut self, host: usize) {
         let Some(plug) = self.hosts[host].kernel.link.take() else { return };
         self.hosts[host].kernel.remove_if(|(link, _), _| *link == plug.index);
+        let gone = self.hosts[host].kernel.unmake(|_| true);
+        gone.into_iter().for_each(|it| self.notify(host, it));
         self.notify(host, edgevip::model::NetworkChange::LinkGone(plug.index));
         self.notify(host, edgevip::model::NetworkChange::DefaultLink(None));
         self.hosts[host].kernel.next_link = LinkIndex(plug.index.0 + 1);

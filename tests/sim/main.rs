@@ -32,6 +32,7 @@ mod stories_beside;
 mod stories_dhcp;
 mod stories_each;
 mod stories_gateway;
+mod stories_made;
 mod stories_quorum;
 mod stories_services;
 #[cfg(feature = "sabotage")]

@@ -7,7 +7,7 @@ use std::time::Duration;
 use edgevip::engine::{Action, Config, Election, Input, LeaseConfig, Node, Notice, Rng};
 use edgevip::model::{
     Author, Frame, Instant, KernelAnswer, KernelJob, LinkIndex, NetworkChange, NodeName, OrderId,
-    RequestId, Vip,
+    RequestId, ServicePort, Vip,
 };
 
 use crate::checks::{self, Truth};
@@ -82,6 +82,7 @@ pub struct KernelThread {
     stage: Stage,
     stalled: bool,
     fenced: BTreeMap<Vip, Instant>,
+    guarded: BTreeMap<Vip, Vec<ServicePort>>,
     /// How often the order at the front was begun, and how much earlier it is to end.
     attempts: u32,
     lead: Duration,
@@ -672,6 +673,7 @@ impl World {
             prepares: self.cluster.is_some(),
             lead: it.thread.lead,
             fenced: &mut it.thread.fenced,
+            guarded: &mut it.thread.guarded,
             rng: &mut self.rng,
         };
         let (result, told) = act(kernel, doing);
@@ -689,7 +691,8 @@ impl World {
         until: Instant,
     ) -> Outcome {
         let host = self.procs[proc].host;
-        let Some(plug) = self.hosts[host].kernel.link.filter(|it| it.index == link) else {
+        let kernel = &self.hosts[host].kernel;
+        let Some(plug) = kernel.link.filter(|_| kernel.is_there(link)) else {
             return Outcome::Failed;
         };
         if self.local(proc) >= until {
@@ -737,6 +740,9 @@ impl World {
         let thread = &mut self.procs[proc].thread;
         match &job {
             KernelJob::HoldAddress { vip, .. } if !answer.is_good() => thread.spoiled.push(*vip),
+            KernelJob::Guard(all) if !answer.is_good() => {
+                thread.spoiled.extend(all.iter().map(|it| it.vip));
+            }
             KernelJob::Answer { vips, .. } | KernelJob::Silence { vips, .. }
                 if !answer.is_good() =>
             {
@@ -756,8 +762,10 @@ impl World {
                 _ => {}
             }
         }
-        // A frame that went out is not worth waking anybody for.
-        if answer != KernelAnswer::Done || !matches!(job, KernelJob::SendFrame { .. }) {
+        // A frame that went out is not worth waking anybody for, if it asks nothing.
+        let quiet = matches!(&job, KernelJob::SendFrame { frame, .. }
+            if !matches!(frame, Frame::Probe { .. }));
+        if answer != KernelAnswer::Done || !quiet {
             thread.answers.push((order, answer));
         }
         if last {

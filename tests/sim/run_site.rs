@@ -137,7 +137,8 @@ pub fn check_site(world: &World) -> Result<(), String> {
             let told = leased(it).find(|it| it.0 == family).map(|it| it.1);
             let given = dhcp.bound.get(&(it.uid.clone(), family));
             let given = given.filter(|it| it.until > world.now).map(|it| it.ip);
-            if !world.is_refused(it) && (told.is_none() || told != given) {
+            let orphaned = world.is_orphaned(it);
+            if !world.is_refused(it) && !orphaned && (told.is_none() || told != given) {
                 return at(format!("D2: {} says {told:?}, leased is {given:?}", it.name));
             }
         }

@@ -17,6 +17,8 @@ pub struct Rules {
     pub each: bool,
     /// Of each leased address, the hardware address is its own.
     pub own_mac: bool,
+    /// Nothing reaches their addresses but their ports.
+    pub guards: bool,
 }
 
 #[derive(Default)]

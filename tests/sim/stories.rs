@@ -256,15 +256,17 @@ fn a_killed_holder_is_followed_through_a_slow_api_server() {
         .finish();
 }
 
+/// Whoever goes serves on until its release is done, and a second longer: the next one's write may
+/// be as slow.
 #[test]
-fn a_stop_through_a_slow_api_server_loses_nothing() {
+fn a_stop_through_a_slow_api_server_costs_one_slow_write() {
     story(2)
         .led_by("node-0")
         .act(|it| it.weather.slow = ms(2_500))
         .after(secs(20))
         .stop("node-0")
         .expect_holder("node-1", secs(11))
-        .expect_cut_at_most(0)
+        .expect_cut_at_most(secs(3))
         .finish();
 }
 

@@ -6,6 +6,7 @@ use edgevip::model::{IpFamily, Service, Vip};
 
 use crate::cloud::named;
 use crate::dhcp::Dhcp;
+use crate::faults::Kind;
 use crate::host::{MS, Nanos, SEC};
 use crate::objects::{ADDRESSES, asks_leases, leased};
 use crate::run_site::check_site;
@@ -279,4 +280,45 @@ fn leases_of_services_that_are_elected_each_move_with_them() {
     tale.world.start(by);
     tale.run(60 * SEC).unwrap();
     end(tale).unwrap();
+}
+
+#[test]
+fn who_waits_for_a_server_waits_on_the_link_that_there_is() {
+    for ips in ["0.0.0.0", "::"] {
+        let mut tale = site();
+        leasing(&mut tale).down_until = Nanos::MAX;
+        tale.run(20 * SEC).unwrap();
+        tale.make(asking("web", ips));
+        tale.run(60 * SEC).unwrap();
+        for at in 0..3 {
+            tale.world.inflict(Kind::LinkGone, at, at, SEC);
+        }
+        leasing(&mut tale).down_until = 0;
+        tale.run(SEC).unwrap();
+        tale.until(10 * SEC, "it is leased", is_leased).unwrap();
+        end(tale).unwrap();
+    }
+}
+
+/// Its next node is stopped for a while between taking the address up and asking for it.
+#[test]
+fn what_another_had_is_kept_for_an_eighth_in_all() {
+    for ips in ["0.0.0.0", "::"] {
+        for late in (0..40).step_by(4) {
+            let mut tale = begin(ips).unwrap();
+            leasing(&mut tale).down_until = Nanos::MAX;
+            let (vip, carrier) = (Vip(addresses(&tale.world)[0]), tale.carrier());
+            tale.world.crash(carrier, 100_000 * SEC);
+            let other = move |it: &World| it.answering(vip).iter().any(|it| *it != carrier);
+            tale.until(30 * SEC, "another has it", other).unwrap();
+            let next = tale.world.answering(vip)[0];
+            tale.run(late * MS).unwrap();
+            tale.world.pause(next, SEC);
+            tale.run(30 * SEC).unwrap();
+            leasing(&mut tale).down_until = 0;
+            tale.world.start(carrier);
+            tale.until(140 * SEC, "it is leased again", is_leased).unwrap();
+            end(tale).unwrap();
+        }
+    }
 }

@@ -168,3 +168,47 @@ fn a_gateway_that_is_away_or_refuses_is_asked_again() {
         end(tale).unwrap();
     }
 }
+
+/// Two want one address, each by its own Lease: the second has it once the first is gone.
+fn contested(way: WayKind) -> Result<Tale, String> {
+    let mut tale = site(&[way]);
+    if let Some(cloud) = &mut tale.world.cloud {
+        cloud.rules.each = true;
+    }
+    tale.run(20 * SEC)?;
+    tale.make(exposed("web", WEB, "0"));
+    tale.until(3 * SEC, "it is served", |it| is_reached(it, "web"))?;
+    tale.until(5 * SEC, "G2: its port is open", |it| mapping(it, WEB).is_some())?;
+    tale.make(asking("late", WEB));
+    tale.run(5 * SEC)?;
+    Ok(tale)
+}
+
+#[test]
+fn what_comes_to_hang_on_anothers_lease_leaves_no_port_open() {
+    for way in WAYS {
+        let mut tale = contested(way).unwrap();
+        tale.delete("web");
+        let closed = |it: &World| mapping(it, WEB).is_none();
+        tale.until(4 * SEC, "G3: its port is closed", closed).unwrap();
+        tale.until(20 * SEC, "the other has the address", |it| is_reached(it, "late")).unwrap();
+        end(tale).unwrap();
+    }
+}
+
+/// Whoever is told of both at once has never stood for the second.
+#[test]
+fn of_two_that_go_at_once_nothing_is_left() {
+    for way in WAYS {
+        let mut tale = contested(way).unwrap();
+        tale.world.change(|it| {
+            it.delete_service(&named("a", "web"));
+            it.delete_service(&named("a", "late"));
+        });
+        tale.run(4 * SEC).unwrap();
+        let vip = Vip(WEB.parse().unwrap());
+        assert_eq!(tale.world.answering(vip), [0; 0], "{way:?}");
+        assert!(mapping(&tale.world, WEB).is_none(), "{way:?}");
+        end(tale).unwrap();
+    }
+}

@@ -18,6 +18,9 @@ use crate::stories_gateway::{
     what_is_wanted_of_the_gateway_is_there_and_nothing_else,
     who_maps_for_good_only_is_asked_for_that,
 };
+use crate::stories_made::{
+    what_is_made_is_there_as_long_as_it_is_wanted, what_reaches_an_address_is_what_its_service_says,
+};
 use crate::stories_quorum::discovery::one_of_a_founding_set_is_cut_off_and_founds_with_others;
 use crate::stories_quorum::{
     a_move_waits_for_who_is_slow, voters_are_changed_and_a_holder_does_not_hear_of_it,
@@ -75,14 +78,16 @@ const WITHIN_SERVICES: [(Sabotage, u64); 6] = [
 /// The same for a site.
 const WITHIN_SITE: [(Sabotage, u64); 1] = [(Sabotage::LeavingIgnored, 200)];
 
-/// Of Leases for each Service, DHCP servers and gateways: each by a thing that goes wrong alone.
-const BY_STORY_OF_SITE: [(Sabotage, Story, &str); 11] = [
+/// Of Leases for each Service, DHCP servers, gateways, links and guards: each by a thing that goes wrong alone.
+const BY_STORY_OF_SITE: [(Sabotage, Story, &str); 13] = [
     (Sabotage::DeletedLeaseHeld, whose_lease_is_deleted_answers_no_more, "S2"),
     (Sabotage::EpochIgnored, what_a_gateway_forgets_is_opened_again, "G2"),
+    (Sabotage::GuardOutdated, what_reaches_an_address_is_what_its_service_says, "P2"),
     (Sabotage::LeaseForEver, a_lease_that_nobody_renews_ends, "D1"),
     (Sabotage::LeaseKept, whoever_is_gone_has_no_lease, "D3"),
     (Sabotage::LeaseNotChecked, what_is_leased_is_asked_about_first, "D5"),
     (Sabotage::LeftLeaseForgotten, who_is_to_be_ignored_gives_its_lease_back, "S8"),
+    (Sabotage::LinkKept, what_is_made_is_there_as_long_as_it_is_wanted, "K1"),
     (Sabotage::LostLeaseRenewed, one_node_renews_a_lease, "D4"),
     (Sabotage::NakIgnored, what_a_server_refuses_is_given_up, "D1"),
     (Sabotage::PermanentRefused, who_maps_for_good_only_is_asked_for_that, "G2"),

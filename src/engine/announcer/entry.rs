@@ -115,6 +115,7 @@ impl Entry {
     }
 
     pub fn on_answer(&mut self, cx: &mut Cx<'_>, vip: Vip, order: OrderId, answer: &KernelAnswer) {
+        self.on_asked(cx, order, answer);
         let good = answer.is_good();
         let again_at = cx.now + KERNEL_AGAIN;
         let failed = answer.refusal().map(|_| Box::new((answer.clone(), again_at)));

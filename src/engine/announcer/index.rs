@@ -9,7 +9,7 @@ use crate::model::{Instant, LinkIndex, OrderId, Vip};
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub(super) struct Share {
     /// The orders about it alone that are not answered yet.
-    pub orders: [Option<OrderId>; 3],
+    pub orders: [Option<OrderId>; 4],
     /// The links that it is on, and is to be on.
     pub links: [Option<LinkIndex>; 2],
     /// The kernel may answer for it.

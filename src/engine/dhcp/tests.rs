@@ -265,7 +265,7 @@ fn an_address_that_nobody_answers_for_is_renewed_by_broadcast() {
 
 #[test]
 fn what_another_node_had_is_carried_at_once_and_confirmed() {
-    let mut it = Bench::with(|now| Dhcp4::take_over(config(), lease(80), now));
+    let mut it = Bench::with(|now| Dhcp4::take_over(config(), lease(80), now, now));
     assert_eq!((it.phase().as_str(), it.address()), ("rebooting", Some(ip(50))));
     assert_eq!(it.said(), ["Request 50 - all"]);
     assert_eq!(it.last.clone().unwrap().message.server, None);
@@ -275,15 +275,15 @@ fn what_another_node_had_is_carried_at_once_and_confirmed() {
 
     // The identifier is the lease's, the hardware address this node's.
     let other = Dhcp4Lease { mac: SERVER_MAC, client_id: vec![9], ..lease(80) };
-    let it = Bench::with(|now| Dhcp4::take_over(config(), other, now));
+    let it = Bench::with(|now| Dhcp4::take_over(config(), other, now, now));
     let asked = it.last.unwrap().message;
     assert_eq!((asked.mac, asked.client_id), (config().mac, vec![9]));
 
-    let mut it = Bench::with(|now| Dhcp4::take_over(config(), lease(80), now));
+    let mut it = Bench::with(|now| Dhcp4::take_over(config(), lease(80), now, now));
     it.hear("nak");
     assert_eq!((it.phase().as_str(), it.address()), ("selecting", None));
 
-    let mut it = Bench::with(|now| Dhcp4::take_over(config(), lease(80), now));
+    let mut it = Bench::with(|now| Dhcp4::take_over(config(), lease(80), now, now));
     it.pass(9);
     assert!(it.said().len() >= 3 && it.address().is_some());
     it.pass(1);
@@ -353,7 +353,7 @@ fn what_there_is_is_given_back_to_its_server() {
     let mut asked = Bench::new();
     asked.hear("offer 50 60");
     assert_eq!(released(asked), ["Release - 50 1 true"]);
-    let taken_over = Bench::with(|now| Dhcp4::take_over(config(), lease(80), now));
+    let taken_over = Bench::with(|now| Dhcp4::take_over(config(), lease(80), now, now));
     assert_eq!(released(taken_over), ["Release - 50 1 false"]);
 }
 

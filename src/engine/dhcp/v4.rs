@@ -81,10 +81,11 @@ impl Dhcp4 {
         Self::with(config, state, now)
     }
 
-    /// Goes on with a lease that another node, or another life of this one, had.
-    pub fn take_over(config: Dhcp4Config, lease: Dhcp4Lease, now: Instant) -> Self {
+    /// Goes on with a lease that another node, or another life of this one, had, and that has been
+    /// relied on here since then.
+    pub fn take_over(config: Dhcp4Config, lease: Dhcp4Lease, since: Instant, now: Instant) -> Self {
         let kept = Duration::from_secs(lease.seconds.into()) / KEPT;
-        let drop_at = (lease.seconds != Dhcp4Lease::FOR_EVER).then_some(now + kept);
+        let drop_at = (lease.seconds != Dhcp4Lease::FOR_EVER).then_some(since + kept);
         let asking = Asking { xid: 0, since: now, sent: 0, again_at: now, answered: false };
         let mut config = config;
         // The server knows the lease by this. The hardware address may be the other node's own.
@@ -138,6 +139,22 @@ impl Dhcp4 {
         self.refusal = Some(DhcpRefusal::Conflict { ip: ip.into(), mac });
         self.config.requested = None;
         self.state = State::Init { ask_at: turn.now + AFTER_DECLINE };
+    }
+
+    /// It is on another link: what has nothing asks there, and not when it would have here.
+    pub fn moved(&mut self, now: Instant) {
+        match self.state {
+            State::Init { .. } | State::Selecting { .. } | State::Requesting { .. } => {
+                (self.vain, self.since) = (0, now);
+                self.backoff.reset();
+                self.state = State::Init { ask_at: now };
+            }
+            State::Checking { .. }
+            | State::Bound { .. }
+            | State::Renewing { .. }
+            | State::Rebinding { .. }
+            | State::Rebooting { .. } => {}
+        }
     }
 
     /// Gives back what there is, and is done.

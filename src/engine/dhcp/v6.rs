@@ -90,10 +90,11 @@ impl Dhcp6 {
         Self::with(config, State::Init { ask_at: now })
     }
 
-    /// Goes on with a lease that another node, or another life of this one, had.
-    pub fn take_over(config: Dhcp6Config, lease: Dhcp6Lease, now: Instant) -> Self {
+    /// Goes on with a lease that another node, or another life of this one, had, and that has been
+    /// relied on here since then.
+    pub fn take_over(config: Dhcp6Config, lease: Dhcp6Lease, since: Instant, now: Instant) -> Self {
         let kept = Duration::from_secs(lease.seconds.into()) / KEPT;
-        let drop_at = (lease.seconds != Dhcp6Lease::FOR_EVER).then_some(now + kept);
+        let drop_at = (lease.seconds != Dhcp6Lease::FOR_EVER).then_some(since + kept);
         // The server knows the lease by these.
         let config = Dhcp6Config { duid: lease.duid.clone(), iaid: lease.iaid, ..config };
         let asking = Asking::unasked(Times::TAKE_OVER, now);
@@ -146,6 +147,22 @@ impl Dhcp6 {
         let lease = held.lease;
         self.say(turn, Dhcp6Kind::Decline, &mut asking, Some(&lease));
         self.state = State::Declining { asking, lease };
+    }
+
+    /// It is on another link: what has nothing asks there, and not when it would have here.
+    pub fn moved(&mut self, now: Instant) {
+        match self.state {
+            State::Init { .. } | State::Soliciting { .. } | State::Requesting { had: None, .. } => {
+                self.state = State::Init { ask_at: now }
+            }
+            State::Requesting { had: Some(_), .. }
+            | State::Checking { .. }
+            | State::Declining { .. }
+            | State::Bound { .. }
+            | State::Renewing { .. }
+            | State::Rebinding { .. }
+            | State::TakingOver { .. } => {}
+        }
     }
 
     /// Gives back what there is, and is done.

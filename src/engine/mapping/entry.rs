@@ -130,6 +130,16 @@ impl Entry {
         self.asked.is_some()
     }
 
+    /// Whether the gateway may have it for the same Service as this wish.
+    pub fn is_there_for(&self, wish: &Wish) -> bool {
+        self.asked.as_ref().is_some_and(|it| it.nonce == wish.nonce)
+    }
+
+    /// Whether the gateway may have it, and nobody wants it.
+    pub fn is_closing(&self) -> bool {
+        self.wish.is_none() && self.is_there()
+    }
+
     pub fn is_open(&self) -> bool {
         self.held.is_none() && self.refusal.is_none()
     }

@@ -159,9 +159,22 @@ impl Mappings {
         std::mem::take(&mut self.news)
     }
 
-    /// Whether there is anything of the VIP that the gateway may have.
-    pub fn is_there(&self, vip: Vip) -> bool {
-        self.of(vip).any(|it| it.1.is_there())
+    /// Whether the gateway may have this port, as it is wished for.
+    pub fn has(&self, exposed: Exposed, wish: &Wish) -> bool {
+        self.entries.get(&exposed).is_some_and(|it| it.is_there_for(wish))
+    }
+
+    /// Whether there is anything of the VIP that the gateway may have, and that is not wished for.
+    pub fn has_more(&self, vip: Vip, than: &BTreeMap<ServicePort, Wish>) -> bool {
+        let meant = |port: &ServicePort, entry: &Entry| {
+            than.get(port).is_some_and(|it| entry.is_there_for(it))
+        };
+        self.of(vip).any(|(it, entry)| entry.is_there() && !meant(&it.port, entry))
+    }
+
+    /// Whether there is anything of the VIP that is to be closed, and that the gateway may have.
+    pub fn is_closing(&self, vip: Vip) -> bool {
+        self.of(vip).any(|it| it.1.is_closing())
     }
 
     /// Whether it is not settled yet what becomes of a port of the VIP.

@@ -258,7 +258,7 @@ fn what_is_not_wanted_is_closed_and_what_is_another_s_left() {
     assert_eq!(it.gateway.ports.keys().collect::<Vec<_>>(), [&443]);
     it.mappings.leave(VIP);
     assert!(it.pass(100_000).log().is_empty());
-    assert!(!it.mappings.is_there(VIP));
+    assert!(!it.mappings.has_more(VIP, &BTreeMap::new()));
 }
 
 #[test]

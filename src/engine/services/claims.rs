@@ -70,7 +70,8 @@ impl Services {
             }
         }
         self.exposing.look_at(ip);
-        let place = self.place_of(now, ip, &have).or_else(|| self.lingering(now, vip));
+        let next = self.place_of(now, ip, &have);
+        let place = self.lingering(now, vip, next.as_ref()).or(next);
         if self.place(vip) != place.as_ref() {
             self.change(ip, |it| it.place = place);
             self.changed.mark(vip);

@@ -1,8 +1,9 @@
 //! Services that are to be reached through the site's gateway: which of their ports are wanted
 //! there, and what is told of them. The node that answers for an address sees to its ports.
 //!
-//! Gateways map only whom they hear, so an address whose Service is gone stays until its ports
-//! are closed, or until that has taken too long.
+//! Gateways map only whom they hear, so an address whose Service is gone, or that comes to hang on
+//! the Lease of another, stays until the ports that nobody wants any more are closed, or until that
+//! has taken too long.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
@@ -26,7 +27,7 @@ pub(super) struct Exposing {
     mappings: Option<Mappings>,
     /// Of these, something may be other than it was.
     open: BTreeSet<IpAddr>,
-    /// What is nobody's any more, and until when it stays.
+    /// What is nobody's here any more, and until when it stays.
     lingering: BTreeMap<IpAddr, Instant>,
     /// Whose place has to be decided anew.
     unsettled: BTreeSet<IpAddr>,
@@ -72,20 +73,33 @@ impl Exposing {
         asks.into_iter().chain(unsettled).chain(lingers).min()
     }
 
-    /// Whether the gateway may have ports of the address that are still to be closed.
-    fn keeps(&self, vip: Vip) -> bool {
-        self.mappings.as_ref().is_some_and(|it| it.is_there(vip))
+    /// Whether the gateway may have ports of the address that are not among these.
+    fn keeps_others(&self, vip: Vip, than: &BTreeMap<ServicePort, mapping::Wish>) -> bool {
+        self.mappings.as_ref().is_some_and(|it| it.has_more(vip, than))
     }
 }
 
 impl Services {
-    /// The place of an address that is nobody's, as long as its ports are being closed.
-    pub(super) fn lingering(&self, now: Instant, vip: Vip) -> Option<Place> {
-        let stays = self.answers(vip.0) && self.exposing.keeps(vip);
-        let mut it = self.place(vip).filter(|_| stays)?.clone();
+    /// The place that an address had, as long as ports of those who had it are being closed:
+    /// `next` is nobody's, or hangs on another Lease, by which this node need not answer.
+    pub(super) fn lingering(
+        &mut self,
+        now: Instant,
+        vip: Vip,
+        next: Option<&Place>,
+    ) -> Option<Place> {
+        let lease = |it: &Place| it.elected_by.as_ref().map(|it| it.name.clone());
+        let old = self.place(vip).filter(|_| self.answers(vip.0))?;
+        let goes = next.is_none_or(|it| lease(it) != lease(old));
+        if !goes || !self.exposing.keeps_others(vip, &self.ports(vip.0)) {
+            self.exposing.lingering.remove(&vip.0);
+            return None;
+        }
+        let mut old = old.clone();
         // What was leased is soon another's.
-        it.until = it.until.map(|until| until.min(now + LINGER));
-        Some(it)
+        old.until = old.until.map(|until| until.min(now + LINGER));
+        self.exposing.lingering.entry(vip.0).or_insert(now + LINGER);
+        Some(old)
     }
 
     pub fn on_gateway(&mut self, cx: &mut Cx<'_>, request: RequestId, reply: &GatewayReply) {
@@ -98,7 +112,7 @@ impl Services {
             self.exposing.lingering.values_mut().for_each(|at| *at = cx.now + LINGER);
         }
         let lingering = self.exposing.lingering.keys();
-        let closed = lingering.filter(|ip| !mappings.is_there(Vip(**ip)));
+        let closed = lingering.filter(|ip| !mappings.is_closing(Vip(**ip)));
         self.exposing.unsettled.extend(closed);
     }
 
@@ -150,8 +164,8 @@ impl Services {
         link: &dyn Fn(Option<&LinkChoice>, Vip) -> Option<LinkName>,
     ) {
         let (vip, answers) = (Vip(ip), self.answers(ip));
-        let ports = if answers { self.ports(ip) } else { BTreeMap::new() };
-        let nobodys = self.claimants(ip).is_empty();
+        let mut ports = if answers { self.ports(ip) } else { BTreeMap::new() };
+        let lingers = self.exposing.lingering.contains_key(&ip);
         let named = self.place(vip).and_then(|it| it.link.as_deref());
         let choice = named.or(self.link());
         let site = Site::of(vip, link(choice, vip));
@@ -166,11 +180,13 @@ impl Services {
             }
             return;
         }
+        if lingers {
+            // Nothing is begun any more.
+            ports.retain(|port, wish| mappings.has(Exposed { vip, port: *port }, wish));
+        }
         mappings.want(now, vip, site, ports);
-        if !nobodys {
-            self.exposing.lingering.remove(&ip);
-        } else if mappings.is_there(vip) {
-            self.exposing.lingering.entry(ip).or_insert(now + LINGER);
+        if lingers && !mappings.is_closing(vip) {
+            self.exposing.unsettled.insert(ip);
         }
     }
 

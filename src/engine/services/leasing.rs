@@ -8,6 +8,7 @@
 //! to: what was lost a moment ago is given back, too.
 
 mod identity;
+mod links;
 mod machine;
 mod seeing;
 #[cfg(test)]
@@ -114,8 +115,8 @@ pub(super) struct Leasing {
     looked_at: Instant,
     agenda: Agenda<Key>,
     leads: bool,
-    /// Leased addresses whose lease this node may hold.
-    placed: BTreeSet<IpAddr>,
+    /// Leased addresses whose lease this node may hold, and since when.
+    placed: BTreeMap<IpAddr, Instant>,
     inbox: Vec<(LinkIndex, DhcpHeard)>,
     /// Leased addresses that are asked about, and for whom.
     checking: BTreeMap<IpAddr, Key>,
@@ -174,7 +175,7 @@ impl Leasing {
             looked_at: Instant::from_nanos(0),
             agenda: Agenda::default(),
             leads: false,
-            placed: BTreeSet::new(),
+            placed: BTreeMap::new(),
             inbox: Vec::new(),
             checking: BTreeMap::new(),
             probing: Probing::default(),
@@ -215,6 +216,12 @@ impl Leasing {
     pub fn until(&self, name: &ObjectName, ip: IpAddr) -> Option<Instant> {
         let it = &self.held.get(&(name.clone(), IpFamily::of(ip)))?.machine;
         it.until().filter(|_| it.address() == Some(ip))
+    }
+
+    /// Whether this node has leased the address for the Service.
+    pub fn holds(&self, name: &ObjectName, ip: IpAddr) -> bool {
+        let held = self.held.get(&(name.clone(), IpFamily::of(ip)));
+        held.is_some_and(|it| it.machine.address() == Some(ip))
     }
 
     pub fn refusal(&self, name: &ObjectName) -> Option<&DhcpRefusal> {

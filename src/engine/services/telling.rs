@@ -18,8 +18,8 @@ use crate::engine::mapping::OUTSIDE;
 use crate::engine::sabotage::{Sabotage, sabotaged};
 use crate::engine::{Cx, Deadline};
 use crate::model::{
-    ApiFault, Instant, NodeName, ObjectCall, ObjectName, ObjectReply, RequestId, ResourceVersion,
-    Service, ServicePatch, Vip,
+    ApiFault, Instant, IpFamily, NodeName, ObjectCall, ObjectName, ObjectReply, RequestId,
+    ResourceVersion, Service, ServicePatch, Vip,
 };
 
 /// So many writes are under way at a time.
@@ -312,7 +312,16 @@ impl Services {
             return true;
         };
         let outside = self.outside(known);
-        self.telling.write(cx, known, answered, &outside)
+        // A status counts as asking for what it names, so what is leased is said to be that first.
+        let service = known.service();
+        let leases = super::leasing::written(&service);
+        let stands = |ip: &IpAddr| service.ingress.iter().any(|it| it.ip == Some(*ip));
+        let said = |ip: &IpAddr| {
+            let family = IpFamily::of(*ip);
+            !self.leasing.holds(name, *ip) || leases.address(family) == Some(*ip) || stands(ip)
+        };
+        let answered: Vec<_> = answered.iter().copied().filter(said).collect();
+        self.telling.write(cx, known, &answered, &outside)
     }
 }
 

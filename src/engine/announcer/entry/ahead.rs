@@ -15,7 +15,12 @@ impl Entry {
     /// Its part in what is asked of all entries together.
     pub fn share(&self) -> Share {
         Share {
-            orders: [self.held.and_then(|it| it.order), self.removing, self.quiet_by],
+            orders: [
+                self.held.and_then(|it| it.order),
+                self.removing,
+                self.quiet_by,
+                self.claimed.order(),
+            ],
             links: [self.wanted_on, self.held.map(|it| it.on.index)],
             loud: self.may_answer,
             left: !self.is_gone(),
@@ -36,7 +41,10 @@ impl Entry {
         let announce = self.burst.filter(|_| here && self.is_open());
         let announce = announce.map(|(at, _)| Deadline { at, why: "announce" });
         let ask = match self.claimed {
-            Claim::Asking { next_at, .. } => Some(Deadline { at: next_at, why: "probe" }),
+            Claim::Asking { order: Some(_), .. } => None,
+            Claim::Asking { order: None, next_at, .. } => {
+                Some(Deadline { at: next_at, why: "probe" })
+            }
             Claim::Taken { again_at, .. } => Some(Deadline { at: again_at, why: "claim again" }),
             Claim::Free | Claim::Unasked => None,
         };

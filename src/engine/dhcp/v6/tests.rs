@@ -321,7 +321,7 @@ fn what_is_said_to_be_over_is_over_at_once() {
 
 #[test]
 fn what_another_node_had_is_carried_at_once_and_rebound() {
-    let taken = || Bench::with(|now| Dhcp6::take_over(config(), lease(80), now));
+    let taken = || Bench::with(|now| Dhcp6::take_over(config(), lease(80), now, now));
     let mut it = taken();
     assert_eq!((it.phase().as_str(), it.address()), ("rebinding", Some(ip(50))));
     assert_eq!(it.said(), ["Rebind 50 any"]);
@@ -331,7 +331,7 @@ fn what_another_node_had_is_carried_at_once_and_rebound() {
 
     // Who it is to servers is the lease's.
     let other = Dhcp6Lease { duid: vec![0, 4, 8], ..lease(80) };
-    let it = Bench::with(|now| Dhcp6::take_over(config(), other, now));
+    let it = Bench::with(|now| Dhcp6::take_over(config(), other, now, now));
     assert_eq!(it.last.unwrap().client, [0, 4, 8]);
 
     let mut it = taken();
@@ -354,7 +354,7 @@ fn what_another_node_had_is_carried_at_once_and_rebound() {
 
     // A lease for ever is asked for until somebody answers, ever more seldom.
     let ever = lease(Dhcp6Lease::FOR_EVER);
-    let mut it = Bench::with(|now| Dhcp6::take_over(config(), ever, now));
+    let mut it = Bench::with(|now| Dhcp6::take_over(config(), ever, now, now));
     it.pass(3_600_000);
     let said = it.said().len();
     assert!(it.address().is_some() && (10..20).contains(&said), "{said}");
@@ -437,7 +437,7 @@ fn what_there_is_is_given_back_to_its_server() {
     let mut asked = Bench::new();
     asked.hear("advertise 50 60 255");
     assert_eq!(released(asked), ["Release 50 1"]);
-    let taken_over = Bench::with(|now| Dhcp6::take_over(config(), lease(80), now));
+    let taken_over = Bench::with(|now| Dhcp6::take_over(config(), lease(80), now, now));
     assert_eq!(released(taken_over), ["Release 50 1"]);
 }
 

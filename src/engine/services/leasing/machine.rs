@@ -79,6 +79,14 @@ impl Machine {
         }
     }
 
+    /// It is on another link.
+    pub fn moved(&mut self, now: Instant) {
+        match self {
+            Self::V4(it) => it.moved(now),
+            Self::V6(it) => it.moved(now),
+        }
+    }
+
     /// Gives back what there is, and is done; returns what it says, and what is to be said
     /// until it is heard.
     pub fn release(self, mut here: Here<'_>) -> (Vec<DhcpPacket>, Option<Parting>) {

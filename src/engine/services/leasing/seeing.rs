@@ -1,24 +1,20 @@
 //! Which lease begins, goes on, or ends here, and what follows from that for its Service.
 
 use std::collections::BTreeMap;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::net::IpAddr;
 
 use super::identity::{client_id, iaid_and_duid, own_mac, packets6};
+use super::links::{any, asked};
 use super::machine::{Cause, Here, Machine};
-use super::{
-    AT_ONCE, DhcpMac, GONE_BY, Ground, Held, Key, LINK_AGAIN, NEXT_AFTER, look_at, written,
-};
+use super::{AT_ONCE, DhcpMac, GONE_BY, Ground, Held, Key, NEXT_AFTER, written};
 use crate::engine::dhcp::{Dhcp4, Dhcp4Config, Dhcp6, Dhcp6Config, Turn};
-use crate::engine::network::{LinkChoice, Usable};
+use crate::engine::network::Usable;
 use crate::engine::sabotage::{Sabotage, sabotaged};
 use crate::engine::services::telling::HOST;
-use crate::engine::services::wants::{AskedLease, Verdict};
+use crate::engine::services::wants::AskedLease;
 use crate::engine::services::{Known, Services};
 use crate::engine::{Action, Cx};
-use crate::model::{
-    DhcpHeard, DhcpJob, DhcpPacket, DhcpRefusal, Instant, IpFamily, Mac, Make, ObjectName, Refusal,
-    Service, Vip,
-};
+use crate::model::{DhcpHeard, DhcpJob, DhcpPacket, Instant, IpFamily, Mac, Service, Vip};
 use crate::wire::lease::LEASE;
 
 impl Services {
@@ -51,10 +47,18 @@ impl Services {
             self.leasing.open.extend(told.map(|it| (it.name.clone(), IpFamily::V4)));
             let asking = self.leasing.asking.iter();
             let leased = asking.filter_map(|it| Some(self.lease_of(it)?.0));
-            self.leasing.placed = leased.filter(|ip| (ground.may_hold)(Vip(*ip))).collect();
+            let since = |ip| self.leasing.placed.get(&ip).copied().unwrap_or(cx.now);
+            let placed = leased.filter(|ip| (ground.may_hold)(Vip(*ip)));
+            self.leasing.placed = placed.map(|ip| (ip, since(ip))).collect();
         }
         if std::mem::replace(&mut self.leasing.revision, ground.revision) != ground.revision {
             self.leasing.open.extend(self.leasing.linkless.keys().cloned());
+            let elsewhere = |(key, it): &(&Key, &Held)| {
+                self.link_of(ground, key).is_some_and(|on| on.index != it.link.index)
+            };
+            let moved = self.leasing.held.iter().filter(elsewhere);
+            let moved: Vec<_> = moved.map(|it| it.0.clone()).collect();
+            self.leasing.open.extend(moved);
         }
         for key in self.leasing.agenda.due(cx.now).collect::<Vec<_>>() {
             self.leasing.agenda.set(key.clone(), None);
@@ -86,19 +90,6 @@ impl Services {
         news
     }
 
-    /// The links of Services that are made for a lease, where that has changed: `None`, if not
-    /// here.
-    pub fn take_link_news(&mut self) -> Vec<(ObjectName, Option<LinkChoice>)> {
-        let news = self.leasing.take_link_news();
-        let of = |name: &ObjectName| match &self.services.get(name)?.verdict {
-            Verdict::Wanted(it) if it.lease.is_some() => it.link.as_deref().cloned(),
-            Verdict::Addressless | Verdict::Others | Verdict::Refused(_) | Verdict::Wanted(_) => {
-                None
-            }
-        };
-        news.into_iter().map(|(name, here)| (name.clone(), of(&name).filter(|_| here))).collect()
-    }
-
     /// Says again what nobody has heard.
     fn part(&mut self, cx: &mut Cx<'_>, ground: &Ground<'_>) {
         let mut partings = std::mem::take(&mut self.leasing.partings);
@@ -123,7 +114,9 @@ impl Services {
         let keys: Vec<_> = keys.filter(|it| leasing.asking.contains(it)).collect();
         let may = !keys.is_empty() && may_hold(vip);
         let set = &mut leasing.placed;
-        let news = if may { set.insert(vip.0) } else { set.remove(&vip.0) };
+        let before = set.contains_key(&vip.0);
+        place(set, now, vip.0, may);
+        let news = before != may;
         if news {
             if leasing.open.is_empty() {
                 // This turn has looked already.
@@ -146,7 +139,8 @@ impl Services {
                 self.leasing.asking.contains(it) && !self.leasing.held.contains_key(it)
             });
         let told = keys.filter_map(|it| Some(written(&self.services.get(&it.0)?.service())));
-        told.filter_map(|it| Some(now + it.kept(family)?)).min()
+        let since = self.leasing.placed.get(&vip.0).copied().unwrap_or(now);
+        told.filter_map(|it| Some(since + it.kept(family)?)).min()
     }
 
     /// Begins, goes on with, or ends a lease, as is right.
@@ -184,8 +178,7 @@ impl Services {
             None => ground.leads,
         };
         if let Some(ip) = has {
-            let placed = &mut self.leasing.placed;
-            _ = if may { placed.insert(ip) } else { placed.remove(&ip) };
+            place(&mut self.leasing.placed, cx.now, ip, may);
         }
         let mut begun = false;
         match (self.leasing.held.get(key), may) {
@@ -211,14 +204,14 @@ impl Services {
                     self.leasing.lost.insert(key.clone(), (it, cx.now + GONE_BY));
                 }
                 self.leasing.link(key, false);
-                return self.after(cx, key, before);
+                let news = self.after(cx, key, before);
+                // What there is to write is written for the other one, or not at all.
+                self.leasing.agenda.set(key.clone(), None);
+                return news;
             }
             (Some(_), true) => self.leasing.link(key, true),
             (None, true) => {
-                let ip = has.unwrap_or(match family {
-                    IpFamily::V4 => Ipv4Addr::UNSPECIFIED.into(),
-                    IpFamily::V6 => Ipv6Addr::UNSPECIFIED.into(),
-                });
+                let ip = has.unwrap_or(any(*family));
                 self.leasing.link(key, true);
                 let on = match (ground.on)(link.as_ref(), ip) {
                     Ok(on) => on,
@@ -233,25 +226,14 @@ impl Services {
                 begun = self.after(cx, key, before);
             }
         }
-        if let Some(on) = has.and_then(|ip| (ground.on)(link.as_ref(), ip).ok())
+        if let Some(on) = self.link_of(ground, key)
             && let Some(it) = self.leasing.held.get_mut(key)
+            && std::mem::replace(&mut it.link, on).index != on.index
         {
-            it.link = on;
+            it.machine.moved(cx.now);
+            self.leasing.listen(cx);
         }
         self.act(cx, ground, key, Cause::Time) | begun
-    }
-
-    /// There is no link to ask on, or none yet.
-    fn wait_for_link(&mut self, now: Instant, key: &Key, refusal: &Refusal) -> bool {
-        self.leasing.agenda.set(key.clone(), Some(look_at(now + LINK_AGAIN)));
-        let told = match refusal {
-            Refusal::LinkAwaited { .. } => None,
-            why => Some(DhcpRefusal::NoLink { why: why.to_string() }),
-        };
-        if self.leasing.linkless.insert(key.clone(), told.clone()) != Some(told) {
-            self.telling.look_at(&key.0);
-        }
-        false
     }
 
     fn begin(
@@ -266,6 +248,8 @@ impl Services {
             return;
         };
         let written = written(service);
+        // It was relied on from then on.
+        let since = |ip: IpAddr| self.leasing.placed.get(&ip).copied().unwrap_or(now);
         let requested = asks.requested.iter().find(|it| IpFamily::of(**it) == family);
         let machine = match family {
             IpFamily::V4 => {
@@ -287,7 +271,10 @@ impl Services {
                     attempts: rules.attempts,
                 };
                 Machine::V4(Box::new(match written.v4 {
-                    Some(lease) => Dhcp4::take_over(config, lease, now),
+                    Some(lease) => {
+                        let since = since(lease.address.into());
+                        Dhcp4::take_over(config, lease, since, now)
+                    }
                     None => Dhcp4::new(config, now),
                 }))
             }
@@ -305,7 +292,10 @@ impl Services {
                     }),
                 };
                 Machine::V6(Box::new(match written.v6 {
-                    Some(lease) => Dhcp6::take_over(config, lease, now),
+                    Some(lease) => {
+                        let since = since(lease.address.into());
+                        Dhcp6::take_over(config, lease, since, now)
+                    }
                     None => Dhcp6::new(config, now),
                 }))
             }
@@ -400,28 +390,16 @@ pub(in crate::engine::services) fn mac_of(service: &Service, asks: &AskedLease) 
     asks.mac.unwrap_or_else(|| own_mac(&service.uid))
 }
 
-fn send(cx: &mut Cx<'_>, on: Usable, said: Vec<DhcpPacket>) {
-    for packet in said {
-        cx.act(Action::Dhcp(DhcpJob::Send { link: on.index, packet: Box::new(packet) }));
+fn place(placed: &mut BTreeMap<IpAddr, Instant>, now: Instant, ip: IpAddr, may: bool) {
+    if may {
+        placed.entry(ip).or_insert(now);
+    } else {
+        placed.remove(&ip);
     }
 }
 
-/// What a Service asks for, if that is a lease of this family.
-fn asked(it: &Known, family: IpFamily) -> Option<(AskedLease, Option<LinkChoice>)> {
-    match &it.verdict {
-        Verdict::Wanted(it) => {
-            let lease = it.lease.as_deref().filter(|it| it.families.contains(&family))?;
-            let link = match (it.link.as_deref(), family) {
-                // By DHCPv6 the link below speaks, by its own address.
-                (Some(LinkChoice::Made(made)), IpFamily::V6)
-                    if matches!(made.make, Make::Macvlan { .. }) =>
-                {
-                    Some(made.parent.clone())
-                }
-                (link, IpFamily::V4 | IpFamily::V6) => link.cloned(),
-            };
-            Some((lease.clone(), link))
-        }
-        Verdict::Addressless | Verdict::Others | Verdict::Refused(_) => None,
+fn send(cx: &mut Cx<'_>, on: Usable, said: Vec<DhcpPacket>) {
+    for packet in said {
+        cx.act(Action::Dhcp(DhcpJob::Send { link: on.index, packet: Box::new(packet) }));
     }
 }

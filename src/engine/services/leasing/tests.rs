@@ -27,6 +27,7 @@ struct Bench {
     next: NextIds,
     leads: bool,
     carries: bool,
+    link: Usable,
     no_link: Option<Refusal>,
     revision: u64,
     said: Vec<Dhcp4Packet>,
@@ -70,6 +71,7 @@ impl Bench {
             next: NextIds::default(),
             leads: true,
             carries: true,
+            link: LINK,
             no_link: None,
             revision: 0,
             said: Vec::new(),
@@ -90,7 +92,7 @@ impl Bench {
             leads: self.leads,
             may_hold: &|_| carries,
             on: &|_, _| match &self.no_link {
-                None => Ok(LINK),
+                None => Ok(self.link),
                 Some(refusal) => Err(refusal.clone()),
             },
             revision: self.revision,
@@ -114,7 +116,11 @@ impl Bench {
                             IpFamily::V6
                         }
                     };
-                    assert_eq!(self.listening[&family], [LINK.index], "nobody hears the answer");
+                    assert_eq!(
+                        self.listening[&family],
+                        [self.link.index],
+                        "nobody hears the answer"
+                    );
                 }
                 Action::Ask { request, call } => self.asked.push((request, call)),
                 Action::Kernel {

@@ -49,6 +49,21 @@ fn a_lease_is_asked_for_on_a_link_of_its_own_once_that_is_there() {
 }
 
 #[test]
+fn who_has_no_lease_yet_asks_on_the_link_that_comes_for_the_one_that_went() {
+    let mut it = Bench::new();
+    it.service(asking(1)).pass(20_000);
+    it.kinds();
+    it.link.index = LinkIndex(7);
+    it.revision += 1;
+    it.turn(|_, _| ()).pass(100);
+    assert_eq!(it.kinds(), [Dhcp4Kind::Discover]);
+    assert_eq!(it.listening[&IpFamily::V4], [LinkIndex(7)]);
+    it.revision += 1;
+    it.turn(|_, _| ()).pass(100);
+    assert_eq!(it.kinds(), []);
+}
+
+#[test]
 fn a_link_that_is_not_made_is_told_of_its_service() {
     let mut it = Bench::with_links();
     let why = "no room".to_owned();
