@@ -20,7 +20,7 @@ use edgevip::engine::{
 };
 use edgevip::io::clock;
 use edgevip::model::{
-    Address, Author, Fences, Hardware, Heard, Instant, KernelJob, Link, LinkIndex, LinkKind,
+    Address, Author, Fences, Frame, Hardware, Heard, Instant, KernelJob, Link, LinkIndex, LinkKind,
     LinkName, Mac, NetworkChange, NodeName, Vip,
 };
 
@@ -86,7 +86,10 @@ impl Took {
 
 /// Whether the kernel says something of a job that was done.
 pub(crate) fn is_answered(job: &KernelJob) -> bool {
-    !matches!(job, KernelJob::Answer { .. } | KernelJob::SendFrame { .. })
+    match job {
+        KernelJob::SendFrame { frame, .. } => matches!(frame, Frame::Probe { .. }),
+        job => !matches!(job, KernelJob::Answer { .. }),
+    }
 }
 
 pub(crate) fn vip(number: usize) -> Vip {
