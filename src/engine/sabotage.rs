@@ -109,6 +109,8 @@ pub enum Sabotage {
     StaleEndpointsServed,
     /// A vote is given whatever the asker's newest entry is.
     StaleLogElected,
+    /// With a Lease for each Service: whose holder let it run out is taken over unasked.
+    TakenOverUnasked,
     /// Leadership is counted from the reply instead of the request.
     UntilFromReply,
     /// An address that a user asks for does not count as in use.
@@ -123,7 +125,7 @@ pub enum Sabotage {
 
 impl Sabotage {
     /// All of them.
-    pub const ALL: [Self; 58] = [
+    pub const ALL: [Self; 59] = [
         Self::AddressGivenAtOnce,
         Self::BurstMissingAfterHeal,
         Self::CommitWithoutMajority,
@@ -177,6 +179,7 @@ impl Sabotage {
         Self::SecondStepWithoutWaiting,
         Self::StaleEndpointsServed,
         Self::StaleLogElected,
+        Self::TakenOverUnasked,
         Self::UntilFromReply,
         Self::UsersNotCounted,
         Self::VoteForgotten,

@@ -1,6 +1,6 @@
 //! A Lease for each Service, one bad thing at a time.
 
-use edgevip::model::Vip;
+use edgevip::model::{Service, Vip};
 
 use crate::apiserver::ApiServer;
 use crate::cloud::{POOLS, named};
@@ -77,7 +77,7 @@ fn a_service_that_is_made_again_has_one_holder() {
         tale.world.weather.watch_lag = tale.world.rng.below(400 * MS);
         let it = asking("web", "10.0.0.200");
         let uid = tale.world.rng.below(1 << 40);
-        tale.make(edgevip::model::Service { uid: format!("{uid:032x}"), ..it });
+        tale.make(Service { uid: format!("{uid:032x}"), ..it });
         let span = 500 * MS + tale.world.rng.below(5 * SEC);
         tale.run(span).unwrap();
         tale.delete("web");
@@ -116,6 +116,40 @@ pub fn whose_lease_is_another_is_asked_about_first() -> Result<(), String> {
         });
         tale.run(6 * SEC)?;
         tale.until(20 * SEC, "it is served", |it| is_reached(it, "web"))?;
+    }
+    tale.finish()
+}
+
+/// One node has not heard that an address hangs on another Lease, and takes over the one before.
+#[test]
+fn who_takes_over_by_a_lease_of_before_asks_first() {
+    who_takes_over_asks_first().unwrap();
+}
+
+pub fn who_takes_over_asks_first() -> Result<(), String> {
+    let mut tale = each();
+    tale.run(5 * SEC)?;
+    let hangs_on = |mut it: Service, lease: &str| {
+        it.annotations.insert(TOGETHER.into(), lease.into());
+        it
+    };
+    tale.make(hangs_on(asking("other", "10.0.0.201"), "lease-0"));
+    for round in 0..8 {
+        let name = format!("web-{round}");
+        let both = |it: &World| is_reached(it, &name) && is_reached(it, "other");
+        let asks = asking(&name, &format!("10.0.0.{}", 210 + round));
+        tale.make(hangs_on(asks, "lease-0"));
+        tale.run(20 * SEC)?;
+        tale.until(20 * SEC, "both are served", both)?;
+        let dies = tale.world.answering(Vip([10, 0, 0, 201].into()))[0];
+        tale.world.stall((dies + 1) % 3, 40 * SEC);
+        touch(&mut tale.world, &named("a", &name), |it| {
+            it.annotations.insert(TOGETHER.into(), format!("lease-{}", round + 1));
+        });
+        tale.run(6 * SEC)?;
+        tale.world.crash(dies, 25 * SEC);
+        tale.run(60 * SEC)?;
+        tale.until(20 * SEC, "both are served", both)?;
     }
     tale.finish()
 }

@@ -11,7 +11,8 @@ use crate::stories_dhcp::{
     what_is_leased_is_asked_about_first, whoever_is_gone_has_no_lease,
 };
 use crate::stories_each::{
-    who_is_to_be_ignored_gives_its_lease_back, whose_lease_is_deleted_answers_no_more,
+    who_is_to_be_ignored_gives_its_lease_back, who_takes_over_asks_first,
+    whose_lease_is_deleted_answers_no_more,
 };
 use crate::stories_gateway::{
     what_a_gateway_forgets_is_opened_again,
@@ -79,7 +80,7 @@ const WITHIN_SERVICES: [(Sabotage, u64); 6] = [
 const WITHIN_SITE: [(Sabotage, u64); 1] = [(Sabotage::LeavingIgnored, 200)];
 
 /// Of Leases for each Service, DHCP servers, gateways, links and guards: each by a thing that goes wrong alone.
-const BY_STORY_OF_SITE: [(Sabotage, Story, &str); 13] = [
+const BY_STORY_OF_SITE: [(Sabotage, Story, &str); 14] = [
     (Sabotage::DeletedLeaseHeld, whose_lease_is_deleted_answers_no_more, "S2"),
     (Sabotage::EpochIgnored, what_a_gateway_forgets_is_opened_again, "G2"),
     (Sabotage::GuardOutdated, what_reaches_an_address_is_what_its_service_says, "P2"),
@@ -93,6 +94,7 @@ const BY_STORY_OF_SITE: [(Sabotage, Story, &str); 13] = [
     (Sabotage::PermanentRefused, who_maps_for_good_only_is_asked_for_that, "G2"),
     (Sabotage::PortKept, what_is_wanted_of_the_gateway_is_there_and_nothing_else, "G3"),
     (Sabotage::PortNotRenewed, what_is_wanted_of_the_gateway_is_there_and_nothing_else, "G2"),
+    (Sabotage::TakenOverUnasked, who_takes_over_asks_first, "S1"),
 ];
 
 /// These take a holder that is cut off in two ways while voters are changed twice, a cut at the

@@ -86,11 +86,21 @@ enum Role {
     Follower,
     Leader {
         until: Instant,
-        /// Nobody held the Lease before.
-        first: bool,
+        before: Before,
         /// Leadership counts only once a write sent after this is accepted.
         doubted_at: Option<Instant>,
     },
+}
+
+/// What the Lease said before this node had it.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum Before {
+    /// There was none.
+    Absent,
+    /// Nobody held it any more.
+    GivenBack,
+    /// Its holder let it run out.
+    Held,
 }
 
 /// A release was begun.
@@ -108,8 +118,8 @@ struct InFlight {
     sent_at: Instant,
     give_up_at: Instant,
     what: Asked,
-    /// It is to create the Lease.
-    creates: bool,
+    /// What the Lease said then.
+    before: Before,
 }
 
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -252,7 +262,12 @@ impl LeaseElector {
 
     /// Whether nobody held the Lease before us.
     pub fn is_first_claim(&self) -> bool {
-        matches!(self.role, Role::Leader { first: true, .. })
+        matches!(self.role, Role::Leader { before: Before::Absent, .. })
+    }
+
+    /// Whether who held the Lease before us had given it back.
+    pub fn was_given_back(&self) -> bool {
+        matches!(self.role, Role::Leader { before: Before::GivenBack, .. })
     }
 
     /// Whether the Lease is held, or being given back.
@@ -358,12 +373,12 @@ impl LeaseElector {
     fn on_found(&mut self, cx: &mut Cx<'_>, asked: &InFlight, lease: Box<Lease>) {
         match asked.what {
             Asked::Claim => {
-                let first = match self.role {
-                    Role::Leader { first, .. } => first,
+                let before = match self.role {
+                    Role::Leader { before, .. } => before,
                     Role::Follower => {
                         self.terms += 1;
                         // The watch may have been faster than the answer.
-                        asked.creates
+                        asked.before
                     }
                 };
                 let doubted_at = match self.role {
@@ -374,7 +389,7 @@ impl LeaseElector {
                 let trusted_from =
                     if sabotaged(Sabotage::UntilFromReply) { cx.now } else { asked.sent_at };
                 let until = trusted_from + self.config.renew_deadline;
-                self.role = Role::Leader { until, first, doubted_at };
+                self.role = Role::Leader { until, before, doubted_at };
                 self.clash = false;
                 self.contested = false;
                 self.retry_at = match doubted_at {

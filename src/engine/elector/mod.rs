@@ -172,6 +172,11 @@ impl Elector {
         }
     }
 
+    /// Whether it was the holder before who gave the Lease to another.
+    pub fn was_given_back(&self) -> bool {
+        matches!(self, Self::Lease { lease, .. } if lease.was_given_back())
+    }
+
     /// Who holds the Lease, if that is what decides.
     pub fn holder(&self) -> Option<&NodeName> {
         match self {

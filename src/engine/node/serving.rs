@@ -11,6 +11,7 @@ use crate::engine::leadership::Leadership;
 use crate::engine::links::Wanter;
 use crate::engine::network::LinkChoice;
 use crate::engine::placement::{Case, Standing};
+use crate::engine::sabotage::{Sabotage, sabotaged};
 use crate::engine::services::{Ground, Services, ServicesElection};
 use crate::engine::{Cx, Deadline, Input, Rng};
 use crate::model::{Followed, Instant, LIFETIME_SLACK, Refusal, Vip};
@@ -354,10 +355,13 @@ impl Node {
         if let Some((serving, place)) = serving.and_then(|it| Some((it, it.services.place(vip)?))) {
             let each = serving.each.as_ref();
             let moved = each.is_some_and(|it| it.has_moved(now, vip));
-            // A Lease that was not there may have been deleted, and somebody answer by it still.
-            let created = place.elected_by.is_some() && case.is_first_claim();
-            let created = created && !serving.services.is_known_free(now, vip);
-            case.first_claim(place.first_claim || moved || created);
+            // A Lease that was not there may have been deleted, and somebody answer by it still; and
+            // where its holder let it run out, somebody may have taken another one for the VIP's.
+            let given = sabotaged(Sabotage::TakenOverUnasked) && !case.is_first_claim();
+            let given = given || leadership.is_some_and(|it| it.elector.was_given_back());
+            let unsure = place.elected_by.is_some() && !given;
+            let unsure = unsure && !serving.services.is_known_free(now, vip);
+            case.first_claim(place.first_claim || moved || unsure);
             if let Some(until) = serving.services.lease_ends(now, vip) {
                 case.ends(until);
             }
