@@ -159,14 +159,17 @@ impl Services {
             let had = held.is_some();
             self.leasing.link(key, false);
             let news = had && self.give_back(cx, ground, key);
-            // Nobody is to take up again what is given back.
             if had || ground.leads {
+                // Nobody is to take up again what is given back.
                 self.write_leases(cx, name);
+                self.leasing.schedule(key);
+            } else {
+                // What there is to write of the other family is that one's.
+                self.leasing.agenda.set(key.clone(), None);
+                if self.leasing.held_for(name).next().is_none() {
+                    self.leasing.writes.remove(name);
+                }
             }
-            if !had && !ground.leads && self.leasing.held_for(name).next().is_none() {
-                self.leasing.writes.remove(name);
-            }
-            self.leasing.schedule(key);
             return news;
         };
         if held.is_some_and(|it| it.uid != service.uid) {
