@@ -511,9 +511,10 @@ impl World {
             self.fail(format!("S3: node-{proc} announces {vip} after its end"));
         }
         let mono = self.hosts[host].clock.mono(self.now);
-        // It may not have been told yet that the address is gone, or not there.
+        // It may not have been told yet that the address is gone, or not there: a slow process is
+        // still at what it decided before.
         let lost_at = self.disturbed_at.max(self.hosts[host].lost_at).max(stalled).max(failed);
-        let untold = lost_at + 3 * SEC > self.now;
+        let untold = lost_at + 5 * SEC > self.now;
         if !self.hosts[host].kernel.has(vip, mono) && !untold {
             self.fail(format!("S3: node-{proc} announces {vip}, which host-{host} does not have"));
         }
