@@ -170,9 +170,7 @@ impl Fence {
     /// Builds the fence again if it does not stand as it was built.
     pub fn verify(&mut self) -> Result<Change, String> {
         for (family, built) in self.built.clone() {
-            let number = family.number();
-            let stands = self.tables.handle(number) == Some(built);
-            if !stands || self.tables.rules(number) != family.rules() {
+            if !self.tables.stands(family.number(), built, family.rules()) {
                 self.build()?;
                 return Ok(Change::Rebuilt);
             }
@@ -203,14 +201,9 @@ impl Fence {
         self.build()
     }
 
-    /// Builds all there is of a table under another name, and deletes it in the same
-    /// transaction: the kernel tells whether it could, and nothing is ever there.
+    /// Tries whether the kernel takes the table of a family.
     fn probe(&mut self, family: Family) -> Result<(), String> {
-        let name = format!("{}-probe", self.tables.name());
-        let mut it = self.tables.transaction_about(&name);
-        table::build(&mut it, family);
-        it.delete(family.number());
-        match self.tables.send(it) {
+        match self.tables.probe(family.number(), |it| table::build(it, family)) {
             Ok(()) => {
                 self.guarded.push(family);
                 Ok(())

@@ -51,15 +51,11 @@ impl Guard {
         Some(Self { tables, told: BTreeMap::new(), built: BTreeMap::new() })
     }
 
-    /// Tries whether the kernel takes all of it: it is built under another name, and deleted in
-    /// the same transaction.
+    /// Tries whether the kernel takes all of it.
     pub fn probe(&mut self) -> Result<(), String> {
-        let name = format!("{}-probe", self.tables.name());
         for family in Family::BOTH {
-            let mut it = self.tables.transaction_about(&name);
-            table::build(&mut it, family);
-            it.delete(family.number());
-            self.tables.send(it).map_err(explain)?;
+            let build = |it: &mut _| table::build(it, family);
+            self.tables.probe(family.number(), build).map_err(explain)?;
         }
         Ok(())
     }
@@ -78,9 +74,7 @@ impl Guard {
     /// Builds again what somebody else removed.
     pub fn verify(&mut self) -> Result<(), String> {
         for (family, built) in self.built.clone() {
-            let number = family.number();
-            let stands = self.tables.handle(number) == Some(built);
-            if !stands || self.tables.rules(number) != family.rules() {
+            if !self.tables.stands(family.number(), built, family.rules()) {
                 self.build(family)?;
             }
         }

@@ -48,6 +48,10 @@ pub const ARP: u8 = 3;
 pub const IP4: u8 = 2;
 /// `NFPROTO_IPV6`.
 pub const IP6: u8 = 10;
+/// The type of an IPv4 address as the `nft` command knows it, and its length.
+pub const IP4_KEY: (u32, u32) = (7, 4);
+/// The same of an IPv6 address.
+pub const IP6_KEY: (u32, u32) = (8, 16);
 /// `NFT_REG_1`.
 pub const REGISTER: u32 = 1;
 
@@ -101,19 +105,23 @@ impl Tables {
         Self { socket, name: name.into() }
     }
 
-    /// Their name.
-    pub fn name(&self) -> &str {
-        &self.name
-    }
-
     /// Begins a transaction about them.
     pub fn transaction(&self) -> Transaction {
         Transaction::new(self.socket.compose(), self.name.clone())
     }
 
-    /// Begins one about tables of another name.
-    pub fn transaction_about(&self, name: &str) -> Transaction {
-        Transaction::new(self.socket.compose(), name.into())
+    /// Tries whether the kernel takes what is built: it gets another name, and is deleted in the
+    /// same transaction, so that nothing is ever there.
+    pub fn probe(
+        &mut self,
+        family: u8,
+        build: impl FnOnce(&mut Transaction),
+    ) -> Result<(), Refused> {
+        let name = format!("{}-probe", self.name);
+        let mut it = Transaction::new(self.socket.compose(), name.into());
+        build(&mut it);
+        it.delete(family);
+        self.send(it)
     }
 
     /// Sends it. Returns what the kernel refused of it: nothing is done, if it did.
@@ -141,9 +149,10 @@ impl Tables {
         handle
     }
 
-    /// How many rules the table of a family has.
-    pub fn rules(&mut self, family: u8) -> usize {
-        self.dump(libc::NFT_MSG_GETRULE, family, &|_| (), &|_| Some(())).len()
+    /// Whether the table of a family is the one that got this number, with all of its rules.
+    pub fn stands(&mut self, family: u8, handle: [u8; 8], rules: usize) -> bool {
+        self.handle(family) == Some(handle)
+            && self.dump(libc::NFT_MSG_GETRULE, family, &|_| (), &|_| Some(())).len() == rules
     }
 
     /// Everything of a kind in the table of a family; nothing if there is no table.

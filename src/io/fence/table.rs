@@ -27,8 +27,8 @@ use std::time::Duration;
 
 use crate::io::netlink::message::{Attributes, Message, Writer};
 use crate::io::nft::{
-    ARP, Base, DATA_VALUE, ELEMENT_KEY, ELEMENTS, ELEMENTS_SET, IP6, LIST_ITEM, REGISTER,
-    Set as NftSet, Transaction, data, is, load, look_up, protocol, verdict,
+    ARP, Base, DATA_VALUE, ELEMENT_KEY, ELEMENTS, ELEMENTS_SET, IP4_KEY, IP6, IP6_KEY, LIST_ITEM,
+    REGISTER, Set as NftSet, Transaction, data, is, load, look_up, protocol, verdict,
 };
 
 const SET_FLAGS: u16 = 3;
@@ -96,11 +96,11 @@ impl Family {
         }
     }
 
-    /// The type as the `nft` command knows it, and its length.
+    /// What an address is to a set.
     fn key(self) -> (u32, u32) {
         match self {
-            Self::Arp => (7, 4),
-            Self::Ip6 => (8, 16),
+            Self::Arp => IP4_KEY,
+            Self::Ip6 => IP6_KEY,
         }
     }
 }

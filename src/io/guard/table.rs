@@ -4,8 +4,8 @@ use std::net::IpAddr;
 
 use crate::io::netlink::message::Writer;
 use crate::io::nft::{
-    Base, ELEMENT_KEY, IP4, IP6, LIST_ITEM, REGISTER, Set, Transaction, compare, data, expression,
-    is, load, look_up, protocol, verdict,
+    Base, ELEMENT_KEY, IP4, IP4_KEY, IP6, IP6_KEY, LIST_ITEM, REGISTER, Set, Transaction, compare,
+    data, expression, is, load, look_up, protocol, verdict,
 };
 use crate::model::{Protocol, ServicePort, Vip};
 
@@ -65,24 +65,33 @@ impl Family {
         }
     }
 
-    /// The type of an address as the `nft` command knows it, its length, and where a packet
-    /// has its destination.
-    fn address(self) -> (u32, u32, u32) {
+    /// What an address is to a set.
+    fn key(self) -> (u32, u32) {
         match self {
-            Self::Ip4 => (7, 4, 16),
-            Self::Ip6 => (8, 16, 24),
+            Self::Ip4 => IP4_KEY,
+            Self::Ip6 => IP6_KEY,
         }
+    }
+
+    /// Loads where a packet goes to. Returns how long that is.
+    fn load_destination(self, it: &mut Writer, register: u32) -> u32 {
+        let offset = match self {
+            Self::Ip4 => 16,
+            Self::Ip6 => 24,
+        };
+        let (_, length) = self.key();
+        load(it, Base::Network, offset, length, register);
+        length
     }
 
     /// The addresses that are guarded.
     fn guarded(self) -> Set {
-        let (kind, length, _) = self.address();
-        Set { name: "guarded", id: 1, key: (kind, length) }
+        Set { name: "guarded", id: 1, key: self.key() }
     }
 
     /// What of them is let through: an address, a protocol and a port.
     fn open(self) -> Set {
-        let (kind, length, _) = self.address();
+        let (kind, length) = self.key();
         let kind = (kind << 12) | (INET_PROTO << 6) | INET_SERVICE;
         Set { name: "open", id: 2, key: (kind, length + 8) }
     }
@@ -123,8 +132,7 @@ pub fn build(to: &mut Transaction, family: Family) {
         });
     }
     to.rule(number, INPUT, |it| {
-        let (_, length, offset) = family.address();
-        load(it, Base::Network, offset, length, REGISTER);
+        family.load_destination(it, REGISTER);
         look_up(it, family.guarded(), REGISTER, 0);
         verdict(it, libc::NF_DROP);
     });
@@ -184,10 +192,9 @@ fn number(protocol: Protocol) -> u8 {
 
 /// TCP, UDP and SCTP have their ports at the same place.
 fn destination_protocol_and_port(it: &mut Writer, family: Family) {
-    let (_, length, offset) = family.address();
-    load(it, Base::Network, offset, length, FIRST);
-    protocol(it, FIRST + length / 4);
-    load(it, Base::Transport, 2, 2, FIRST + length / 4 + 1);
+    let next = FIRST + family.load_destination(it, FIRST) / 4;
+    protocol(it, next);
+    load(it, Base::Transport, 2, 2, next + 1);
 }
 
 fn connection(it: &mut Writer, key: u32) {
