@@ -9,7 +9,7 @@ use edgevip::model::{
     ResourceVersion,
 };
 
-use crate::{Took, is_answered};
+use crate::Took;
 
 /// What the node is to be told, and what that is called.
 pub type Mail = VecDeque<(&'static str, Input)>;
@@ -66,7 +66,7 @@ impl Driver {
         let mut answers = Vec::new();
         for action in actions {
             match action {
-                Action::Kernel { order, job } if is_answered(&job) => {
+                Action::Kernel { order, job } if job.is_answered_when_done() => {
                     answers.push((order, KernelAnswer::Done));
                 }
                 Action::Lease { request, call, .. } => {

@@ -20,8 +20,8 @@ use edgevip::engine::{
 };
 use edgevip::io::clock;
 use edgevip::model::{
-    Address, Author, Fences, Frame, Hardware, Heard, Instant, KernelJob, Link, LinkIndex, LinkKind,
-    LinkName, Mac, NetworkChange, NodeName, Vip,
+    Address, Author, Fences, Hardware, Heard, Instant, Link, LinkIndex, LinkKind, LinkName, Mac,
+    NetworkChange, NodeName, Vip,
 };
 
 const LINK: LinkIndex = LinkIndex(2);
@@ -81,14 +81,6 @@ impl Took {
                 took.len()
             );
         }
-    }
-}
-
-/// Whether the kernel says something of a job that was done.
-pub(crate) fn is_answered(job: &KernelJob) -> bool {
-    match job {
-        KernelJob::SendFrame { frame, .. } => matches!(frame, Frame::Probe { .. }),
-        job => !matches!(job, KernelJob::Answer { .. }),
     }
 }
 

@@ -5,7 +5,7 @@ use std::time::Duration;
 use edgevip::engine::{Action, Election, FailBack, Input, Node, QuorumConfig, QuorumTiming};
 use edgevip::model::{Instant, KernelAnswer, Life, Member, MemberRole, Members, NodeName};
 
-use crate::{Took, heard, is_answered, node, snapshot, vip};
+use crate::{Took, heard, node, snapshot, vip};
 
 const NODES: u8 = 3;
 const HEARTBEAT: Duration = Duration::from_millis(30);
@@ -108,7 +108,7 @@ impl Lan {
         let mut answers = Vec::new();
         for action in actions {
             match action {
-                Action::Kernel { order, job } if is_answered(&job) => {
+                Action::Kernel { order, job } if job.is_answered_when_done() => {
                     answers.push((order, KernelAnswer::Done));
                 }
                 Action::Send { to: there, envelope } => {

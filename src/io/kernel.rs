@@ -31,8 +31,8 @@ use super::netlink::monitor::Monitor;
 use super::netlink::tag;
 use super::packet::{Listener, Sender};
 use crate::model::{
-    Fences, Frame, Guarded, Heard, Instant, KernelAnswer, KernelJob, LinkIndex, NetworkChange,
-    OrderId, Vip,
+    Fences, Guarded, Heard, Instant, KernelAnswer, KernelJob, LinkIndex, NetworkChange, OrderId,
+    Vip,
 };
 
 /// So many batches may wait for the kernel; another one fails at once.
@@ -186,9 +186,9 @@ impl Work {
     fn step(&mut self, step: Step, answers: &mut Answers) {
         match step {
             Step::One(order, job) => {
-                let taken_for_done = is_taken_for_done(&job);
+                let told = job.is_answered_when_done();
                 let answer = self.carry_out(job);
-                if !taken_for_done || answer != KernelAnswer::Done {
+                if told || answer != KernelAnswer::Done {
                     answers.push((order, answer));
                 }
             }
@@ -411,15 +411,6 @@ fn done(result: Result<(), String>) -> KernelAnswer {
     match result {
         Ok(()) => KernelAnswer::Done,
         Err(why) => KernelAnswer::Failed(why),
-    }
-}
-
-/// Whether nobody waits for the answer, as long as it is a good one. How long it takes until who
-/// has an address speaks up counts from when that was asked.
-fn is_taken_for_done(job: &KernelJob) -> bool {
-    match job {
-        KernelJob::SendFrame { frame, .. } => !matches!(frame, Frame::Probe { .. }),
-        job => matches!(job, KernelJob::Answer { .. }),
     }
 }
 

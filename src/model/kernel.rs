@@ -73,7 +73,8 @@ pub enum KernelJob {
         link: LinkIndex,
     },
     /// Send a frame, unless `until` has passed when its turn comes, or an order before it in
-    /// the same batch could not hold its address. Answered only if it was not sent.
+    /// the same batch could not hold its address. Answered only if it was not sent, or asks
+    /// whether somebody has the address: how long is waited for them counts from then.
     SendFrame {
         /// Where.
         link: LinkIndex,
@@ -97,6 +98,26 @@ pub enum KernelJob {
     },
     /// Look whether the fence still stands.
     VerifyFence,
+}
+
+impl KernelJob {
+    /// Whether it is answered when it was done, too.
+    pub fn is_answered_when_done(&self) -> bool {
+        match self {
+            Self::Answer { .. } => false,
+            Self::SendFrame { frame, .. } => matches!(frame, Frame::Probe { .. }),
+            Self::Clean { .. }
+            | Self::Guard(_)
+            | Self::HoldAddress { .. }
+            | Self::Listen { .. }
+            | Self::MakeLink(_)
+            | Self::RemoveAddress { .. }
+            | Self::RemoveLink { .. }
+            | Self::Silence { .. }
+            | Self::Unfence { .. }
+            | Self::VerifyFence => true,
+        }
+    }
 }
 
 /// What reaches a VIP.

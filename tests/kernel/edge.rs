@@ -55,9 +55,7 @@ impl Edge {
             batch.push((self.last, job));
         }
         let last = self.last;
-        let is_quiet =
-            |it: &KernelJob| matches!(it, KernelJob::Answer { .. } | KernelJob::SendFrame { .. });
-        let quiet: Vec<_> = batch.iter().map(|it| is_quiet(&it.1)).collect();
+        let quiet: Vec<_> = batch.iter().map(|it| !it.1.is_answered_when_done()).collect();
         let ids: Vec<_> = batch.iter().map(|(id, _)| *id).collect();
         self.thread.order(batch);
         let of_this =

@@ -763,8 +763,7 @@ impl World {
             }
         }
         // A frame that went out is not worth waking anybody for, if it asks nothing.
-        let quiet = matches!(&job, KernelJob::SendFrame { frame, .. }
-            if !matches!(frame, Frame::Probe { .. }));
+        let quiet = matches!(job, KernelJob::SendFrame { .. }) && !job.is_answered_when_done();
         if answer != KernelAnswer::Done || !quiet {
             thread.answers.push((order, answer));
         }
