@@ -172,7 +172,7 @@ impl Elector {
         }
     }
 
-    /// Whether it was the holder before who gave the Lease to another.
+    /// Whether it is a Lease that this node has, and that whoever had it before gave back.
     pub fn was_given_back(&self) -> bool {
         matches!(self, Self::Lease { lease, .. } if lease.was_given_back())
     }

@@ -218,6 +218,11 @@ impl Leasing {
         it.until().filter(|_| it.address() == Some(ip))
     }
 
+    /// Since when the address has been relied on here, whether this node has begun to ask or not.
+    fn relied_on_since(&self, now: Instant, ip: IpAddr) -> Instant {
+        self.placed.get(&ip).copied().unwrap_or(now)
+    }
+
     /// Whether this node has leased the address for the Service.
     pub fn holds(&self, name: &ObjectName, ip: IpAddr) -> bool {
         let held = self.held.get(&(name.clone(), IpFamily::of(ip)));

@@ -47,9 +47,9 @@ impl Services {
             self.leasing.open.extend(told.map(|it| (it.name.clone(), IpFamily::V4)));
             let asking = self.leasing.asking.iter();
             let leased = asking.filter_map(|it| Some(self.lease_of(it)?.0));
-            let since = |ip| self.leasing.placed.get(&ip).copied().unwrap_or(cx.now);
             let placed = leased.filter(|ip| (ground.may_hold)(Vip(*ip)));
-            self.leasing.placed = placed.map(|ip| (ip, since(ip))).collect();
+            let since = |ip| (ip, self.leasing.relied_on_since(cx.now, ip));
+            self.leasing.placed = placed.map(since).collect();
         }
         if std::mem::replace(&mut self.leasing.revision, ground.revision) != ground.revision {
             self.leasing.open.extend(self.leasing.linkless.keys().cloned());
@@ -139,7 +139,7 @@ impl Services {
                 self.leasing.asking.contains(it) && !self.leasing.held.contains_key(it)
             });
         let told = keys.filter_map(|it| Some(written(&self.services.get(&it.0)?.service())));
-        let since = self.leasing.placed.get(&vip.0).copied().unwrap_or(now);
+        let since = self.leasing.relied_on_since(now, vip.0);
         told.filter_map(|it| Some(since + it.kept(family)?)).min()
     }
 
@@ -251,8 +251,6 @@ impl Services {
             return;
         };
         let written = written(service);
-        // It was relied on from then on.
-        let since = |ip: IpAddr| self.leasing.placed.get(&ip).copied().unwrap_or(now);
         let requested = asks.requested.iter().find(|it| IpFamily::of(**it) == family);
         let machine = match family {
             IpFamily::V4 => {
@@ -275,7 +273,7 @@ impl Services {
                 };
                 Machine::V4(Box::new(match written.v4 {
                     Some(lease) => {
-                        let since = since(lease.address.into());
+                        let since = self.leasing.relied_on_since(now, lease.address.into());
                         Dhcp4::take_over(config, lease, since, now)
                     }
                     None => Dhcp4::new(config, now),
@@ -296,7 +294,7 @@ impl Services {
                 };
                 Machine::V6(Box::new(match written.v6 {
                     Some(lease) => {
-                        let since = since(lease.address.into());
+                        let since = self.leasing.relied_on_since(now, lease.address.into());
                         Dhcp6::take_over(config, lease, since, now)
                     }
                     None => Dhcp6::new(config, now),
