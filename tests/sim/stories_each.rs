@@ -22,6 +22,18 @@ fn each() -> Tale {
 
 const WEB: Vip = Vip(std::net::IpAddr::V4(std::net::Ipv4Addr::new(10, 0, 0, 200)));
 
+/// Asks for the address, and hangs on this Lease.
+fn asking_by(name: &str, address: &str, lease: &str) -> Service {
+    let mut it = asking(name, address);
+    it.annotations.insert(TOGETHER.into(), lease.into());
+    it
+}
+
+/// From now on it hangs on that one.
+fn hang_on(world: &mut World, name: &str, lease: String) {
+    touch(world, &named("a", name), |it| drop(it.annotations.insert(TOGETHER.into(), lease)));
+}
+
 fn holder(world: &mut World, name: &str) -> Option<usize> {
     let lease = lease_of(world.objects().service(&named("a", name))?);
     let of = world.note_own(&lease);
@@ -102,18 +114,15 @@ pub fn whose_lease_is_another_is_asked_about_first() -> Result<(), String> {
     tale.run(5 * SEC)?;
     tale.make(asking("web", "10.0.0.200"));
     for nth in 0..6 {
-        let mut it = asking(&format!("s{nth}"), &format!("10.0.0.{}", 210 + nth));
-        it.annotations.insert(TOGETHER.into(), format!("lease-{nth}"));
-        tale.make(it);
+        let (name, address) = (format!("s{nth}"), format!("10.0.0.{}", 210 + nth));
+        tale.make(asking_by(&name, &address, &format!("lease-{nth}")));
     }
     tale.until(3 * SEC, "it is served", |it| is_reached(it, "web"))?;
     for round in 0..12 {
         // Who carries it hears of that late.
         let by = tale.world.answering(WEB);
         by.iter().for_each(|it| tale.world.stall(*it, 2 * SEC));
-        touch(&mut tale.world, &named("a", "web"), |it| {
-            it.annotations.insert(TOGETHER.into(), format!("lease-{}", round % 6));
-        });
+        hang_on(&mut tale.world, "web", format!("lease-{}", round % 6));
         tale.run(6 * SEC)?;
         tale.until(20 * SEC, "it is served", |it| is_reached(it, "web"))?;
     }
@@ -129,23 +138,16 @@ fn who_takes_over_by_a_lease_of_before_asks_first() {
 pub fn who_takes_over_asks_first() -> Result<(), String> {
     let mut tale = each();
     tale.run(5 * SEC)?;
-    let hangs_on = |mut it: Service, lease: &str| {
-        it.annotations.insert(TOGETHER.into(), lease.into());
-        it
-    };
-    tale.make(hangs_on(asking("other", "10.0.0.201"), "lease-0"));
+    tale.make(asking_by("other", "10.0.0.201", "lease-0"));
     for round in 0..8 {
         let name = format!("web-{round}");
         let both = |it: &World| is_reached(it, &name) && is_reached(it, "other");
-        let asks = asking(&name, &format!("10.0.0.{}", 210 + round));
-        tale.make(hangs_on(asks, "lease-0"));
+        tale.make(asking_by(&name, &format!("10.0.0.{}", 210 + round), "lease-0"));
         tale.run(20 * SEC)?;
         tale.until(20 * SEC, "both are served", both)?;
         let dies = tale.world.answering(Vip([10, 0, 0, 201].into()))[0];
         tale.world.stall((dies + 1) % 3, 40 * SEC);
-        touch(&mut tale.world, &named("a", &name), |it| {
-            it.annotations.insert(TOGETHER.into(), format!("lease-{}", round + 1));
-        });
+        hang_on(&mut tale.world, &name, format!("lease-{}", round + 1));
         tale.run(6 * SEC)?;
         tale.world.crash(dies, 25 * SEC);
         tale.run(60 * SEC)?;
@@ -181,9 +183,7 @@ fn who_stops_hands_on_all_that_it_carries() {
 fn who_has_just_begun_asks_before_it_answers() {
     let mut tale = each();
     tale.run(5 * SEC).unwrap();
-    let mut it = asking("other", "10.0.0.201");
-    it.annotations.insert(TOGETHER.into(), "lease-1".into());
-    tale.make(it);
+    tale.make(asking_by("other", "10.0.0.201", "lease-1"));
     tale.make(asking("web", "10.0.0.200"));
     let both = |it: &World| is_reached(it, "web") && is_reached(it, "other");
     tale.until(3 * SEC, "both are served", both).unwrap();
