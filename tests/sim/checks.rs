@@ -506,15 +506,16 @@ impl World {
         let by = self.ever_by(proc, &of);
         let ever = if self.cluster.is_some() { self.ever(host, vip) } else { by };
         let (late, stalled) = (now >= ever, it.last_stall);
-        let failed = it.thread.failed_at.unwrap_or(0);
+        let (failed, told) = (it.thread.failed_at, it.thread.told_at);
         if late {
             self.fail(format!("S3: node-{proc} announces {vip} after its end"));
         }
         let mono = self.hosts[host].clock.mono(self.now);
-        // It may not have been told yet that the address is gone, or not there: a slow process is
-        // still at what it decided before.
-        let lost_at = self.disturbed_at.max(self.hosts[host].lost_at).max(stalled).max(failed);
-        let untold = lost_at + 5 * SEC > self.now;
+        // It may not have been told yet that the address is gone, or not there; or a slow process
+        // is still at what it decided before.
+        let lost_at = self.disturbed_at.max(self.hosts[host].lost_at).max(stalled);
+        let lost_at = lost_at.max(failed.max(told).unwrap_or(0));
+        let untold = failed > told || lost_at + 3 * SEC > self.now;
         if !self.hosts[host].kernel.has(vip, mono) && !untold {
             self.fail(format!("S3: node-{proc} announces {vip}, which host-{host} does not have"));
         }

@@ -28,7 +28,7 @@ pub const GIVEN_BY: &str = "kube-system/kube-vip-cloud-controller";
 pub const POOLS: &str = "kube-system/kubevip";
 
 /// Two writers, every five seconds, as long as a list may have to wait, and a slow one may take.
-const MOST_CONFLICTS: u32 = 36;
+const MOST_CONFLICTS: u32 = 20;
 
 /// What a cluster has that serves Services.
 pub struct Cloud {

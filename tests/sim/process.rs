@@ -92,6 +92,8 @@ pub struct KernelThread {
     spoiled: Vec<Vip>,
     pub cleaned: bool,
     pub failed_at: Option<Nanos>,
+    /// When the process last heard of such a thing.
+    pub told_at: Option<Nanos>,
 }
 
 #[derive(Clone, Copy, Default, Eq, PartialEq)]
@@ -400,6 +402,11 @@ impl World {
         {
             excuse.slept &= input != Input::Suspended;
             excuse.flushed &= input != Input::RulesetChanged;
+        }
+        if let Input::Kernel(answers) = &input
+            && answers.iter().any(|it| it.1.refusal().is_some())
+        {
+            self.procs[proc].thread.told_at = Some(self.now);
         }
         let is_tick = input == Input::Tick;
         let answering = self.vips.iter().any(|it| self.answers(host, *it));
