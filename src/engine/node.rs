@@ -310,6 +310,10 @@ impl Node {
         if self.cleaning == Cleaning::Ordered(order) {
             let failed = answer.refusal().is_some();
             self.cleaning = if failed { Cleaning::Waiting } else { Cleaning::Done };
+            if *answer == KernelAnswer::FenceRebuilt {
+                self.serving.iter_mut().for_each(|it| it.wait_for_left(cx.now, true));
+            }
+            return;
         }
         self.links.on_answer(cx, &mut self.network, order, answer);
         for vip in self.guards.on_answer(cx.now, order, answer) {

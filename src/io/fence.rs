@@ -178,6 +178,11 @@ impl Fence {
         Ok(Change::Made)
     }
 
+    /// Whether the fence of an earlier process stands, so that it names all of its addresses.
+    pub fn is_left(&mut self) -> bool {
+        self.guarded.iter().all(|it| self.tables.handle(it.number()).is_some())
+    }
+
     /// The addresses that the fence of an earlier process names as ours.
     pub fn leftovers(&mut self) -> BTreeSet<IpAddr> {
         let mut read = |family: Family| {

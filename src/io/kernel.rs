@@ -366,6 +366,7 @@ impl Work {
     }
 
     fn clean(&mut self, vips: &[Vip]) -> KernelAnswer {
+        let named = self.fence.as_mut().is_none_or(Fence::is_left);
         let mut ips = self.fence.as_mut().map(Fence::leftovers).unwrap_or_default();
         ips.extend(vips.iter().map(|it| it.0));
         // Addresses first: without the fence, what is left of them would answer.
@@ -374,7 +375,13 @@ impl Work {
         let fenced = self.fence.as_mut().map_or(Ok(()), Fence::clean);
         // What is left of that keeps everything away from addresses that may be others' by now.
         let unguarded = self.guard.as_mut().map_or(Ok(()), Guard::clean);
-        done(cleaned.and(unmade).and(fenced).and(unguarded))
+        match done(cleaned.and(unmade).and(fenced).and(unguarded)) {
+            KernelAnswer::Done if !named && self.addresses.has_more() => {
+                info!("no fence says whether an earlier process left some of the addresses here");
+                KernelAnswer::FenceRebuilt
+            }
+            answer => answer,
+        }
     }
 
     fn hold(&mut self, place: Place, until: Instant) -> KernelAnswer {

@@ -25,6 +25,8 @@ pub enum KernelJob {
     },
     /// Remove what an earlier process left: the fence tables of this instance, addresses
     /// tagged ours among `vips` and among those the old fence names, links tagged as its.
+    /// Where that fence was gone, and there are more of ours, it is said to be rebuilt: an
+    /// earlier process may have left them.
     Clean {
         /// The addresses this instance is configured for.
         vips: Vec<Vip>,

@@ -282,6 +282,18 @@ story!(when_the_process_is_gone_nothing_is_left_that_denies_the_address, |lab| {
     });
 });
 
+story!(what_no_fence_names_is_said_to_be_left, |_| {
+    drop(silent());
+    run("nft flush ruleset");
+    let mut edge = Edge::start();
+    assert_eq!(edge.one(clean(&[])), KernelAnswer::FenceRebuilt);
+    assert!(address("eth0", BOTH[0]).is_some(), "nobody names it");
+    edge.done([clean(&BOTH)]);
+    drop(edge);
+    run("nft flush ruleset");
+    Edge::start().done([clean(&[])]);
+});
+
 story!(two_instances_do_not_disturb_each_other, |lab| {
     let with = |instance: &str| {
         Edge::with(KernelOptions {

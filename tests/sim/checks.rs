@@ -535,8 +535,9 @@ impl World {
         let own = (OWN..it.bonds.len()).filter(held).collect::<Vec<_>>();
         // What was left of Services ends within a lifetime, on a slow clock; who goes before that
         // lets their Lease run out.
-        let left = it.lease.renew_deadline.as_nanos() as Nanos * 5 / 4 + 1_500 * MS;
-        let waits = !self.settings.fenced && since < it.started_at + left;
+        let left = it.lease.renew_deadline.as_nanos() as Nanos * 5 / 4 + 2_500 * MS;
+        let unsure = !self.settings.fenced || it.thread.missed_fence;
+        let waits = unsure && since < it.started_at + left;
         // Who gives addresses out need not want to, and lets that run out.
         let ours = (0..self.leases().min(2)).chain(own).any(|of| {
             let ours =

@@ -291,7 +291,9 @@ impl Kernel {
             KernelJob::RemoveLink { link } => told = self.unmake(|it| it == link),
             KernelJob::Listen { .. } | KernelJob::SendFrame { .. } | KernelJob::VerifyFence => {}
         }
-        (if rebuilt { KernelAnswer::FenceRebuilt } else { KernelAnswer::Done }, told)
+        // A fence that was gone has named nobody; where nothing is left there was nobody.
+        let says = !matches!(job, KernelJob::Clean { .. }) || !self.held.is_empty();
+        (if rebuilt && says { KernelAnswer::FenceRebuilt } else { KernelAnswer::Done }, told)
     }
 
     /// The right to what was ordered has ended, before it was done or meanwhile.

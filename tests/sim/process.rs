@@ -91,6 +91,8 @@ pub struct KernelThread {
     /// An earlier order of this batch failed for these, so those that build on it are left.
     spoiled: Vec<Vip>,
     pub cleaned: bool,
+    /// No fence said what an earlier process left, and something is left.
+    pub missed_fence: bool,
     pub failed_at: Option<Nanos>,
     /// When the process last heard of such a thing.
     pub told_at: Option<Nanos>,
@@ -648,6 +650,9 @@ impl World {
             | KernelJob::VerifyFence => {}
         }
         let answer = self.with_kernel(proc, read_at, &job, |it, doing| it.carry_out(&job, doing));
+        if matches!(job, KernelJob::Clean { .. }) {
+            self.procs[proc].thread.missed_fence = answer == KernelAnswer::FenceRebuilt;
+        }
         match answer {
             KernelAnswer::Done => Outcome::Good,
             KernelAnswer::FenceRebuilt => Outcome::Rebuilt,

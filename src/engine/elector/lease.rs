@@ -152,6 +152,12 @@ impl LeaseElector {
         }
     }
 
+    /// What an earlier process held may answer for so long after its right ended, and nobody
+    /// knows what that is.
+    pub fn wait_for_left(&mut self, now: Instant, outlives: Duration) {
+        self.left_until = Some(now + self.config.renew_deadline + outlives);
+    }
+
     /// Time first: nothing may act on a role that has run out.
     pub fn expire(&mut self, now: Instant) {
         if self.leads_until().is_some_and(|until| until <= now) {

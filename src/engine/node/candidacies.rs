@@ -63,7 +63,6 @@ impl Candidacies {
         namespace: Option<&String>,
         me: NodeName,
         author: Author,
-        left_until: Option<Instant>,
         now: Instant,
     ) -> Self {
         let followed = Followed::Leases(namespace.cloned());
@@ -71,7 +70,7 @@ impl Candidacies {
             config,
             me,
             author,
-            left_until,
+            left_until: None,
             began_at: now,
             follower: Follower::new(followed.clone(), now),
             followed,
@@ -83,6 +82,16 @@ impl Candidacies {
             requests: BTreeMap::new(),
             agenda: Agenda::default(),
             touched: BTreeSet::new(),
+        }
+    }
+
+    /// What an earlier process held may answer for so long after its right ended.
+    pub fn wait_for_left(&mut self, now: Instant, outlives: Duration) {
+        self.left_until = Some(now + self.config.renew_deadline + outlives);
+        for it in self.all.values_mut() {
+            if let Elector::Lease { lease, .. } = &mut it.leadership.elector {
+                lease.left_until = self.left_until;
+            }
         }
     }
 

@@ -1,8 +1,30 @@
 //! When nothing is left to do, and what is known to be silent.
 
+use std::time::Duration;
+
 use super::serving::{Elects, Serving};
 use super::{Node, STOP_WITHIN};
-use crate::model::{Instant, Vip};
+use crate::engine::elector::Elector;
+use crate::model::{Instant, LIFETIME_SLACK, Vip};
+
+/// Behind a fence an address may be given a last whole second beyond its right.
+const BEHIND_FENCE: Duration = Duration::from_secs(1);
+
+impl Serving {
+    /// Which addresses of Services a killed process left, the fence alone says, and it does not:
+    /// there was none, or it was gone. They may be there for so long after the right to them.
+    pub fn wait_for_left(&mut self, now: Instant, fenced: bool) {
+        let outlives = LIFETIME_SLACK + if fenced { BEHIND_FENCE } else { Duration::ZERO };
+        if let Elects::One(it) = &mut self.elects
+            && let Elector::Lease { lease, .. } = &mut it.elector
+        {
+            lease.wait_for_left(now, outlives);
+        }
+        if let Some(it) = &mut self.each {
+            it.wait_for_left(now, outlives);
+        }
+    }
+}
 
 impl Node {
     pub(super) fn may_exit(&self, now: Instant) -> bool {

@@ -14,7 +14,7 @@ use crate::engine::placement::{Case, Standing};
 use crate::engine::sabotage::{Sabotage, sabotaged};
 use crate::engine::services::{Ground, Services, ServicesElection};
 use crate::engine::{Cx, Deadline, Input, Rng};
-use crate::model::{Followed, Instant, LIFETIME_SLACK, Refusal, Vip};
+use crate::model::{Followed, Instant, Refusal, Vip};
 
 /// Services, and who elects for them.
 #[derive(Clone, Debug)]
@@ -67,20 +67,9 @@ impl Serving {
             let lease = Election::Lease(lease);
             Leadership::new(Elector::new(&lease, me.clone(), config.author, now, rng))
         };
-        // Which addresses of Services a killed process left, the fence alone says.
-        let left_until = |it: &LeaseConfig| {
-            let fenced = config.announcer.fences.holds();
-            (!fenced).then(|| now + it.renew_deadline + LIFETIME_SLACK)
-        };
         let elects = match &of.election {
             ServicesElection::Each(_) => Elects::Each,
-            ServicesElection::One(lease) => {
-                let mut it = elect(lease.clone());
-                if let Elector::Lease { lease: elector, .. } = &mut it.elector {
-                    elector.left_until = left_until(lease);
-                }
-                Elects::One(it)
-            }
+            ServicesElection::One(lease) => Elects::One(elect(lease.clone())),
             ServicesElection::Quorum => Elects::Control,
         };
         let allocator = of.pools.as_ref().map(|it| elect(it.lease.clone()));
@@ -88,10 +77,13 @@ impl Serving {
         let services = services.at_home_on(config.link.clone());
         let each = of.times_of_each().map(|times| {
             let (namespace, me) = (of.namespace.as_ref(), me.clone());
-            let left_until = left_until(times);
-            Box::new(Candidacies::new(times.clone(), namespace, me, config.author, left_until, now))
+            Box::new(Candidacies::new(times.clone(), namespace, me, config.author, now))
         });
-        Some(Self { services, elects, each, allocator, ineligible: None })
+        let mut it = Self { services, elects, each, allocator, ineligible: None };
+        if !config.announcer.fences.holds() {
+            it.wait_for_left(now, false);
+        }
+        Some(it)
     }
 
     /// Where the VIP is elected for by a Lease of its own, that.

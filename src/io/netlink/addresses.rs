@@ -151,6 +151,12 @@ impl Addresses {
         Ok(())
     }
 
+    /// Whether any address that is there is ours, or may be.
+    pub fn has_more(&mut self) -> bool {
+        let all: Vec<_> = self.all().map(|it| it.all().collect()).unwrap_or_default();
+        all.iter().any(|it| self.is_ours(it))
+    }
+
     /// What is there of ours; an error if any of it is not ours.
     fn there(&mut self, place: Place) -> Result<Vec<Found>, Unheld> {
         if !self.known.is_sure(place.link, place.vip.0) {

@@ -122,10 +122,14 @@ impl Known {
         self.all.iter().flat_map(move |it| it.range(keys.clone())).map(found)
     }
 
+    /// All that are there.
+    pub fn all(&self) -> impl Iterator<Item = Found> + '_ {
+        self.all.iter().flatten().map(found)
+    }
+
     /// Those of `ips` that are there, on all links.
     pub fn of<'a>(&'a self, ips: &'a BTreeSet<IpAddr>) -> impl Iterator<Item = Found> + 'a {
-        let all = self.all.iter().flatten();
-        all.filter(|it| ips.contains(&it.0.0)).map(found)
+        self.all().filter(|it| ips.contains(&it.ip))
     }
 
     /// One of the IPv4 subnet that the address comes into.
