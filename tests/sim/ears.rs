@@ -22,8 +22,9 @@ pub struct Ears {
     asked: BTreeMap<u32, (Instant, Option<IpAddr>, Option<String>)>,
     /// And what of that was granted.
     answered: BTreeSet<u32>,
-    /// Until when it was told that it may use an address.
-    rights: BTreeMap<IpAddr, Instant>,
+    /// Until when a client of its was told that it may use an address: a server that forgets gives
+    /// one to two.
+    rights: BTreeMap<(String, IpAddr), Instant>,
     /// Since when it uses one that nobody has confirmed to it.
     taken: BTreeMap<IpAddr, Instant>,
 }
@@ -51,13 +52,12 @@ impl World {
         match job {
             DhcpJob::Listen(family, links) => drop(ears.links.insert(family, links)),
             DhcpJob::Send { link, packet } => {
-                // What is given back is not to be used any more, unless another was given it
-                // by a server that had forgotten.
-                let by = speaker(&packet).map(|it| it.0);
-                let back = released(&packet).filter(|it| given_to.get(it) == by.as_ref());
-                if let Some(ip) = back {
-                    ears.rights.remove(&ip);
-                    ears.taken.remove(&ip);
+                // What is given back is not to be used any more by who had it.
+                if let (Some(ip), Some((by, _))) = (released(&packet), speaker(&packet)) {
+                    if given_to.get(&ip) == Some(&by) {
+                        ears.taken.remove(&ip);
+                    }
+                    ears.rights.remove(&(by, ip));
                 }
                 if let Some((xid, ip)) = asks_for(&packet) {
                     let of = asker(&packet).map(|it| it.0);
@@ -173,25 +173,27 @@ impl World {
             }
             DhcpHeard::V4(_, it) if it.kind == Dhcp4Kind::Nak => {
                 // Whatever it was told before.
-                let dhcp = cloud.site.dhcp.as_ref();
-                if let Some((_, Some(ip), of)) = ears.asked.get(&it.xid)
+                let ever = cloud.site.dhcp.as_ref().map(|it| &it.ever);
+                if let Some((_, Some(ip), Some(of))) = ears.asked.get(&it.xid)
                     && !ears.answered.contains(&it.xid)
-                    && dhcp.is_some_and(|it| it.ever.get(ip) == of.as_ref())
                 {
-                    ears.rights.insert(*ip, now);
-                    ears.taken.remove(ip);
+                    ears.rights.insert((of.clone(), *ip), now);
+                    if ever.is_some_and(|it| it.get(ip) == Some(of)) {
+                        ears.taken.remove(ip);
+                    }
                 }
                 return;
             }
             DhcpHeard::V4(..) | DhcpHeard::V6(..) => return,
         };
-        let (Some((asked_at, ..)), Some((ip, seconds))) = (ears.asked.get(&xid), said) else {
+        let (Some((asked_at, _, Some(of))), Some((ip, seconds))) = (ears.asked.get(&xid), said)
+        else {
             return;
         };
         // Whatever else is said to the same question is discarded (RFC 2131 figure 5).
         ears.answered.insert(xid);
         let until = *asked_at + Duration::from_secs(seconds.into());
-        let right = ears.rights.entry(ip).or_insert(now);
+        let right = ears.rights.entry((of.clone(), ip)).or_insert(now);
         *right = if seconds == 0 { now } else { until.max(*right) };
         ears.taken.remove(&ip);
     }
@@ -224,7 +226,8 @@ impl World {
         vips.iter().filter(|it| dhcp.ever.contains_key(&it.0)).find_map(|vip| {
             // Another may have had it renewed since this one heard of it.
             let taken = *ears.taken.entry(vip.0).or_insert(now) + kept;
-            let right = ears.rights.get(&vip.0).copied().filter(|it| *it > now);
+            let rights = ears.rights.iter().filter(|it| it.0.1 == vip.0).map(|it| *it.1);
+            let right = rights.filter(|it| *it > now).max();
             let limit = right.map_or(taken, |it| it.max(taken));
             (until > limit).then(|| {
                 format!("D1: answers for {vip}, which is leased until {limit:?}, until {until:?}")

@@ -237,6 +237,27 @@ pub fn whoever_is_gone_has_no_lease() -> Result<(), String> {
     Ok(())
 }
 
+/// A server that has forgotten gives one address to two, and what one of them gives back the other
+/// has all the same.
+#[test]
+fn what_another_gives_back_is_kept_by_who_has_it() {
+    for ips in ["0.0.0.0", "::"] {
+        let mut tale = begin(ips).unwrap();
+        let before = addresses(&tale.world);
+        leasing(&mut tale).bound.clear();
+        leasing(&mut tale).pings = false;
+        let uid = crate::users::service(named("a", "late"), 9).uid;
+        tale.make(Service { uid: uid.clone(), ..asking("late", ips) });
+        tale.run(5 * SEC).unwrap();
+        let given = leasing(&mut tale).ever.get(&before[0]).cloned();
+        assert_eq!(given, Some(uid), "{ips} is given to another");
+        tale.delete("late");
+        let lost = |it: &World| addresses(it) != before || !is_leased(it);
+        assert!(!tale.world.run_until_so(300 * SEC, lost).unwrap(), "{ips} is kept");
+        end(tale).unwrap();
+    }
+}
+
 /// Its status says for a while what was leased, and nobody else knows better.
 #[test]
 fn who_asks_for_no_lease_any_more_has_none() {
