@@ -6,7 +6,7 @@ use crate::cloud::named;
 use crate::gateway::{Mapping, Router};
 use crate::host::{Nanos, SEC};
 use crate::stories_services::{Tale, asking, is_reached, services};
-use crate::users::{FORWARD, FORWARD_FOR, node};
+use crate::users::{FORWARD, FORWARD_FOR, WITHOUT, node};
 use crate::world::World;
 
 const WAYS: [WayKind; 3] = [WayKind::Igd, WayKind::NatPmp, WayKind::Pcp];
@@ -192,6 +192,23 @@ fn what_comes_to_hang_on_anothers_lease_leaves_no_port_open() {
         let closed = |it: &World| mapping(it, WEB).is_none();
         tale.until(4 * SEC, "G3: its port is closed", closed).unwrap();
         tale.until(20 * SEC, "the other has the address", |it| is_reached(it, "late")).unwrap();
+        end(tale).unwrap();
+    }
+}
+
+#[test]
+fn what_comes_to_be_of_one_who_is_served_nowhere_leaves_no_port_open() {
+    for way in WAYS {
+        let mut tale = begin(&[way], WEB, "0").unwrap();
+        let mut late = asking("late", WEB);
+        late.annotations.remove(WITHOUT);
+        tale.make(late);
+        tale.run(5 * SEC).unwrap();
+        tale.delete("web");
+        let closed = |it: &World| mapping(it, WEB).is_none();
+        tale.until(4 * SEC, "G3: its port is closed", closed).unwrap();
+        let vip = Vip(WEB.parse().unwrap());
+        tale.until(SEC, "nobody answers", |it| it.answering(vip).is_empty()).unwrap();
         end(tale).unwrap();
     }
 }

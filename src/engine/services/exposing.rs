@@ -2,8 +2,8 @@
 //! there, and what is told of them. The node that answers for an address sees to its ports.
 //!
 //! Gateways map only whom they hear, so an address whose Service is gone, or that comes to hang on
-//! the Lease of another, stays until the ports that nobody wants any more are closed, or until that
-//! has taken too long.
+//! the Lease of another or to be one's who is not served here, stays until the ports that nobody
+//! wants any more are closed, or until that has taken too long.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
@@ -81,7 +81,8 @@ impl Exposing {
 
 impl Services {
     /// The place that an address had, as long as ports of those who had it are being closed:
-    /// `next` is nobody's, or hangs on another Lease, by which this node need not answer.
+    /// `next` is nobody's, or hangs on another Lease, by which this node need not answer, or is of
+    /// somebody who is not served here.
     pub(super) fn lingering(
         &mut self,
         now: Instant,
@@ -90,7 +91,7 @@ impl Services {
     ) -> Option<Place> {
         let lease = |it: &Place| it.elected_by.as_ref().map(|it| it.name.clone());
         let old = self.place(vip).filter(|_| self.answers(vip.0))?;
-        let goes = next.is_none_or(|it| lease(it) != lease(old));
+        let goes = next.is_none_or(|it| lease(it) != lease(old) || it.refusal(true).is_some());
         if !goes || !self.exposing.keeps_others(vip, &self.ports(vip.0)) {
             self.exposing.lingering.remove(&vip.0);
             return None;
