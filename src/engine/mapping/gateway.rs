@@ -19,7 +19,7 @@ const FIND_AT_MOST: Duration = Duration::from_secs(120);
 /// What was found is looked for anew after this: there may be another, or a better way.
 const STALE: Duration = Duration::from_secs(1_800);
 /// It is looked at as often as a quarter of the shortest lease, within these.
-const LOOK_AT_LEAST: Duration = Duration::from_secs(60);
+pub(super) const LOOK_AT_LEAST: Duration = Duration::from_secs(60);
 const LOOK_AT_MOST: Duration = Duration::from_secs(2);
 
 #[derive(Clone, Debug)]

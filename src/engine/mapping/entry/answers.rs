@@ -2,7 +2,7 @@
 
 use super::{Entry, Held, Step};
 use crate::engine::Cx;
-use crate::engine::mapping::gateway::Gateway;
+use crate::engine::mapping::gateway::{Gateway, LOOK_AT_LEAST};
 use crate::engine::mapping::{AGAIN, Mappings, Site};
 use crate::engine::sabotage::{Sabotage, sabotaged};
 use crate::model::{
@@ -195,29 +195,28 @@ impl Mappings {
         self.look_later(cx, exposed);
     }
 
-    /// Asked for again at half its lease; until then, where only reading it tells whether it is
-    /// still there, it is read.
+    /// Asked for again at half its lease; until then, where it can be read, it is read, and else
+    /// asked for now and then.
     fn look_later(&mut self, cx: &mut Cx<'_>, exposed: Exposed) {
         let every = self.sites.get(&exposed.vip).map(|it| self.look_every(it));
         let Some(Entry { held: Some(held), .. }) = self.entries.get(&exposed) else {
             return self.then(cx.now, exposed, Step::Map);
         };
         let refresh_at = held.refresh_at();
-        let look_at = cx.now + every.unwrap_or(AGAIN);
-        let (at, step) = match held.way {
-            WayKind::Igd if refresh_at.is_none_or(|it| look_at < it) => {
-                (Some(look_at), Step::Check)
-            }
-            // It cannot be read, and to ask for it again says the same.
-            WayKind::Pinholes => {
-                (Some(refresh_at.map_or(look_at, |it| it.min(look_at))), Step::Map)
-            }
-            WayKind::Igd | WayKind::NatPmp | WayKind::Pcp => (refresh_at, Step::Map),
+        let look_at = match held.way {
+            WayKind::Igd | WayKind::Pinholes => cx.now + every.unwrap_or(AGAIN),
+            // That it was restarted its clock says.
+            WayKind::NatPmp | WayKind::Pcp => cx.now + LOOK_AT_LEAST,
+        };
+        let step = match held.way {
+            WayKind::Igd if refresh_at.is_none_or(|it| look_at < it) => Step::Check,
+            // Where it cannot be read, to ask for it again says the same.
+            WayKind::Igd | WayKind::NatPmp | WayKind::Pcp | WayKind::Pinholes => Step::Map,
         };
         if let Some(entry) = self.entries.get_mut(&exposed) {
             entry.next = step;
         }
-        self.schedule(exposed, at);
+        self.schedule(exposed, Some(refresh_at.map_or(look_at, |it| it.min(look_at))));
     }
 
     /// It is not open; it is asked for again later.
