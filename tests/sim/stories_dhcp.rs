@@ -2,7 +2,7 @@
 
 use std::net::IpAddr;
 
-use edgevip::model::{IpFamily, Service, Vip};
+use edgevip::model::{IpFamily, Object, Service, Vip};
 
 use crate::cloud::named;
 use crate::dhcp::Dhcp;
@@ -235,6 +235,33 @@ pub fn whoever_is_gone_has_no_lease() -> Result<(), String> {
         end(tale)?;
     }
     Ok(())
+}
+
+/// Servers answer the one of before while the next one by its name is there already.
+#[test]
+fn who_comes_next_by_a_name_has_a_lease_of_its_own() {
+    for ips in ["0.0.0.0", "::"] {
+        let mut tale = begin(ips).unwrap();
+        leasing(&mut tale).slow = 10 * MS;
+        for uid in 2..10 {
+            let (name, before) = (named("a", "web"), leasing(&mut tale).leases);
+            let asked = |it: &World| {
+                let site = it.cloud.as_ref().map(|it| &it.site);
+                site.and_then(|it| it.dhcp.as_ref()).is_some_and(|it| it.leases > before)
+            };
+            tale.until(60 * SEC, "it is renewed", asked).unwrap();
+            let uid = crate::users::service(name.clone(), uid).uid;
+            let next = Service { uid, ..asking("web", ips) };
+            tale.world.change(|it| {
+                it.delete_service(&name);
+                it.put(Object::Service(next));
+            });
+            tale.until(10 * SEC, "it is leased", is_leased).unwrap();
+            tale.run(SEC).unwrap();
+            check_site(&tale.world).unwrap();
+        }
+        end(tale).unwrap();
+    }
 }
 
 /// A server that has forgotten gives one address to two, and what one of them gives back the other

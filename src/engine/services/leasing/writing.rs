@@ -28,9 +28,9 @@ impl Services {
                 return;
             }
         };
-        // Another node may hold the other one.
+        // Another node may hold the other one; and what is held may be of another by this name.
         let mut leases = written(service);
-        for (_, it) in self.leasing.held_for(name) {
+        for (_, it) in self.leasing.held_for(name).filter(|it| it.1.uid == service.uid) {
             it.machine.put(&mut leases);
         }
         leases.v4.take_if(|_| !families.contains(&IpFamily::V4));
