@@ -135,7 +135,9 @@ impl World {
         None
     }
 
-    /// S11, when it is written: of two that were given one address, both know it.
+    /// S11, when it is written: of two that were given one address, both know it. That a user makes
+    /// one a load balancer again, with what it had, while that is on its way to another, nobody can
+    /// know; what who gives was told of is judged when it decides.
     pub fn check_given(&mut self, proc: usize, name: &ObjectName) {
         let Some(cloud) = &mut self.cloud else { return };
         let Some(it) = cloud.objects.service(name).filter(|it| !given_to(it).is_empty()) else {
@@ -144,9 +146,11 @@ impl World {
         let given = given_to(it);
         let it = it.clone();
         cloud.given += 1;
+        cloud.objects.typed_back.remove(name);
         let meets = |other: &&Service| {
             let one = given_to(other).iter().any(|ip| given.contains(ip));
-            other.name != it.name && one && !may_share(cloud, other, &it)
+            let back = cloud.objects.typed_back.contains(&other.name);
+            other.name != it.name && one && !back && !may_share(cloud, other, &it)
         };
         // Whoever shares may have become one who does not, while the write was on its way.
         let shares = cloud.users.shares;

@@ -2,7 +2,7 @@
 //! with pools. One version for all, compare-and-swap, and a history from which watches resume
 //! until it is compacted.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::net::IpAddr;
 
 use edgevip::model::{
@@ -30,6 +30,9 @@ pub struct Objects {
     version: u64,
     history: VecDeque<(u64, Kind, ObjectEvent)>,
     compacted: u64,
+    /// These were no load balancers for a while, and users made them such again, with all that they
+    /// say.
+    pub typed_back: BTreeSet<ObjectName>,
     /// What watches that are open have still to be told.
     pub news: Vec<(Kind, ObjectEvent)>,
 }
@@ -134,6 +137,9 @@ impl Objects {
                 (Kind::Node, Object::Node(ClusterNode { version: version.clone(), ..it }))
             }
             Object::Service(it) => {
+                if it.balanced && self.service(&it.name).is_some_and(|it| !it.balanced) {
+                    self.typed_back.insert(it.name.clone());
+                }
                 (Kind::Service, Object::Service(Service { version: version.clone(), ..it }))
             }
         };

@@ -399,6 +399,38 @@ pub fn who_gives_next_lists_what_was_given() -> Result<(), String> {
     tale.finish()
 }
 
+/// It is made a load balancer again, with what it had, while that is on its way to another.
+#[test]
+fn who_comes_back_while_its_address_is_given_away_has_it_or_the_other_does() {
+    let mut tale = services().pools("10.0.0.100-10.0.0.100");
+    tale.run(20 * SEC).unwrap();
+    tale.make(anywhere("web"));
+    tale.until(SEC, "it is served", |it| is_reached(it, "web")).unwrap();
+    touch(&mut tale.world, &named("a", "web"), |it| {
+        it.balanced = false;
+        it.ingress.clear();
+    });
+    tale.run(SEC).unwrap();
+    tale.make(anywhere("late"));
+    let (vip, late) = (Vip([10, 0, 0, 100].into()), named("a", "late"));
+    let given = |it: &World| {
+        let mut desks = it.cloud.iter().flat_map(|it| &it.desks);
+        desks.any(|it| it.told.given.contains(&(vip.0, late.clone())))
+    };
+    tale.until(70 * SEC, "it is about to be given", given).unwrap();
+    assert!(has(&tale.world, "late").is_empty(), "it is not written yet");
+    touch(&mut tale.world, &named("a", "web"), |it| it.balanced = true);
+    tale.until(5 * SEC, "it is written", |it| has(it, "late") == [vip.0]).unwrap();
+    tale.run(30 * SEC).unwrap();
+    let two = |it: &World| it.answering(vip).len() != 1;
+    assert!(!tale.world.run_until_so(30 * SEC, two).unwrap(), "one node answers");
+    let told = |name: &str| {
+        let it = tale.world.objects().service(&named("a", name));
+        it.is_some_and(|it| !it.ingress.is_empty())
+    };
+    assert!(told("web") != told("late"), "one of them has it");
+}
+
 /// Both ask the link about what may be given out next, and neither takes the other for one who
 /// has it.
 #[test]
