@@ -5,6 +5,7 @@ use std::net::IpAddr;
 use edgevip::model::{ConfigMap, Ingress, Object, ObjectName, ResourceVersion, Service, Vip};
 
 use crate::cloud::{POOLS, named};
+use crate::faults::Kind as Fault;
 use crate::host::{MS, Nanos, SEC};
 use crate::objects::{ADDRESSES, Kind, known_by};
 use crate::run::calm;
@@ -302,6 +303,26 @@ fn an_api_server_that_says_no_for_long_is_not_asked_without_end() {
     assert!(turns < 10_000, "{turns} events in a minute");
     tale.world.weather.errors = 0;
     tale.until(30 * SEC, "it is served", |it| is_reached(it, "web")).unwrap();
+    tale.finish().unwrap();
+}
+
+/// Its addresses are taken off the node, and are there again at once.
+#[test]
+fn who_asks_by_its_status_loses_nothing_of_it() {
+    let mut tale = services();
+    tale.run(20 * SEC).unwrap();
+    let ips: [IpAddr; 3] = [200, 201, 202].map(|last| IpAddr::from([10, 0, 0, last]));
+    let ingress = |ip: IpAddr| Ingress { ip: Some(ip), ..Ingress::default() };
+    tale.make(Service { ingress: ips.map(ingress).into(), ..anywhere("web") });
+    let all = |it: &World| ips.iter().all(|ip| it.answering(Vip(*ip)).len() == 1);
+    tale.until(3 * SEC, "it is served", all).unwrap();
+    for _ in 0..10 {
+        tale.run(3 * SEC).unwrap();
+        let carrier = tale.carrier();
+        tale.world.inflict(Fault::FlushAddress, carrier, carrier, MS);
+        tale.run(3 * SEC).unwrap();
+        assert!(all(&tale.world) && has(&tale.world, "web").len() == 3, "it has all");
+    }
     tale.finish().unwrap();
 }
 

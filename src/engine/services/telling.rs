@@ -320,7 +320,10 @@ impl Services {
             let family = IpFamily::of(*ip);
             !self.leasing.holds(name, *ip) || leases.address(family) == Some(*ip) || stands(ip)
         };
-        let answered: Vec<_> = answered.iter().copied().filter(said).collect();
+        // What is asked for by the status is not lost for being away for a moment.
+        let by_status = super::wants::asks_by_status(&service);
+        let told = |ip: &IpAddr| answered.contains(ip) || (by_status && stands(ip));
+        let answered: Vec<_> = known.has().filter(told).filter(said).collect();
         self.telling.write(cx, known, &answered, &outside)
     }
 }

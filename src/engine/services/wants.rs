@@ -221,6 +221,11 @@ pub(super) fn is_ignored(service: &Service) -> bool {
     annotation(service, "ignore") == Some("true")
 }
 
+/// Whether it asks for what its status names.
+pub(super) fn asks_by_status(service: &Service) -> bool {
+    annotation(service, "loadbalancerIPs").is_none_or(str::is_empty)
+}
+
 /// Whether it says that everything may reach it.
 pub(super) fn is_unguarded(service: &Service) -> bool {
     annotation(service, "ignore-service-security") == Some("true")
