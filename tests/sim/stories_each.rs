@@ -104,7 +104,7 @@ fn a_service_that_is_made_again_has_one_holder() {
 }
 
 #[test]
-fn an_address_that_comes_to_hang_on_another_lease_is_on_one_node() {
+fn an_address_that_comes_to_hang_on_another_lease_has_a_single_holder() {
     whose_lease_is_another_is_asked_about_first().unwrap();
 }
 
