@@ -264,6 +264,11 @@ pub struct Service {
 }
 
 impl Service {
+    /// Whether an address stands in its status.
+    pub fn status_names(&self, ip: IpAddr) -> bool {
+        self.ingress.iter().any(|it| it.ip == Some(ip))
+    }
+
     /// Whether a finalizer is that of k3s's own load balancer, which serves it then.
     pub fn is_k3s_finalizer(finalizer: &str) -> bool {
         finalizer.starts_with("svccontroller.k3s.cattle.io/")

@@ -193,7 +193,7 @@ impl World {
         for it in objects.services().filter(|it| is_served(it)) {
             for ip in asks_for(it) {
                 let hosts: Vec<_> = self.answering(Vip(ip));
-                let stands = it.ingress.iter().any(|it| it.ip == Some(ip));
+                let stands = it.status_names(ip);
                 match (self.hindrance(objects, it, ip), hosts.as_slice()) {
                     (_, [_, _, ..]) => return at(format!("C1: {ip} is on {hosts:?}")),
                     (None, []) => return at(format!("C1: {ip} of {} is on no host", it.name)),

@@ -317,7 +317,7 @@ impl World {
                     continue;
                 }
                 let vip = Vip(ip);
-                let stands = it.ingress.iter().any(|it| it.ip == Some(ip));
+                let stands = it.status_names(ip);
                 if self.answering(vip).len() == 1 && stands {
                     for port in &it.ports {
                         let exposed = Exposed { vip, port: *port };

@@ -39,6 +39,15 @@ fn told_by(seed: u64, settings: Settings, log: Log) -> Tale {
     Tale { world }
 }
 
+/// One has an address of the pool, and is served.
+fn served_out_of(pool: &str) -> Result<Tale, String> {
+    let mut tale = services().pools(pool);
+    tale.run(20 * SEC)?;
+    tale.make(anywhere("web"));
+    tale.until(SEC, "it is served", |it| is_reached(it, "web"))?;
+    Ok(tale)
+}
+
 /// One that anybody can carry.
 pub fn anywhere(name: &str) -> Service {
     let mut it = service(named("a", name), 1);
@@ -190,10 +199,7 @@ fn who_dies_between_giving_and_telling_is_followed_by_one_who_tells() {
 
 #[test]
 fn pools_that_go_take_nothing_from_who_has_something() {
-    let mut tale = services().pools("10.0.0.100-10.0.0.110");
-    tale.run(20 * SEC).unwrap();
-    tale.make(anywhere("web"));
-    tale.until(SEC, "it is served", |it| is_reached(it, "web")).unwrap();
+    let mut tale = served_out_of("10.0.0.100-10.0.0.110").unwrap();
     tale.world.change(|it| it.remove(Kind::ConfigMap, &POOLS.into()));
     tale.run(SEC).unwrap();
     tale.make(anywhere("late"));
@@ -328,10 +334,7 @@ fn who_asks_by_its_status_loses_nothing_of_it() {
 
 #[test]
 fn who_got_nothing_gets_what_has_rested() {
-    let mut tale = services().pools("10.0.0.100-10.0.0.100");
-    tale.run(20 * SEC).unwrap();
-    tale.make(anywhere("web"));
-    tale.until(SEC, "it is served", |it| is_reached(it, "web")).unwrap();
+    let mut tale = served_out_of("10.0.0.100-10.0.0.100").unwrap();
     tale.make(anywhere("late"));
     tale.run(SEC).unwrap();
     tale.delete("web");
@@ -423,10 +426,7 @@ pub fn who_gives_next_lists_what_was_given() -> Result<(), String> {
 /// It is made a load balancer again, with what it had, while that is on its way to another.
 #[test]
 fn who_comes_back_while_its_address_is_given_away_has_it_or_the_other_does() {
-    let mut tale = services().pools("10.0.0.100-10.0.0.100");
-    tale.run(20 * SEC).unwrap();
-    tale.make(anywhere("web"));
-    tale.until(SEC, "it is served", |it| is_reached(it, "web")).unwrap();
+    let mut tale = served_out_of("10.0.0.100-10.0.0.100").unwrap();
     touch(&mut tale.world, &named("a", "web"), |it| {
         it.balanced = false;
         it.ingress.clear();

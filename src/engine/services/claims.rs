@@ -106,8 +106,7 @@ impl Services {
     }
 
     fn was_told(&self, name: &ObjectName, ip: IpAddr) -> bool {
-        let told = |it: &Known| it.service().ingress.iter().any(|it| it.ip == Some(ip));
-        self.services.get(name).is_some_and(|it| told(it))
+        self.services.get(name).is_some_and(|it| it.service().status_names(ip))
     }
 
     fn wants(&self, name: &ObjectName) -> Option<(&Known, &Wants)> {

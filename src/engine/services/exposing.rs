@@ -216,7 +216,7 @@ impl Services {
         // What stands there stays until it is known better.
         if known.has().any(|ip| mappings.is_open(Vip(ip))) {
             let service = known.service();
-            let stands = |ip: &IpAddr| service.ingress.iter().any(|it| it.ip == Some(*ip));
+            let stands = |ip: &IpAddr| service.status_names(*ip);
             outside.extend(mapping::outside(&service).filter(stands));
         }
         outside.sort();

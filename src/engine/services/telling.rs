@@ -315,7 +315,7 @@ impl Services {
         // A status counts as asking for what it names, so what is leased is said to be that first.
         let service = known.service();
         let leases = super::leasing::written(&service);
-        let stands = |ip: &IpAddr| service.ingress.iter().any(|it| it.ip == Some(*ip));
+        let stands = |ip: &IpAddr| service.status_names(*ip);
         let said = |ip: &IpAddr| {
             let family = IpFamily::of(*ip);
             !self.leasing.holds(name, *ip) || leases.address(family) == Some(*ip) || stands(ip)

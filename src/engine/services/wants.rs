@@ -221,9 +221,14 @@ pub(super) fn is_ignored(service: &Service) -> bool {
     annotation(service, "ignore") == Some("true")
 }
 
-/// Whether it asks for what its status names.
+/// The addresses and names that its annotation asks for.
+fn annotated(service: &Service) -> Option<&str> {
+    annotation(service, "loadbalancerIPs").filter(|it| !it.is_empty())
+}
+
+/// Whether what its status names counts as asked for.
 pub(super) fn asks_by_status(service: &Service) -> bool {
-    annotation(service, "loadbalancerIPs").is_none_or(str::is_empty)
+    annotated(service).is_none()
 }
 
 /// Whether it says that everything may reach it.
@@ -260,9 +265,8 @@ fn registered(
 
 /// What a Service asks for: by the annotation, else by what it asks for and already has.
 fn asked(service: &Service) -> Result<Asked, ServiceRefusal> {
-    let written = annotation(service, "loadbalancerIPs").filter(|it| !it.is_empty());
     let asked = service.load_balancer_ip.as_deref().map(str::trim).filter(|it| !it.is_empty());
-    if let Some(text) = written {
+    if let Some(text) = annotated(service) {
         return parse("loadbalancerIPs", text);
     }
     addresses(service, asked).map(|addresses| Asked { addresses, names: Vec::new() })

@@ -11,7 +11,7 @@ use crate::model::{Ingress, Service};
 /// What the annotation should say, where it does not: which addresses of the status are the
 /// gateway's, as long as they are there.
 pub(super) fn outside_annotation(service: &Service, outside: &[IpAddr]) -> Option<Option<String>> {
-    let stands = |ip: &IpAddr| service.ingress.iter().any(|it| it.ip == Some(*ip));
+    let stands = |ip: &IpAddr| service.status_names(*ip);
     let stay = mapping::outside(service).filter(stands);
     let all: BTreeSet<_> = stay.chain(outside.iter().copied()).collect();
     let text = all.iter().map(IpAddr::to_string).collect::<Vec<_>>().join(",");
