@@ -350,7 +350,8 @@ impl Node {
                 it.elector.reconcile(cx, it.stands, quiet);
             }
             if let Some(it) = &mut serving.each {
-                it.reconcile(cx, &|vip| !self.announcer.is_silent(vip));
+                let over = |vip| serving.services.is_over(vip);
+                it.reconcile(cx, &|vip| !self.announcer.is_silent(vip) || over(vip));
             }
         }
         self.resolver.tick(cx);

@@ -23,6 +23,8 @@ pub enum Sabotage {
     DeletedServiceKept,
     /// A voter remembers the last hold that it promised, not the highest.
     EarlierHoldPromised,
+    /// A Lease is given back before its Service says that the address is leased no more.
+    EndUntold,
     /// A gateway that has started anew is taken for one that remembers.
     EpochIgnored,
     /// A VIP that is moved keeps its epoch.
@@ -109,7 +111,7 @@ pub enum Sabotage {
     StaleEndpointsServed,
     /// A vote is given whatever the asker's newest entry is.
     StaleLogElected,
-    /// With a Lease for each Service: whose holder let it run out is taken over unasked.
+    /// With a Lease for each Service: what another held before is taken over unasked.
     TakenOverUnasked,
     /// Leadership is counted from the reply instead of the request.
     UntilFromReply,
@@ -125,7 +127,7 @@ pub enum Sabotage {
 
 impl Sabotage {
     /// All of them.
-    pub const ALL: [Self; 59] = [
+    pub const ALL: [Self; 60] = [
         Self::AddressGivenAtOnce,
         Self::BurstMissingAfterHeal,
         Self::CommitWithoutMajority,
@@ -136,6 +138,7 @@ impl Sabotage {
         Self::DeletedLeaseHeld,
         Self::DeletedServiceKept,
         Self::EarlierHoldPromised,
+        Self::EndUntold,
         Self::EpochIgnored,
         Self::EpochNotRaised,
         Self::ForeignHolderIgnored,

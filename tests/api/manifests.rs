@@ -7,7 +7,7 @@ use std::path::Path;
 use edgevip::config::sources::take_flags;
 use edgevip::manifest::{Grant, Kind, Kubeadm, Wish, sample, write};
 
-use crate::server::shared;
+use crate::server::{Server, shared};
 
 const CONTROL_PLANE: &str = "--arp --controlplane --interface eth0 --address 192.0.2.40";
 
@@ -48,25 +48,27 @@ fn the_api_server_takes_what_is_written() {
     for line in &lines {
         let of_kubeadm = line.contains("--controlplane");
         for wish in wishes.iter().filter(|it| of_kubeadm || it.kubeadm.is_none()) {
-            taken(wish, line, &[]);
+            taken(&server, wish, line, &[]);
         }
     }
     let tenant = [("svc_namespace", "edge")];
     for grant in [Grant::Smallest, Grant::Role, Grant::RoleBinding] {
-        taken(&Wish { grant, ..rbac.clone() }, "--arp --services", &tenant);
-        taken(&Wish { grant, ..rbac.clone() }, CONTROL_PLANE, &[]);
+        taken(&server, &Wish { grant, ..rbac.clone() }, "--arp --services", &tenant);
+        taken(&server, &Wish { grant, ..rbac.clone() }, CONTROL_PLANE, &[]);
     }
-    dry_run(&sample().unwrap().yaml);
+    dry_run(&server, &sample().unwrap().yaml);
 }
 
 #[test]
 fn what_the_api_server_does_not_know_is_not_taken() {
     let strange = sample().unwrap().yaml.replace("hostNetwork: true", "hostNetwrk: true");
-    let refused = std::panic::catch_unwind(|| dry_run(&strange)).is_err();
+    let server = shared();
+    let takes = std::panic::AssertUnwindSafe(|| dry_run(&server, &strange));
+    let refused = std::panic::catch_unwind(takes).is_err();
     assert!(refused, "the validation above would see nothing");
 }
 
-fn taken(wish: &Wish, line: &str, env: &[(&str, &str)]) {
+fn taken(server: &Server, wish: &Wish, line: &str, env: &[(&str, &str)]) {
     let words: Vec<_> = line.split_whitespace().map(str::to_owned).collect();
     let flags = take_flags(&words, &[]);
     assert_eq!(flags.faults, []);
@@ -75,11 +77,10 @@ fn taken(wish: &Wish, line: &str, env: &[(&str, &str)]) {
     let no_file = |_: &Path| Err(io::ErrorKind::NotFound.into());
     let written = write(wish, &flags.flags, &env, &no_file);
     let written = written.unwrap_or_else(|it| panic!("{line}: {it}"));
-    dry_run(&written.yaml);
+    dry_run(server, &written.yaml);
 }
 
-fn dry_run(yaml: &str) {
-    let server = shared();
+fn dry_run(server: &Server, yaml: &str) {
     let name = format!("manifest-{:?}", std::thread::current().id()).replace(['(', ')'], "");
     let file = std::env::temp_dir().join(format!("edgevip-{}-{name}.yaml", std::process::id()));
     std::fs::write(&file, yaml).unwrap();

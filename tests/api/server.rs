@@ -14,7 +14,8 @@ pub struct Server {
     port: u16,
 }
 
-/// The API server, together with other tests.
+/// The API server, together with other tests. Once for each test: who waits to have it alone goes
+/// before the second time, and both wait for ever.
 pub fn shared() -> RwLockReadGuard<'static, Server> {
     server().read().unwrap_or_else(PoisonError::into_inner)
 }

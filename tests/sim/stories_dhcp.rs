@@ -304,14 +304,20 @@ fn who_asks_for_no_lease_any_more_has_none() {
     }
 }
 
-#[test]
-fn leases_of_services_that_are_elected_each_move_with_them() {
+/// Each Service is elected by itself.
+fn each() -> Result<Tale, String> {
     let mut tale = site();
     if let Some(cloud) = &mut tale.world.cloud {
         cloud.rules.each = true;
     }
     let mut tale = tale.pools("10.0.0.100-10.0.0.110");
-    tale.run(20 * SEC).unwrap();
+    tale.run(20 * SEC)?;
+    Ok(tale)
+}
+
+#[test]
+fn leases_of_services_that_are_elected_each_move_with_them() {
+    let mut tale = each().unwrap();
     for (nth, name) in ["web", "dns", "ntp"].into_iter().enumerate() {
         let uid = crate::users::service(named("a", name), 10 + nth as u64).uid;
         tale.make(Service { uid, ..asking(name, "0.0.0.0") });
@@ -328,6 +334,34 @@ fn leases_of_services_that_are_elected_each_move_with_them() {
     tale.world.start(by);
     tale.run(60 * SEC).unwrap();
     end(tale).unwrap();
+}
+
+#[test]
+fn what_has_run_out_is_not_taken_over() {
+    what_is_over_is_said_before_the_next_one_carries().unwrap();
+}
+
+pub fn what_is_over_is_said_before_the_next_one_carries() -> Result<(), String> {
+    for ips in ["0.0.0.0", "::"] {
+        for seed in 0..8 {
+            let mut tale = each()?;
+            tale.run(seed * 100 * MS)?;
+            tale.make(asking("web", ips));
+            tale.until(10 * SEC, "it is served", is_leased)?;
+            tale.run(5 * SEC)?;
+            let vip = Vip(addresses(&tale.world)[0]);
+            leasing(&mut tale).down_until = Nanos::MAX;
+            let lost = |it: &World| it.answering(vip).is_empty();
+            tale.until(65 * SEC, "it ends with its lease", lost)?;
+            if tale.world.run_until_so(20 * SEC, |it| !lost(it))? {
+                return Err("D1: it is answered for after its end".into());
+            }
+            leasing(&mut tale).down_until = 0;
+            tale.until(140 * SEC, "it is leased again", is_leased)?;
+            end(tale)?;
+        }
+    }
+    Ok(())
 }
 
 #[test]

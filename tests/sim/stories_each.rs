@@ -9,7 +9,7 @@ use crate::host::{MS, SEC};
 use crate::objects::Kind;
 use crate::stories_services::{Tale, anywhere, asking, is_reached, services, touch};
 use crate::users::IGNORE;
-use crate::world::World;
+use crate::world::{Event, World};
 
 /// Three nodes, and each Service is elected by itself.
 fn each() -> Tale {
@@ -149,7 +149,13 @@ pub fn who_takes_over_asks_first() -> Result<(), String> {
         tale.world.stall((dies + 1) % 3, 40 * SEC);
         hang_on(&mut tale.world, &name, format!("lease-{}", round + 1));
         tale.run(6 * SEC)?;
-        tale.world.crash(dies, 25 * SEC);
+        match round % 2 {
+            0 => tale.world.crash(dies, 25 * SEC),
+            _ => {
+                tale.world.stop(dies);
+                tale.world.schedule(25 * SEC, Event::Start { proc: dies });
+            }
+        }
         tale.run(60 * SEC)?;
         tale.until(20 * SEC, "both are served", both)?;
     }

@@ -8,7 +8,7 @@ use crate::run_services;
 use crate::run_site;
 use crate::stories_dhcp::{
     a_lease_that_nobody_renews_ends, one_node_renews_a_lease, what_a_server_refuses_is_given_up,
-    what_is_leased_is_asked_about_first, whoever_is_gone_has_no_lease,
+    what_is_over_is_said_before_the_next_one_carries, what_is_leased_is_asked_about_first, whoever_is_gone_has_no_lease,
 };
 use crate::stories_each::{
     who_is_to_be_ignored_gives_its_lease_back, who_takes_over_asks_first,
@@ -80,8 +80,9 @@ const WITHIN_SERVICES: [(Sabotage, u64); 6] = [
 const WITHIN_SITE: [(Sabotage, u64); 1] = [(Sabotage::LeavingIgnored, 200)];
 
 /// Of Leases for each Service, DHCP servers, gateways, links and guards: each by a thing that goes wrong alone.
-const BY_STORY_OF_SITE: [(Sabotage, Story, &str); 14] = [
+const BY_STORY_OF_SITE: [(Sabotage, Story, &str); 15] = [
     (Sabotage::DeletedLeaseHeld, whose_lease_is_deleted_answers_no_more, "S2"),
+    (Sabotage::EndUntold, what_is_over_is_said_before_the_next_one_carries, "D1"),
     (Sabotage::EpochIgnored, what_a_gateway_forgets_is_opened_again, "G2"),
     (Sabotage::GuardOutdated, what_reaches_an_address_is_what_its_service_says, "P2"),
     (Sabotage::LeaseForEver, a_lease_that_nobody_renews_ends, "D1"),

@@ -86,21 +86,11 @@ enum Role {
     Follower,
     Leader {
         until: Instant,
-        before: Before,
+        /// Nobody held the Lease before.
+        first: bool,
         /// Leadership counts only once a write sent after this is accepted.
         doubted_at: Option<Instant>,
     },
-}
-
-/// What the Lease said before this node had it.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-enum Before {
-    /// There was none.
-    Absent,
-    /// Nobody held it any more.
-    GivenBack,
-    /// Its holder let it run out.
-    Held,
 }
 
 /// A release was begun.
@@ -118,8 +108,8 @@ struct InFlight {
     sent_at: Instant,
     give_up_at: Instant,
     what: Asked,
-    /// What the Lease said then.
-    before: Before,
+    /// It is to create the Lease.
+    creates: bool,
 }
 
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -268,12 +258,7 @@ impl LeaseElector {
 
     /// Whether nobody held the Lease before us.
     pub fn is_first_claim(&self) -> bool {
-        matches!(self.role, Role::Leader { before: Before::Absent, .. })
-    }
-
-    /// Whether who held the Lease before us had given it back.
-    pub fn was_given_back(&self) -> bool {
-        matches!(self.role, Role::Leader { before: Before::GivenBack, .. })
+        matches!(self.role, Role::Leader { first: true, .. })
     }
 
     /// Whether the Lease is held, or being given back.
@@ -379,12 +364,12 @@ impl LeaseElector {
     fn on_found(&mut self, cx: &mut Cx<'_>, asked: &InFlight, lease: Box<Lease>) {
         match asked.what {
             Asked::Claim => {
-                let before = match self.role {
-                    Role::Leader { before, .. } => before,
+                let first = match self.role {
+                    Role::Leader { first, .. } => first,
                     Role::Follower => {
                         self.terms += 1;
                         // The watch may have been faster than the answer.
-                        asked.before
+                        asked.creates
                     }
                 };
                 let doubted_at = match self.role {
@@ -395,7 +380,7 @@ impl LeaseElector {
                 let trusted_from =
                     if sabotaged(Sabotage::UntilFromReply) { cx.now } else { asked.sent_at };
                 let until = trusted_from + self.config.renew_deadline;
-                self.role = Role::Leader { until, before, doubted_at };
+                self.role = Role::Leader { until, first, doubted_at };
                 self.clash = false;
                 self.contested = false;
                 self.retry_at = match doubted_at {

@@ -172,11 +172,6 @@ impl Elector {
         }
     }
 
-    /// Whether it is a Lease that this node has, and that whoever had it before gave back.
-    pub fn was_given_back(&self) -> bool {
-        matches!(self, Self::Lease { lease, .. } if lease.was_given_back())
-    }
-
     /// Who holds the Lease, if that is what decides.
     pub fn holder(&self) -> Option<&NodeName> {
         match self {

@@ -348,11 +348,10 @@ impl Node {
             let each = serving.each.as_ref();
             let moved = each.is_some_and(|it| it.has_moved(now, vip));
             // A Lease that was not there may have been deleted, and somebody answer by it still; and
-            // where its holder let it run out, somebody may have taken another one for the VIP's.
-            let given = sabotaged(Sabotage::TakenOverUnasked) && !case.is_first_claim();
-            let given = given || leadership.is_some_and(|it| it.elector.was_given_back());
-            let unsure = place.elected_by.is_some() && !given;
-            let unsure = unsure && !serving.services.is_known_free(now, vip);
+            // where there was one, the VIP may hang on another by now, and its holder answer.
+            let unsure = place.elected_by.is_some() && !serving.services.is_known_free(now, vip);
+            let trusted = sabotaged(Sabotage::TakenOverUnasked) && !case.is_first_claim();
+            let unsure = unsure && !trusted;
             case.first_claim(place.first_claim || moved || unsure);
             if let Some(until) = serving.services.lease_ends(now, vip) {
                 case.ends(until);

@@ -75,7 +75,8 @@ impl Services {
             Some(Verdict::Wanted(it)) => it.lease.as_deref(),
             Some(Verdict::Addressless | Verdict::Others | Verdict::Refused(_)) | None => None,
         };
-        self.leasing.look_at(&name, asks.map_or(&[], |it| &it.families), &told);
+        let families = asks.map_or(Vec::new(), |it| it.families.clone());
+        self.look_at_leases(&name, &families, &told);
     }
 
     /// The name of a Service, which is there once, however often objects come that name it.
@@ -206,7 +207,7 @@ impl Services {
         self.labels.answered(name, &[]);
         self.exposing.forget(name);
         self.allocating.forget(now, name);
-        self.leasing.look_at(name, &[], &Leases::default());
+        self.look_at_leases(name, &[], &Leases::default());
         self.naming.forget(name);
     }
 }

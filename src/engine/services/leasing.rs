@@ -97,6 +97,9 @@ pub(super) struct Leasing {
     /// What Services ask for.
     asking: BTreeSet<Key>,
     held: BTreeMap<Key, Held>,
+    /// The right to these has ended here, and their Services name them still: whoever carries them
+    /// next would take them for leased.
+    over: BTreeMap<IpAddr, Key>,
     /// What went on with its VIP: unless another node answers by then, its Service may be gone.
     lost: BTreeMap<Key, (Held, Instant)>,
     /// These could hold a lease here, and have no link for it.
@@ -164,6 +167,7 @@ impl Leasing {
             config,
             asking: BTreeSet::new(),
             held: BTreeMap::new(),
+            over: BTreeMap::new(),
             lost: BTreeMap::new(),
             linkless: BTreeMap::new(),
             revision: 0,
@@ -186,7 +190,13 @@ impl Leasing {
     }
 
     /// The Service is other than it was, asks for a lease of each of these, and speaks of those.
-    pub fn look_at(&mut self, name: &ObjectName, families: &[IpFamily], told: &Leases) {
+    /// Returns the addresses of which it has come to say that they are leased no more.
+    pub fn look_at(
+        &mut self,
+        name: &ObjectName,
+        families: &[IpFamily],
+        told: &Leases,
+    ) -> Vec<IpAddr> {
         for family in FAMILIES {
             let key = (name.clone(), family);
             let asks = families.contains(&family);
@@ -197,6 +207,13 @@ impl Leasing {
                 self.open.insert(key);
             }
         }
+        let said = |ip: &IpAddr, key: &mut Key| key.0 == *name && told.address(key.1) != Some(*ip);
+        self.over.extract_if(.., said).map(|it| it.0).collect()
+    }
+
+    /// Whether the address is leased no more, and its Service does not say so yet.
+    pub fn is_over(&self, ip: IpAddr) -> bool {
+        self.over.contains_key(&ip)
     }
 
     /// Whether each Service that asks for a lease has a link made for it.

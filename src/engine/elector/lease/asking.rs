@@ -1,7 +1,7 @@
 //! What is asked of the API server, and when.
 
 use super::known::{Known, Whose};
-use super::{Asked, Before, InFlight, LeaseElector, RELEASE_FOR, RELEASED_DURATION, Role};
+use super::{Asked, InFlight, LeaseElector, RELEASE_FOR, RELEASED_DURATION, Role};
 use crate::engine::sabotage::{Sabotage, sabotaged};
 use crate::engine::{Action, Cx};
 use crate::model::{ApiFault, Instant, LeaseCall};
@@ -110,12 +110,8 @@ impl LeaseElector {
             (None, None) => cx.now + patience,
         };
         let request = cx.next_request();
-        let before = match self.whose() {
-            None => Before::Absent,
-            Some(Whose::Free) => Before::GivenBack,
-            Some(Whose::Mine | Whose::MyDouble | Whose::MyPast | Whose::Other) => Before::Held,
-        };
-        self.in_flight = Some(InFlight { request, sent_at: cx.now, give_up_at, what, before });
+        let creates = matches!(call, LeaseCall::Write { based_on: None, .. });
+        self.in_flight = Some(InFlight { request, sent_at: cx.now, give_up_at, what, creates });
         self.retry_at = cx.now + cx.rng.jittered(self.config.retry_period);
         let lease = self.config.name.clone();
         cx.act(Action::Lease { request, lease, call, give_up_at });

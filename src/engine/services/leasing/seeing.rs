@@ -14,7 +14,9 @@ use crate::engine::services::telling::HOST;
 use crate::engine::services::wants::AskedLease;
 use crate::engine::services::{Known, Services};
 use crate::engine::{Action, Cx};
-use crate::model::{DhcpHeard, DhcpJob, DhcpPacket, Instant, IpFamily, Mac, Service, Vip};
+use crate::model::{
+    DhcpHeard, DhcpJob, DhcpPacket, Instant, IpFamily, Leases, Mac, ObjectName, Service, Vip,
+};
 use crate::wire::lease::LEASE;
 
 impl Services {
@@ -101,6 +103,23 @@ impl Services {
         }
         partings.retain(|it| !it.1.is_over());
         self.leasing.partings = partings;
+    }
+
+    /// The Service is other than it was, asks for a lease of each of these, and speaks of those.
+    pub(in crate::engine::services) fn look_at_leases(
+        &mut self,
+        name: &ObjectName,
+        families: &[IpFamily],
+        told: &Leases,
+    ) {
+        for ip in self.leasing.look_at(name, families, told) {
+            self.changed.mark(Vip(ip));
+        }
+    }
+
+    /// Whether the next one to carry the VIP would take it for leased, which it is not.
+    pub fn is_over(&self, vip: Vip) -> bool {
+        self.leasing.is_over(vip.0) && !sabotaged(Sabotage::EndUntold)
     }
 
     /// Whether this node may hold the lease of a VIP.
@@ -370,9 +389,15 @@ impl Services {
     ) -> bool {
         self.leasing.schedule(key);
         let news = self.leasing.check(cx.now, key);
-        if self.lease_of(key) != before
+        let now = self.lease_of(key);
+        if now != before
             && let Some(service) = self.services.get(&key.0).map(|it| it.service())
         {
+            let told = written(&service).address(key.1);
+            let over = before.map(|it| it.0).filter(|ip| Some(*ip) == told && self.config.writes);
+            if let Some(ip) = over.filter(|ip| now.is_none_or(|it| it.0 != *ip)) {
+                self.leasing.over.insert(ip, key.clone());
+            }
             self.take(cx.now, service);
         }
         self.telling.look_at(&key.0);
