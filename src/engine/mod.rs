@@ -27,6 +27,8 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 pub use announcer::AnnouncerConfig;
+#[cfg(feature = "sabotage")]
+pub use elector::search;
 pub use elector::{
     DiscoverConfig, Election, FailBack, LeaseConfig, ProbeRule, QuorumApi, QuorumConfig,
     QuorumTiming,

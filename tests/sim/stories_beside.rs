@@ -151,9 +151,9 @@ fn a_node_that_comes_is_a_voter_and_one_that_goes_is_no_member() {
 #[test]
 fn without_the_api_server_or_any_node_nothing_changes() {
     let mut tale = by_nodes();
-    tale.world.weather.gone_until = tale.world.now + 600 * SEC;
+    tale.world.weather.gone_until = tale.world.now + 150 * SEC;
     nodes(&mut tale).clear();
-    tale.run(700 * SEC).expect_cut_at_most(0);
+    tale.run(200 * SEC).expect_cut_at_most(0);
     let voters = tale.world.quorum().and_then(|it| it.book.newest()).map(|it| it.voters().count());
     assert_eq!(voters, Some(3));
     *nodes(&mut tale) = (0..4).collect();
@@ -200,13 +200,13 @@ fn foundation(world: &World) -> Option<(u64, bool)> {
 #[test]
 fn whenever_the_founder_dies_one_quorum_is_founded() {
     let mut stuck = 0;
-    for at in (0..3_900).step_by(130) {
+    for at in (0..3_900).step_by(260) {
         for lost in [false, true] {
             stuck += u32::from(founder_dies(at * MS, lost));
         }
     }
     // Where two others have not had time to vote, an operator decides: two and a half seconds.
-    assert!((1..=12).contains(&stuck), "{stuck} wait for an operator");
+    assert!((1..=6).contains(&stuck), "{stuck} wait for an operator");
 }
 
 /// Whether an operator has to help.

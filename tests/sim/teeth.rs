@@ -8,7 +8,8 @@ use crate::run_services;
 use crate::run_site;
 use crate::stories_dhcp::{
     a_lease_that_nobody_renews_ends, one_node_renews_a_lease, what_a_server_refuses_is_given_up,
-    what_is_over_is_said_before_the_next_one_carries, what_is_leased_is_asked_about_first, whoever_is_gone_has_no_lease,
+    what_is_leased_is_asked_about_first, what_is_over_is_said_before_the_next_one_carries,
+    whoever_is_gone_has_no_lease,
 };
 use crate::stories_each::{
     who_is_to_be_ignored_gives_its_lease_back, who_takes_over_asks_first,

@@ -16,6 +16,8 @@ pub use lease::LeaseConfig;
 use lease::LeaseElector;
 use quorum::Quorum;
 pub(crate) use quorum::Surroundings;
+#[cfg(feature = "sabotage")]
+pub use quorum::search;
 pub use quorum::{DiscoverConfig, FailBack, ProbeRule, QuorumApi, QuorumConfig, QuorumTiming};
 
 /// Who is asked who may carry what.

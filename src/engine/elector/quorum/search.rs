@@ -21,16 +21,20 @@
 //! A state is known by its key: the least of those of its renamings (see `key.rs`).
 
 mod calm;
+mod cases;
 mod kernel;
 mod key;
 mod members;
 mod memo;
 mod steps;
-mod tests;
 mod text;
 mod walk;
 pub(super) mod world;
 
+pub use cases::{
+    changing_voters, defects_not_found, faults_not_found, larger_cases, one_alone_is_entitled_soon,
+    three_voters,
+};
 use memo::Memo;
 use world::{Mark, PlainHolder, PlainVoter, SLOTS, Slot, State, World};
 

