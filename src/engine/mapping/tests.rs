@@ -320,6 +320,17 @@ fn whoever_has_the_port_is_named_and_it_is_ours_once_it_is_free() {
 }
 
 #[test]
+fn a_port_of_another_s_is_asked_for_when_that_ends() {
+    let mut it = Bench::new(WayKind::Igd);
+    let ends = it.now + Duration::from_secs(500);
+    it.gateway.ports.insert(80, ("10.0.0.66".into(), Some(ends)));
+    it.want(&[80], 3_600).pass(498);
+    assert_eq!(it.standing(80), "port-taken: on the gateway the port leads to 10.0.0.66 already");
+    it.pass(4);
+    assert!(it.standing(80).starts_with("UPnP: "), "{}", it.standing(80));
+}
+
+#[test]
 fn what_is_another_s_is_never_closed() {
     let other = || ("10.0.0.66".to_owned(), None);
     let mut it = Bench::new(WayKind::Igd);

@@ -1,6 +1,8 @@
 //! What becomes of a port by what the gateway answers.
 
-use super::{Entry, Held, Step};
+use std::time::Duration;
+
+use super::{Entry, Held, Step, seconds};
 use crate::engine::Cx;
 use crate::engine::mapping::gateway::{Gateway, LOOK_AT_LEAST};
 use crate::engine::mapping::{AGAIN, Mappings, Site};
@@ -9,6 +11,9 @@ use crate::model::{
     Exposed, GatewayFault, GatewayNo, GatewayRefusal, GatewayReply, Granted, Instant, MappingEntry,
     Way, WayKind,
 };
+
+/// Gateways count whole seconds.
+const A_SECOND: Duration = Duration::from_secs(1);
 
 impl Mappings {
     pub(in crate::engine::mapping) fn on_port(
@@ -54,11 +59,8 @@ impl Mappings {
             (Step::Who, GatewayReply::Read(Some(found))) if leads_here(found, exposed) => {
                 self.reopen(cx, exposed, GatewayRefusal::Taken { by: None, offered: None });
             }
-            (Step::Who, GatewayReply::Read(found)) => {
-                let by = found.as_ref().map(|it| it.client.clone());
-                self.refuse(cx, exposed, GatewayRefusal::Taken { by, offered: None });
-            }
-            (Step::Who, GatewayReply::Refused(_)) => {
+            (Step::Who, GatewayReply::Read(Some(found))) => self.leave_to(cx, exposed, found),
+            (Step::Who, GatewayReply::Read(None) | GatewayReply::Refused(_)) => {
                 self.refuse(cx, exposed, GatewayRefusal::Taken { by: None, offered: None });
             }
             (Step::Whose, GatewayReply::Read(Some(found))) if leads_here(found, exposed) => {
@@ -130,8 +132,7 @@ impl Mappings {
             return self.reopen(cx, exposed, GatewayRefusal::NotKept);
         };
         if !leads_here(found, exposed) {
-            let by = Some(found.client.clone());
-            return self.refuse(cx, exposed, GatewayRefusal::Taken { by, offered: None });
+            return self.leave_to(cx, exposed, found);
         }
         let extended = granted.lease == 0 || found.left == 0 || found.left > granted.lease / 2;
         if !found.enabled || !extended {
@@ -219,11 +220,29 @@ impl Mappings {
         self.schedule(exposed, Some(refresh_at.map_or(look_at, |it| it.min(look_at))));
     }
 
+    /// It is another's: it is asked for again once that ends, if not before.
+    fn leave_to(&mut self, cx: &mut Cx<'_>, exposed: Exposed, found: &MappingEntry) {
+        let by = Some(found.client.clone());
+        let ends = (found.left > 0).then(|| seconds(found.left) + A_SECOND);
+        self.refuse_for(cx, exposed, GatewayRefusal::Taken { by, offered: None }, ends);
+    }
+
     /// It is not open; it is asked for again later.
     fn refuse(&mut self, cx: &mut Cx<'_>, exposed: Exposed, refusal: GatewayRefusal) {
+        self.refuse_for(cx, exposed, refusal, None);
+    }
+
+    fn refuse_for(
+        &mut self,
+        cx: &mut Cx<'_>,
+        exposed: Exposed,
+        refusal: GatewayRefusal,
+        most: Option<Duration>,
+    ) {
         let mut at = cx.now;
         self.set(exposed, |it| {
-            at = cx.now + it.tries.wait(cx.rng);
+            let wait = it.tries.wait(cx.rng);
+            at = cx.now + most.map_or(wait, |most| wait.min(most.max(AGAIN)));
             if it.held.is_none() || matches!(refusal, GatewayRefusal::Taken { .. }) {
                 // There is nothing of ours to be closed.
                 it.asked = None;
