@@ -13,6 +13,11 @@ use edgevip::manifest::{self, Wish};
 use edgevip::model::{ClusterCall, NodeName, Status, Vip};
 use edgevip::{shell, wire};
 
+/// One heap for all threads, that joins what is free and gives it back: what a list leaves behind
+/// is no multiple of what is kept of it, whatever libc is linked.
+#[global_allocator]
+static HEAP: dlmalloc::GlobalDlmalloc = dlmalloc::GlobalDlmalloc;
+
 /// What was asked of a running process was not done.
 const FAILED: u8 = 1;
 /// A setting, a file or this host is not as it must be; nothing was begun.
