@@ -364,6 +364,39 @@ pub fn what_is_over_is_said_before_the_next_one_carries() -> Result<(), String> 
     Ok(())
 }
 
+/// Its Service hears too late that the address was leased no more for a moment.
+#[test]
+fn what_is_leased_again_at_once_moves_as_ever() {
+    let begin = || {
+        let mut tale = each().unwrap();
+        tale.make(asking("web", "0.0.0.0"));
+        tale.until(10 * SEC, "it is served", is_leased).unwrap();
+        tale.run(5 * SEC).unwrap();
+        leasing(&mut tale).down_until = Nanos::MAX;
+        let vip = Vip(addresses(&tale.world)[0]);
+        (tale, vip)
+    };
+    let (mut tale, vip) = begin();
+    let lost = |it: &World| it.answering(vip).is_empty();
+    tale.until(65 * SEC, "it ends with its lease", lost).unwrap();
+    let end = tale.world.now;
+    let (mut tale, _) = begin();
+    tale.run(end - 200 * MS - tale.world.now).unwrap();
+    leasing(&mut tale).down_until = 0;
+    tale.world.weather.slow = 2 * SEC;
+    tale.run(5 * SEC).unwrap();
+    tale.world.weather.slow = 0;
+    tale.until(20 * SEC, "it is leased again", is_leased).unwrap();
+    assert_eq!(addresses(&tale.world), [vip.0]);
+    tale.run(10 * SEC).unwrap();
+    let by = tale.world.answering(vip)[0];
+    tale.world.stop(by);
+    let moved = |it: &World| it.answering(vip).iter().any(|it| *it != by);
+    tale.until(2 * SEC, "another carries it", moved).unwrap();
+    tale.world.start(by);
+    self::end(tale).unwrap();
+}
+
 #[test]
 fn who_waits_for_a_server_waits_on_the_link_that_there_is() {
     for ips in ["0.0.0.0", "::"] {

@@ -390,6 +390,9 @@ impl Services {
         self.leasing.schedule(key);
         let news = self.leasing.check(cx.now, key);
         let now = self.lease_of(key);
+        if let Some((ip, _)) = now {
+            self.leasing.over.remove(&ip);
+        }
         if now != before
             && let Some(service) = self.services.get(&key.0).map(|it| it.service())
         {
