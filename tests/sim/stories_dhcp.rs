@@ -306,11 +306,7 @@ fn who_asks_for_no_lease_any_more_has_none() {
 
 /// Each Service is elected by itself.
 fn each() -> Result<Tale, String> {
-    let mut tale = site();
-    if let Some(cloud) = &mut tale.world.cloud {
-        cloud.rules.each = true;
-    }
-    let mut tale = tale.pools("10.0.0.100-10.0.0.110");
+    let mut tale = site().each().pools("10.0.0.100-10.0.0.110");
     tale.run(20 * SEC)?;
     Ok(tale)
 }

@@ -192,10 +192,7 @@ fn a_gateway_that_is_away_or_refuses_is_asked_again() {
 
 /// Two want one address, each by its own Lease: the second has it once the first is gone.
 fn contested(way: WayKind) -> Result<Tale, String> {
-    let mut tale = site(&[way]);
-    if let Some(cloud) = &mut tale.world.cloud {
-        cloud.rules.each = true;
-    }
+    let mut tale = site(&[way]).each();
     tale.run(20 * SEC)?;
     tale.make(exposed("web", WEB, "0"));
     tale.until(3 * SEC, "it is served", |it| is_reached(it, "web"))?;

@@ -62,6 +62,14 @@ pub fn asking(name: &str, ip: &str) -> Service {
 }
 
 impl Tale {
+    /// Each Service is elected by a Lease of its own.
+    pub fn each(mut self) -> Self {
+        if let Some(cloud) = &mut self.world.cloud {
+            cloud.rules.each = true;
+        }
+        self
+    }
+
     pub fn pools(self, range: &str) -> Self {
         self.pools_of("range-global", range)
     }

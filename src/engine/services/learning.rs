@@ -75,8 +75,8 @@ impl Services {
             Some(Verdict::Wanted(it)) => it.lease.as_deref(),
             Some(Verdict::Addressless | Verdict::Others | Verdict::Refused(_)) | None => None,
         };
-        let families = asks.map_or(Vec::new(), |it| it.families.clone());
-        self.look_at_leases(&name, &families, &told);
+        let families: &[_] = asks.map_or(&[], |it| &it.families);
+        self.leasing.look_at(&name, families, &told, &mut self.changed);
     }
 
     /// The name of a Service, which is there once, however often objects come that name it.
@@ -207,7 +207,7 @@ impl Services {
         self.labels.answered(name, &[]);
         self.exposing.forget(name);
         self.allocating.forget(now, name);
-        self.look_at_leases(name, &[], &Leases::default());
+        self.leasing.look_at(name, &[], &Leases::default(), &mut self.changed);
         self.naming.forget(name);
     }
 }

@@ -23,7 +23,7 @@ use serde::{Deserialize, Serialize};
 
 use super::probing::Probing;
 use super::telling::Awaits;
-use crate::engine::agenda::Agenda;
+use crate::engine::agenda::{Agenda, Marks};
 use crate::engine::backoff::Backoff;
 use crate::engine::dhcp::Parting;
 use crate::engine::network::{LinkChoice, Usable};
@@ -190,13 +190,14 @@ impl Leasing {
     }
 
     /// The Service is other than it was, asks for a lease of each of these, and speaks of those.
-    /// Returns the addresses of which it has come to say that they are leased no more.
+    /// Marked is of which addresses it has come to say that they are leased no more.
     pub fn look_at(
         &mut self,
         name: &ObjectName,
         families: &[IpFamily],
         told: &Leases,
-    ) -> Vec<IpAddr> {
+        marks: &mut Marks,
+    ) {
         for family in FAMILIES {
             let key = (name.clone(), family);
             let asks = families.contains(&family);
@@ -208,7 +209,7 @@ impl Leasing {
             }
         }
         let said = |ip: &IpAddr, key: &mut Key| key.0 == *name && told.address(key.1) != Some(*ip);
-        self.over.extract_if(.., said).map(|it| it.0).collect()
+        self.over.extract_if(.., said).for_each(|it| marks.mark(Vip(it.0)));
     }
 
     /// Whether the address is leased no more, and its Service does not say so yet.

@@ -14,9 +14,7 @@ use crate::engine::services::telling::HOST;
 use crate::engine::services::wants::AskedLease;
 use crate::engine::services::{Known, Services};
 use crate::engine::{Action, Cx};
-use crate::model::{
-    DhcpHeard, DhcpJob, DhcpPacket, Instant, IpFamily, Leases, Mac, ObjectName, Service, Vip,
-};
+use crate::model::{DhcpHeard, DhcpJob, DhcpPacket, Instant, IpFamily, Mac, Service, Vip};
 use crate::wire::lease::LEASE;
 
 impl Services {
@@ -103,18 +101,6 @@ impl Services {
         }
         partings.retain(|it| !it.1.is_over());
         self.leasing.partings = partings;
-    }
-
-    /// The Service is other than it was, asks for a lease of each of these, and speaks of those.
-    pub(in crate::engine::services) fn look_at_leases(
-        &mut self,
-        name: &ObjectName,
-        families: &[IpFamily],
-        told: &Leases,
-    ) {
-        for ip in self.leasing.look_at(name, families, told) {
-            self.changed.mark(Vip(ip));
-        }
     }
 
     /// Whether the next one to carry the VIP would take it for leased, which it is not.
