@@ -12,6 +12,10 @@ use edgevip::model::{
     LinkIndex, LinkName, NetworkChange, Refusal, Role, Vip, VipState, WatchEvent,
 };
 
+fn frames(jobs: &[KernelJob]) -> usize {
+    jobs.iter().filter(|it| matches!(it, KernelJob::SendFrame { .. })).count()
+}
+
 #[test]
 fn a_takeover_opens_the_fence_adds_the_address_and_announces_in_one_turn() {
     let mut bench = Bench::started();
@@ -407,15 +411,35 @@ fn a_suspend_silences_until_a_request_sent_after_it_is_answered() {
 #[test]
 fn an_address_that_somebody_else_removed_is_put_back_and_announced_in_the_same_turn() {
     let mut bench = Bench::leading();
-    bench.advance(secs(5));
-    bench.input(Input::Tick);
+    while bench.now < bench.led_since + secs(4) {
+        bench.tick_next();
+    }
     let ip = VIP.0;
     let gone = Address { link: LinkIndex(2), ip, length: 32, ours: true };
     let turn = bench.input(Input::Network(NetworkChange::AddressGone(gone)));
     let jobs = turn.jobs();
     assert!(matches!(jobs[0], KernelJob::HoldAddress { .. }), "{turn:?}");
-    assert!(matches!(jobs[1], KernelJob::SendFrame { .. }), "{turn:?}");
+    assert_eq!(frames(&jobs), 2, "neighbours that know it are told once, in both ways: {turn:?}");
     assert_eq!(bench.status().readded, 1);
+    let back = bench.now;
+    while bench.deadline() < back + secs(3) {
+        let jobs = bench.tick_next().jobs();
+        assert_eq!(frames(&jobs), 0, "{jobs:?}");
+        bench.renew_if_asked();
+    }
+}
+
+#[test]
+fn an_address_that_is_put_back_while_its_burst_goes_on_gets_the_rest_of_it() {
+    let mut bench = Bench::leading();
+    let gone = Address { link: LinkIndex(2), ip: VIP.0, length: 32, ours: true };
+    let gone = Input::Network(NetworkChange::AddressGone(gone));
+    let (mut sent, start) = (frames(&bench.input(gone).jobs()), bench.now);
+    while bench.deadline() < start + secs(3) {
+        sent += frames(&bench.tick_next().jobs());
+        bench.renew_if_asked();
+    }
+    assert_eq!(sent, 4 * 2, "the first of five was sent before");
 }
 
 #[test]
@@ -500,6 +524,23 @@ fn of_many_vips_each_is_extended_in_time_and_no_renewal_is_about_all_of_them() {
         }
     }
     assert_eq!(bench.status().readded, 0);
+}
+
+#[test]
+fn the_more_vips_there_are_the_less_often_each_is_announced() {
+    let vip = |it: u32| Vip(Ipv4Addr::from(0x0a01_0000 + it).into());
+    // What is configured are 3 s, which is what 1 500 of them share at most.
+    for (count, expected) in [(1_000, 20_000), (3_000, 30_000)] {
+        let vips: Vec<_> = (0..count).map(vip).collect();
+        let mut bench = Bench::with_vips(&vips).into_leading();
+        let (mut sent, start) = (0, bench.now + secs(12));
+        while bench.deadline() < start + secs(30) {
+            let jobs = bench.tick_next().jobs();
+            sent += if bench.now < start { 0 } else { frames(&jobs) };
+            bench.renew_if_asked();
+        }
+        assert!(sent.abs_diff(expected) * 20 <= expected, "{count} VIPs: {sent} frames in 30 s");
+    }
 }
 
 #[test]

@@ -198,9 +198,12 @@ impl Entry {
         self.succeeded = false;
     }
 
-    /// Announces anew.
+    /// Announces anew what somebody else claimed, but where that is under way: a stranger that
+    /// goes on is not answered by more and more frames.
     pub fn defend(&mut self, now: Instant) {
-        self.burst = Some((now, 0));
+        if self.burst.is_none_or(|(_, sent)| usize::from(sent) >= BURST.len()) {
+            self.burst = Some((now, 0));
+        }
     }
 
     /// Leaves a place that is not the wanted one, in the same batch that takes the new one.
@@ -251,7 +254,7 @@ impl Entry {
         }
         let stays = self.held.is_some_and(|it| !it.missing) && self.removing.is_none();
         if !stays {
-            self.burst = Some((cx.now, 0));
+            self.burst = Some((cx.now, self.already_sent()));
         }
         if !self.fenced {
             self.may_answer = true;
@@ -260,6 +263,15 @@ impl Entry {
         }
         self.refused = None;
         self.order_hold(cx, vip, at, until);
+    }
+
+    /// What is put back is nobody else's meanwhile: neighbours know it still, and one announcement
+    /// is for those that asked in vain. A kernel that is too slow for thousands of addresses
+    /// does not get ten frames more for each that ran out.
+    fn already_sent(&self) -> u8 {
+        let back = self.held.is_some_and(|it| it.missing) && self.removing.is_none();
+        let sent = self.burst.filter(|_| back).map_or(0, |it| it.1);
+        sent.min(BURST.len() as u8 - 1)
     }
 
     fn wants_hold(&self, now: Instant) -> bool {

@@ -55,6 +55,10 @@ const MANY: usize = 256;
 /// happens meanwhile need not wait for thousands.
 const A_TURN: usize = 256;
 
+/// The least time between two announcements that repeat what has been announced: of very many
+/// VIPs each is repeated less often than is configured.
+const APART: Duration = Duration::from_millis(2);
+
 /// How to announce.
 #[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
 pub struct AnnouncerConfig {
@@ -184,16 +188,14 @@ impl Announcer {
             }
             return false;
         }
-        if it.stranger != Some(heard.mac) {
-            it.stranger = Some(heard.mac);
-            self.touched.mark(vip);
-        }
         self.conflicts += 1;
+        it.stranger = Some(heard.mac);
+        // Whose right is confirmed at once does not go silent in between.
+        it.defend(now);
+        self.touched.mark(vip);
         let due = self.doubted_at.is_none_or(|at| at + DOUBT_EVERY <= now);
         if due {
             self.doubted_at = Some(now);
-            // Whose right is confirmed at once does not go silent in between.
-            self.vips.values_mut().filter(|it| it.is_open()).for_each(|it| it.defend(now));
             self.touched.mark_all();
         }
         due
@@ -279,9 +281,10 @@ impl Announcer {
             });
         }
         self.open(cx, open);
+        let refresh = self.config.refresh.max(APART * self.vips.len() as u32);
         for vip in vips {
             let placed = placement.get(*vip);
-            let (part, refresh) = (self.part_of(*vip), self.config.refresh);
+            let part = self.part_of(*vip);
             self.change(*vip, |it| {
                 if let Some((Wish::Answer { on, length, until, keep_until, .. }, _)) = placed
                     && it.is_claimed()
