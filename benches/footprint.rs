@@ -1,13 +1,15 @@
 //! What it costs to run: size, memory, wakeups and requests of an idle leader and its
 //! followers; keepalived beside it.
 //!
-//! `EDGEVIP_BIN=target/dist/x86_64-unknown-linux-musl/edgevip cargo bench --bench footprint -- [--seconds 30]`
+//! `EDGEVIP_BIN=target/dist/x86_64-unknown-linux-musl/edgevip cargo bench --bench footprint --
+//! [--seconds 30] [--vips 200]`; with so many VIPs, it is only a quorum that is looked at.
 
 #[path = "../tests/lab/mod.rs"]
 #[allow(dead_code, reason = "each includer uses its own part")]
 mod lab;
 
 use std::fs;
+use std::net::IpAddr;
 use std::path::Path;
 use std::time::Duration;
 
@@ -39,6 +41,7 @@ fn main() {
     let option = |name: &str| std::env::args().skip_while(|it| it != name).nth(1);
     let seconds = option("--seconds").map_or(30, |it| it.parse().expect("--seconds is a number"));
     let window = Duration::from_secs(seconds);
+    let vips = option("--vips").map_or(1, |it| it.parse().expect("--vips is a number"));
 
     let lab = Lab::start(program(env!("CARGO_BIN_EXE_edgevip")));
     let size = fs::metadata(&lab.program).expect("it was started").len();
@@ -48,8 +51,11 @@ fn main() {
         "", "RSS kB", "PSS kB", "anon kB", "threads", "wakeups/s", "CPU %"
     );
     for profile in ["default", "fast"] {
-        by_quorum(&lab, profile, window);
+        by_quorum(&lab, profile, vips, window);
         lab.restore();
+    }
+    if vips > 1 {
+        return;
     }
     // The API server has a Lease of its own.
     let own = requests(&lab, || _ = wait_for(window, || false));
@@ -76,13 +82,19 @@ fn edgevip(lab: &Lab, [duration, renew, retry]: [&str; 3], window: Duration, own
     println!("{:<34} {asked} requests about the Lease in {window:?}, all nodes together", "");
 }
 
-fn by_quorum(lab: &Lab, profile: &str, window: Duration) {
+fn by_quorum(lab: &Lab, profile: &str, vips: u16, window: Duration) {
     let mut quorum = Quorum::new(lab, &format!("footprint-{profile}"));
     quorum.set("vip_raft_profile", profile);
-    let (watch, _) = quorum.settle();
+    if vips > 1 {
+        let address = |it| IpAddr::from([0xfd77, 0, 0, 0, 0, 0, 2, it]);
+        let all: Vec<_> = (1..=vips).map(|it| address(it).to_string()).collect();
+        quorum.vip6 = address(1);
+        quorum.set("address", &all.join(","));
+    }
+    let (watch, roles) = quorum.settle();
     // A node that is asked a hundred times a second is not idle.
     drop(watch);
-    let roles = quorum.hold_apart();
+    let roles = if vips > 1 { roles } else { quorum.hold_apart() };
     wait_for(SETTLE, || false);
     let pids: Vec<_> = NODES.iter().map(|it| quorum.daemon(it).pid()).collect();
     let before: Vec<_> = pids.iter().map(|it| written(*it)).collect();

@@ -112,12 +112,11 @@ impl Entry {
         self.members.get(name).is_some_and(|it| it.role.votes())
     }
 
-    /// Whether a majority of the voters is among `these`; until the entry is known to be
+    /// Whether it is so of a majority of the voters; until the entry is known to be
     /// committed, of the voters before as well.
-    pub fn is_majority(&self, committed: bool, these: &BTreeSet<NodeName>) -> bool {
+    pub fn is_majority(&self, committed: bool, is_so: impl Fn(&NodeName) -> bool) -> bool {
         let before = self.before.as_ref().filter(|_| !committed);
-        let these = |it: &NodeName| these.contains(it);
-        is_majority(self.voters(), these) && before.is_none_or(|it| is_majority(it, these))
+        is_majority(self.voters(), &is_so) && before.is_none_or(|it| is_majority(it, &is_so))
     }
 }
 

@@ -246,12 +246,16 @@ impl Announcer {
     pub fn reconcile(&mut self, cx: &mut Cx<'_>, placement: &Placement, vips: &[Vip]) {
         for vip in vips {
             let placed = placement.get(*vip);
+            let wanted_on = placed.and_then(|it| it.0.link());
+            self.hearing.look_at(*vip, placed.is_some());
+            if self.vips.get(vip).is_some_and(|it| it.wanted_on == wanted_on) {
+                continue;
+            }
             if placed.is_some() {
                 let fenced = self.config.fences.guards(*vip);
                 self.vips.entry(*vip).or_insert_with(|| Box::new(Entry::new(fenced)));
             }
-            self.hearing.look_at(*vip, placed.is_some());
-            self.change(*vip, |it| it.wanted_on = placed.and_then(|it| it.0.link()));
+            self.change(*vip, |it| it.wanted_on = wanted_on);
         }
         self.hearing.tell(cx, self.index.links(), placement);
         if self.verify_at.is_some_and(|it| it <= cx.now) {
@@ -285,15 +289,24 @@ impl Announcer {
         for vip in vips {
             let placed = placement.get(*vip);
             let part = self.part_of(*vip);
-            self.change(*vip, |it| {
-                if let Some((Wish::Answer { on, length, until, keep_until, .. }, _)) = placed
-                    && it.is_claimed()
-                {
-                    it.hold(cx, *vip, Spot { on: *on, length: *length, part }, *keep_until);
-                    it.announce(cx, *vip, *until, [part.share_of(refresh), refresh]);
-                }
-            });
-            self.look_ahead(cx.now, *vip, placed.is_some());
+            let Some(it) = self.vips.get_mut(vip) else {
+                continue;
+            };
+            if let Some((Wish::Answer { on, length, until, keep_until, .. }, _)) = placed
+                && it.is_claimed()
+            {
+                let before = it.share();
+                it.hold(cx, *vip, Spot { on: *on, length: *length, part }, *keep_until);
+                it.announce(cx, *vip, *until, [part.share_of(refresh), refresh]);
+                self.index.change(*vip, &before, &it.share());
+            }
+            let gone = placed.is_none() && it.is_gone();
+            let next = if gone { Next::default() } else { it.next(cx.now) };
+            self.index.expect(*vip, it.next, next);
+            it.next = next;
+            if gone {
+                self.forget(cx.now, *vip);
+            }
         }
         // What has moved to another link needs the old one no more.
         self.hearing.tell(cx, self.index.links(), placement);
@@ -346,21 +359,13 @@ impl Announcer {
         }
     }
 
-    /// Notes when the entry is next to be looked at, or that there need not be one.
-    fn look_ahead(&mut self, now: Instant, vip: Vip, placed: bool) {
-        let Some(it) = self.vips.get_mut(&vip) else {
-            return;
-        };
-        let next = if placed || !it.is_gone() { it.next(now) } else { Next::default() };
-        self.index.expect(vip, it.next, next);
-        it.next = next;
-        if !placed && it.is_gone() {
+    fn forget(&mut self, now: Instant, vip: Vip) {
+        if let Some(it) = self.vips.remove(&vip) {
             self.index.change(vip, &it.share(), &Share::default());
-            self.vips.remove(&vip);
-            if self.vips.len() == MANY {
-                // They are few from now on.
-                self.vips().collect::<Vec<_>>().into_iter().for_each(|it| self.look_at(it, now));
-            }
+        }
+        if self.vips.len() == MANY {
+            // They are few from now on.
+            self.vips().collect::<Vec<_>>().into_iter().for_each(|it| self.look_at(it, now));
         }
     }
 

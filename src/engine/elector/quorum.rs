@@ -46,6 +46,7 @@ use std::time::Duration;
 
 use beside::Beside;
 pub use config::{DiscoverConfig, FailBack, ProbeRule, QuorumApi, QuorumConfig, QuorumTiming};
+use deciding::Basis;
 use discovery::Discovery;
 use fitness::Fitness;
 use forwarding::Forwarding;
@@ -117,6 +118,9 @@ pub(crate) struct Quorum {
     said_farewell: bool,
     /// VIPs whose standing may be other than when this was last taken.
     pub touched: Marks,
+    /// What all VIPs were last settled by, and that something else happened since.
+    basis: Basis,
+    unsettled: bool,
     /// Why what is not held is not.
     grounds: Grounds,
     /// When to decide again, as of the last time.
@@ -153,6 +157,8 @@ pub(crate) struct Surroundings<'a> {
     pub stopping: bool,
     /// It has been too long: nothing is waited for.
     pub giving_up: bool,
+    /// What is wanted, what cannot be carried or how it stops is other than it was.
+    pub changed: bool,
 }
 
 impl Quorum {
@@ -218,6 +224,8 @@ impl Quorum {
             terms: 0,
             said_farewell: false,
             touched: Marks::default(),
+            basis: Basis::default(),
+            unsettled: true,
             grounds: Grounds::default(),
             due: None,
         }
@@ -275,7 +283,7 @@ impl Quorum {
     pub fn doubt(&mut self) {
         self.holder.doubt();
         self.touched.mark_all();
-        self.news = true;
+        (self.news, self.unsettled) = (true, true);
     }
 
     /// Everything that is decided in a turn, and said.
@@ -307,20 +315,9 @@ impl Quorum {
             }
         }
         self.heir = self.has_heir(cx.now);
-        self.note_waiting(cx.now);
-        self.examine(cx.now, around);
-        for _ in 0..ROUNDS {
-            if !self.lead(cx, around) {
-                break;
-            }
-            self.note_waiting(cx.now);
-            self.examine(cx.now, around);
-        }
+        self.settle(cx, around);
         self.invite(cx);
-        self.hold(cx.now, around);
-        self.hand_over(cx, around);
         self.holder.expire(cx.now, self.timing.promise.max(LINGER / 2));
-        self.note_waiting(cx.now);
         self.answer_kept(cx.now);
         self.follow_nodes(cx);
         self.sort_answers(cx);

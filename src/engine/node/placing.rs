@@ -33,6 +33,8 @@ pub(super) struct Attention {
     unexamined: Marks,
     /// What cannot be carried here, as the elector was told.
     unable: BTreeSet<Vip>,
+    /// It has to be told that VIPs are wanted, or no more.
+    rewanted: bool,
     /// What it was told beside VIPs.
     told: Option<Told>,
 }
@@ -107,6 +109,7 @@ impl Attention {
             usable: None,
             unexamined: Marks::all(),
             unable: BTreeSet::new(),
+            rewanted: true,
             told: None,
         }
     }
@@ -134,6 +137,7 @@ impl Node {
         wanted.add(&self.notice_services(cx));
         if !wanted.is_empty() {
             self.attention.usable = None;
+            self.attention.rewanted = true;
         }
         let marks = &mut self.attention.marks;
         marks.add(&wanted);
@@ -166,9 +170,10 @@ impl Node {
         if idle && !asked && !due {
             return;
         }
-        self.attention.told = Some(told);
-        let changed = std::mem::take(&mut self.attention.unexamined);
-        self.examine(cx.now, &changed);
+        let mut changed = std::mem::take(&mut self.attention.rewanted);
+        changed |= self.attention.told.replace(told) != Some(told);
+        let marks = std::mem::take(&mut self.attention.unexamined);
+        changed |= self.examine(cx.now, &marks);
         let around = Surroundings {
             carrier: self.attention.unable.len() < self.wanted.len(),
             unable: &self.attention.unable,
@@ -179,31 +184,34 @@ impl Node {
             home: &|| self.network.home(&self.config.link, &self.wanted),
             stopping: told.stopping,
             giving_up: told.giving_up,
+            changed,
         };
         self.control.decide(cx, &around);
     }
 
-    /// Which VIPs cannot be carried here.
-    fn examine(&mut self, now: Instant, changed: &Marks) {
+    /// Which VIPs cannot be carried here. Returns whether that is news.
+    fn examine(&mut self, now: Instant, marks: &Marks) -> bool {
         let mut unable = std::mem::take(&mut self.attention.unable);
-        if changed.is_all() {
+        let mut changed = false;
+        if marks.is_all() {
+            changed = !unable.is_empty();
             unable.clear();
         }
         let choice = |vip| self.choice(vip);
         let view = self.view(now, None, &choice);
         let wanted = &self.wanted;
-        for vip in changed.of(wanted.iter().copied()) {
+        for vip in marks.of(wanted.iter().copied()) {
             let usable = self.network.could_use(choice(vip), vip, now, view.alone);
             let able = usable.is_ok()
                 && !self.announcer.is_refused(now, vip)
                 && self.unserved(vip).is_none();
-            if able || !wanted.contains(&vip) {
-                unable.remove(&vip);
-            } else {
-                unable.insert(vip);
-            }
+            changed |= match able || !wanted.contains(&vip) {
+                true => unable.remove(&vip),
+                false => unable.insert(vip),
+            };
         }
         self.attention.unable = unable;
+        changed
     }
 
     /// What each VIP that is looked at should be.

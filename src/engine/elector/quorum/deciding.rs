@@ -3,14 +3,63 @@
 use std::collections::BTreeSet;
 
 use super::placer::PlacerView;
-use super::{Candidate, Quorum, READY_FOR, Surroundings};
+use super::{Candidate, Quorum, READY_FOR, ROUNDS, Surroundings};
 use crate::engine::Cx;
 use crate::engine::sabotage::{Sabotage, sabotaged};
-use crate::model::{Ailment, Assigned, Instant, NodeName, Report, Vip};
+use crate::model::{Ailment, Assigned, EntryId, Instant, NodeName, Report, Vip};
+
+/// What is decided about VIPs depends on this, beside what members say, what is asked for and
+/// what can be carried here.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub(super) struct Basis {
+    leads: bool,
+    handing_over: bool,
+    heir: bool,
+    term: u64,
+    newest: EntryId,
+    committed: EntryId,
+    ailments: Vec<Ailment>,
+    penalty: u8,
+}
 
 impl Quorum {
+    /// Who carries what, and what is held of it: all VIPs are looked at, so it is decided when
+    /// something may have changed it, and with each beat all the same. Most of what members
+    /// say is that all is as before.
+    pub(super) fn settle(&mut self, cx: &mut Cx<'_>, around: &Surroundings<'_>) {
+        let basis = Basis {
+            leads: self.raft.leads(),
+            handing_over: self.raft.is_handing_over(),
+            heir: self.heir,
+            term: self.raft.term(),
+            newest: self.raft.newest(),
+            committed: self.raft.committed(),
+            ailments: self.ailments(cx.now, around.carrier),
+            penalty: self.fitness.penalty(),
+        };
+        let moves = !self.waiting.is_empty() || self.holder.is_closing() || around.stopping;
+        let due = self.due.is_none_or(|it| it.at <= cx.now);
+        if !(self.unsettled || moves || due || around.changed || basis != self.basis) {
+            return;
+        }
+        self.basis = basis;
+        self.note_waiting(cx.now);
+        self.examine(cx.now, around);
+        for _ in 0..ROUNDS {
+            if !self.lead(cx, around) {
+                break;
+            }
+            self.note_waiting(cx.now);
+            self.examine(cx.now, around);
+        }
+        self.unsettled = false;
+        self.hold(cx.now, around);
+        self.hand_over(cx, around);
+        self.note_waiting(cx.now);
+    }
+
     /// What this member says of itself.
-    pub(super) fn examine(&mut self, now: Instant, around: &Surroundings<'_>) {
+    fn examine(&mut self, now: Instant, around: &Surroundings<'_>) {
         let concerns = |it: &&Assigned| {
             it.holder.as_ref() == Some(&self.me) || it.next.as_ref() == Some(&self.me)
         };
@@ -45,7 +94,7 @@ impl Quorum {
     }
 
     /// The leader's part: who carries what. Whether anything was decided anew.
-    pub(super) fn lead(&mut self, cx: &mut Cx<'_>, around: &Surroundings<'_>) -> bool {
+    fn lead(&mut self, cx: &mut Cx<'_>, around: &Surroundings<'_>) -> bool {
         let leads = self.raft.leads();
         self.note_own(cx.now);
         if leads && !self.leads {
@@ -87,7 +136,7 @@ impl Quorum {
     }
 
     /// A leader that stops, and has nothing any more, has another lead.
-    pub(super) fn hand_over(&mut self, cx: &mut Cx<'_>, around: &Surroundings<'_>) {
+    fn hand_over(&mut self, cx: &mut Cx<'_>, around: &Surroundings<'_>) {
         let leaves = self.leads && around.stopping && self.heir;
         let holds = self.holder.epochs().next().is_some();
         if leaves && !holds && !self.placer.reckons_with(&self.me) {
@@ -118,16 +167,16 @@ impl Quorum {
     }
 
     /// What this member asks to hold is what it is assigned, and can carry.
-    pub(super) fn hold(&mut self, now: Instant, around: &Surroundings<'_>) {
+    fn hold(&mut self, now: Instant, around: &Surroundings<'_>) {
         let deserted = around.stopping && !self.heir;
         let leaves = around.giving_up || deserted;
-        for (vip, it) in &self.assigned {
-            let ours = it.holder.as_ref() == Some(&self.me);
-            let able = around.wanted.contains(vip) && !around.unable.contains(vip);
+        let able = |vip: &Vip| around.wanted.contains(vip) && !around.unable.contains(vip);
+        let ours = self.assigned.iter().filter(|it| it.1.holder.as_ref() == Some(&self.me));
+        for (vip, it) in ours.filter(|_| !leaves) {
             let gone = self.holder.released().any(|was| was.vip == *vip && was.epoch >= it.epoch);
-            if ours && able && !leaves && !gone {
+            if able(vip) && !gone {
                 if !self.holder.has(*vip) {
-                    self.news = true;
+                    (self.news, self.unsettled) = (true, true);
                     self.touched.mark(*vip);
                 }
                 self.holder.want(*vip, it.epoch);
@@ -140,8 +189,7 @@ impl Quorum {
             }
             let ours =
                 self.assigned.get(&vip).is_some_and(|it| it.holder.as_ref() == Some(&self.me));
-            let able = around.wanted.contains(&vip) && !around.unable.contains(&vip);
-            if !ours || !able || leaves {
+            if !ours || !able(&vip) || leaves {
                 self.holder.stop(vip);
                 self.touched.mark(vip);
             }
@@ -153,13 +201,13 @@ impl Quorum {
                     self.voter.on_released(&self.me, self.life, &released);
                 }
                 self.touched.mark(vip);
-                self.news = true;
+                (self.news, self.unsettled) = (true, true);
             }
         }
     }
 
     /// Since when a VIP waits to be answered for here: ready, but not entitled.
-    pub(super) fn note_waiting(&mut self, now: Instant) {
+    fn note_waiting(&mut self, now: Instant) {
         let waits = |it: &Assigned| {
             let next = it.next.as_ref() == Some(&self.me);
             let wanted = self.holder.wants(it.vip).is_some();

@@ -61,6 +61,14 @@ impl Quorum {
 
     fn note(&mut self, now: Instant, from: &NodeName, message: &Message) {
         let suspicion = self.suspicion();
+        if let Some(it) = self.members.get_mut(from)
+            && now < it.heard_at + suspicion
+            && it.says(message)
+        {
+            it.heard_at = now;
+            return;
+        }
+        self.unsettled = true;
         let before = self.members.remove(from);
         let live = before.as_ref().filter(|it| now < it.heard_at + suspicion);
         let live_since = live.map_or(now, |it| it.live_since);
@@ -77,24 +85,33 @@ impl Quorum {
 
     /// Takes over what the leader has decided.
     pub(super) fn learn(&mut self, assignment: &[Assigned]) {
+        if !self.assigned.values().eq(assignment) {
+            self.unsettled = true;
+            self.learn_changed(assignment);
+        }
+        let released: Vec<_> = self.holder.released().map(|it| it.vip).collect();
+        for vip in released {
+            if let Some(it) = self.assigned.get(&vip) {
+                self.holder.on_epoch(vip, it.epoch);
+            }
+        }
+    }
+
+    fn learn_changed(&mut self, assignment: &[Assigned]) {
         for it in assignment {
             let known = self.assigned.get(&it.vip);
-            let newer = known.is_none_or(|known| known.epoch <= it.epoch);
-            if newer {
-                self.holder.on_epoch(it.vip, it.epoch);
+            if known.is_some_and(|known| known.epoch > it.epoch || known == it) {
+                continue;
             }
-            if newer && known != Some(it) {
-                self.touched.mark(it.vip);
-                if self.assigned.get(&it.vip).is_some_and(|known| known.epoch < it.epoch) {
-                    // Another decision, for which it is to get ready anew.
-                    self.waiting.remove(&it.vip);
-                }
-                if it.holder.as_ref().is_some_and(|holder| *holder != self.me) || it.next.is_some()
-                {
-                    self.taken.insert(it.vip);
-                }
-                self.assigned.insert(it.vip, it.clone());
+            self.touched.mark(it.vip);
+            if known.is_some_and(|known| known.epoch < it.epoch) {
+                // Another decision, for which it is to get ready anew.
+                self.waiting.remove(&it.vip);
             }
+            if it.holder.as_ref().is_some_and(|holder| *holder != self.me) || it.next.is_some() {
+                self.taken.insert(it.vip);
+            }
+            self.assigned.insert(it.vip, it.clone());
         }
         if self.assigned.len() != assignment.len() {
             let kept: BTreeSet<_> = assignment.iter().map(|it| it.vip).collect();

@@ -66,7 +66,33 @@ struct Sent {
     at: Instant,
     length: Duration,
     config: EntryId,
-    promised: BTreeMap<Vip, BTreeSet<NodeName>>,
+    /// What was asked for, in order.
+    vips: Vec<Vip>,
+    /// Who promised all of it, and who some.
+    promised: BTreeSet<NodeName>,
+    partly: BTreeMap<NodeName, BTreeSet<Vip>>,
+}
+
+impl Sent {
+    /// Notes what a member promised; it may answer in parts, and with what was not asked for.
+    fn note(&mut self, from: &NodeName, acknowledged: &[Vip]) {
+        if acknowledged == self.vips {
+            self.promised.insert(from.clone());
+        } else {
+            let asked = acknowledged.iter().filter(|it| self.vips.binary_search(it).is_ok());
+            self.partly.entry(from.clone()).or_default().extend(asked);
+        }
+    }
+
+    fn has(&self, name: &NodeName, vip: Vip) -> bool {
+        self.promised.contains(name) || self.partly.get(name).is_some_and(|it| it.contains(&vip))
+    }
+
+    /// How many promised it, voters or not.
+    fn count(&self, vip: Vip) -> usize {
+        let partly = self.partly.iter().filter(|it| !self.promised.contains(it.0));
+        self.promised.len() + partly.filter(|it| it.1.contains(&vip)).count()
+    }
 }
 
 impl Holder {
@@ -145,8 +171,15 @@ impl Holder {
             urgent |= it.until.is_none_or(|it| it < now + hurry);
             vips.push((*vip, it.epoch));
         }
-        let promised = vips.iter().map(|(vip, _)| (*vip, BTreeSet::new())).collect();
-        self.sent.push_back(Sent { id, at: now, length, config, promised });
+        self.sent.push_back(Sent {
+            id,
+            at: now,
+            length,
+            config,
+            vips: vips.iter().map(|it| it.0).collect(),
+            promised: BTreeSet::new(),
+            partly: BTreeMap::new(),
+        });
         if self.sent.len() > REMEMBERED {
             self.sent.pop_front();
         }
@@ -171,24 +204,21 @@ impl Holder {
         if sent.config != entry.id {
             return longer;
         }
+        sent.note(from, &answer.acknowledged);
+        let all = entry.is_majority(committed, |it| sent.promised.contains(it));
+        let late = sabotaged(Sabotage::LateAcknowledgement);
+        let counted_from = if sabotaged(Sabotage::CountedFromAnswer) { now } else { sent.at };
+        let until = counted_from + trusted(sent.length);
         for vip in &answer.acknowledged {
-            let Some(by) = sent.promised.get_mut(vip) else {
-                continue;
-            };
-            by.insert(from.clone());
-            let late = sabotaged(Sabotage::LateAcknowledgement);
             let counts = |it: &Held| (it.state == State::Wanted && sent.id > it.after) || late;
             let Some(it) = self.held.get_mut(vip).filter(|it| counts(it)) else {
                 continue;
             };
-            let anybody =
-                sabotaged(Sabotage::LearnerCounted) && by.len() * 2 > entry.voters().count();
-            if !anybody && !entry.is_majority(committed, by) {
-                continue;
-            }
-            let from = if sabotaged(Sabotage::CountedFromAnswer) { now } else { sent.at };
-            let until = from + trusted(sent.length);
-            if it.until < Some(until) {
+            let anybody = sabotaged(Sabotage::LearnerCounted)
+                && sent.count(*vip) * 2 > entry.voters().count();
+            let promised = || all || entry.is_majority(committed, |it| sent.has(it, *vip));
+            let asked = || sent.vips.binary_search(vip).is_ok();
+            if it.until < Some(until) && (anybody || promised()) && asked() {
                 it.until = Some(until);
                 longer.push(*vip);
             }
@@ -220,6 +250,11 @@ impl Holder {
     /// Every VIP that is asked for or being given up.
     pub fn vips(&self) -> impl Iterator<Item = Vip> + '_ {
         self.held.keys().copied()
+    }
+
+    /// Whether anything is being given up.
+    pub fn is_closing(&self) -> bool {
+        self.held.values().any(|it| it.state == State::Closing)
     }
 
     /// What is being given up and waits for the kernel.

@@ -36,7 +36,7 @@ use spread::{Ideal, Loads};
 pub(crate) use why::Why;
 
 use super::{FailBack, QuorumTiming};
-use crate::model::{Assigned, Entry, Epoch, Instant, NodeName, Promised, Report, Vip};
+use crate::model::{Assigned, Entry, Epoch, Instant, Message, NodeName, Promised, Report, Vip};
 
 /// A better place counts once its member has been there for so long.
 const SETTLED: Duration = Duration::from_secs(30);
@@ -84,6 +84,17 @@ pub(crate) struct Candidate {
     pub released: BTreeMap<Vip, Epoch>,
     /// What it asks to hold.
     pub holds: BTreeMap<Vip, Epoch>,
+}
+
+impl Candidate {
+    /// Whether the message says of its sender what was heard before.
+    pub fn says(&self, message: &Message) -> bool {
+        let holds = || self.holds.iter().map(|(vip, epoch)| (*vip, *epoch));
+        let released = self.released.iter().map(|(vip, epoch)| (*vip, *epoch));
+        self.report == message.report
+            && message.hold.as_ref().is_none_or(|it| holds().eq(it.vips.iter().copied()))
+            && released.eq(message.released.iter().map(|it| (it.vip, it.epoch)))
+    }
 }
 
 impl Placer {

@@ -25,7 +25,7 @@ pub(crate) struct Voter {
     /// The newest hold that only a promise stands against.
     kept: BTreeMap<Vip, Kept>,
     /// Up to which hold of which life each holder has let go.
-    released: BTreeMap<(NodeName, Vip), (Life, u64)>,
+    released: BTreeMap<Vip, BTreeMap<NodeName, (Life, u64)>>,
     /// What an earlier life promised is over then.
     starting_until: Instant,
 }
@@ -137,7 +137,8 @@ impl Voter {
 
     /// A holder's kernel no longer answers for the VIP.
     pub fn on_released(&mut self, from: &NodeName, life: Life, it: &Released) {
-        let mark = self.released.entry((from.clone(), it.vip)).or_insert((life, it.id));
+        let marks = self.released.entry(it.vip).or_default();
+        let mark = marks.entry(from.clone()).or_insert((life, it.id));
         *mark = if mark.0 == life { (life, mark.1.max(it.id)) } else { (life, it.id) };
         let is_meant = |to: &NodeName, of: Life, id: u64| to == from && of == life && id <= it.id;
         let any = sabotaged(Sabotage::ReleaseDropsAny);
@@ -157,7 +158,10 @@ impl Voter {
     /// was promised stays promised to its name.
     pub fn on_new_life(&mut self, of: &NodeName, life: Life) {
         self.kept.retain(|_, it| it.from != *of || it.life == life);
-        self.released.retain(|(from, _), it| from != of || it.0 == life);
+        self.released.retain(|_, marks| {
+            marks.retain(|from, it| from != of || it.0 == life);
+            !marks.is_empty()
+        });
     }
 
     /// Answers what was kept and has nothing against it any more.
@@ -223,7 +227,7 @@ impl Voter {
         if hold.length > grounds.longest {
             return Err(HoldRefusal::TooLong(grounds.longest));
         }
-        let mark = self.released.get(&(hold.from.clone(), vip));
+        let mark = self.released.get(&vip).and_then(|it| it.get(&hold.from));
         if mark.is_some_and(|it| it.0 == hold.life && hold.id <= it.1)
             && !sabotaged(Sabotage::ReleasedPromisedAgain)
         {
@@ -255,12 +259,19 @@ impl Voter {
             true => hold.length / 2,
             false => hold.length,
         };
-        let mut until = now + length;
-        let before = self.promises.get(&vip).filter(|it| it.until > now && it.to == hold.from);
-        until = before.map_or(until, |it| it.until.max(until));
-        let epoch = before.map_or(hold.epoch, |it| it.epoch.max(hold.epoch));
-        self.promises
-            .insert(vip, Promise { to: hold.from, life: hold.life, id: hold.id, epoch, until });
+        let Kept { from: to, life, id, epoch, .. } = hold;
+        let new = Promise { to, life, id, epoch, until: now + length };
+        match self.promises.get_mut(&vip) {
+            Some(it) => {
+                let goes_on = it.until > now && it.to == new.to;
+                let (until, epoch) = (it.until, it.epoch);
+                *it = new;
+                if goes_on {
+                    (it.until, it.epoch) = (it.until.max(until), it.epoch.max(epoch));
+                }
+            }
+            None => drop(self.promises.insert(vip, new)),
+        }
     }
 
     fn keep(&mut self, vip: Vip, hold: Kept) {

@@ -29,7 +29,9 @@ impl Holder {
             at: clock.ticks_ago(it.age),
             length: world.length,
             config: config(it.config),
-            promised: BTreeMap::from([(vip(), BTreeSet::new())]),
+            vips: vec![vip()],
+            promised: BTreeSet::new(),
+            partly: BTreeMap::new(),
         });
         Self {
             last_id: plain.last_id.into(),

@@ -28,13 +28,14 @@ impl Voter {
             length: world.length,
         });
         let marks = plain.marks.iter().enumerate().filter(|(_, it)| it.id > 0);
-        let released = marks.map(|(h, it)| {
-            ((world.holder(h as u8).clone(), vip()), (life(it.life), u64::from(it.id)))
-        });
+        let marks =
+            marks.map(|(h, it)| (world.holder(h as u8).clone(), (life(it.life), it.id.into())));
+        let marks: BTreeMap<_, _> = marks.collect();
+        let released = (!marks.is_empty()).then(|| (vip(), marks));
         Self {
             promises: promise.map(|it| (vip(), it)).into_iter().collect(),
             kept: kept.map(|it| (vip(), it)).into_iter().collect(),
-            released: released.collect::<BTreeMap<_, _>>(),
+            released: released.into_iter().collect(),
             starting_until: clock.in_ticks(plain.wait),
         }
     }
@@ -58,7 +59,7 @@ impl Voter {
             config: config_of(it.config),
         });
         let mut marks = [Mark::default(); HOLDERS];
-        for ((from, _), it) in &self.released {
+        for (from, it) in self.released.values().flatten() {
             marks[usize::from(world.place(from))] = Mark { life: life_of(it.0), id: it.1 as u8 };
         }
         PlainVoter { promise, kept, marks, wait: clock.ticks_until(self.starting_until) }
