@@ -527,6 +527,37 @@ fn of_many_vips_each_is_extended_in_time_and_no_renewal_is_about_all_of_them() {
 }
 
 #[test]
+fn what_begins_waits_for_the_kernel_and_what_is_held_does_not_wait_for_it() {
+    let vip = |it: u32| Vip(Ipv4Addr::from(0x0a01_0000 + it).into());
+    let held = |jobs: &[KernelJob]| -> Vec<Vip> {
+        let held = jobs.iter().filter_map(|it| match it {
+            KernelJob::HoldAddress { vip, .. } => Some(*vip),
+            _ => None,
+        });
+        held.collect()
+    };
+    let wanted: Vec<_> = (0..3_000).map(vip).collect();
+    let mut bench = Bench::with_vips(&wanted[..100]).into_leading();
+    let all = wanted.iter().map(|it| WantedVip::Address(*it)).collect();
+    let turn = bench.input_held_back(Input::Reload { vips: all, refresh: secs(3) });
+    assert_eq!(held(&turn.jobs()).len(), 512);
+    assert!(bench.input_held_back(Input::Tick).jobs().is_empty());
+    let gone = Address { link: LinkIndex(2), ip: wanted[7].0, length: 32, ours: true };
+    let gone = Input::Network(NetworkChange::AddressGone(gone));
+    assert_eq!(held(&bench.input_held_back(gone).jobs()), [wanted[7]], "it is put back at once");
+    let (mut held_so_far, mut most) = (100, 0);
+    while held_so_far < wanted.len() {
+        bench.now = bench.deadline().max(bench.now);
+        let mut jobs = bench.input_held_back(Input::Tick).jobs();
+        jobs.extend(bench.answer_kernel().jobs());
+        most = held(&jobs).len().max(most);
+        held_so_far += held(&jobs).iter().filter(|it| !wanted[..100].contains(it)).count();
+        assert!(bench.now < bench.led_since + secs(5), "{held_so_far} after {:?}", bench.now);
+    }
+    assert!(most <= 2 * 512, "{most} at once");
+}
+
+#[test]
 fn the_more_vips_there_are_the_less_often_each_is_announced() {
     let vip = |it: u32| Vip(Ipv4Addr::from(0x0a01_0000 + it).into());
     // What is configured are 3 s, which is what 1 500 of them share at most.

@@ -99,6 +99,16 @@ impl Entry {
         self.claimed = Claim::Asking { sent, order: None, next_at: cx.now + wait };
     }
 
+    /// Whether something new would be ordered for it now: a question, or the address itself.
+    pub fn begins(&self, now: Instant) -> bool {
+        self.held.is_none()
+            && match self.claimed {
+                Claim::Asking { order, next_at, .. } => order.is_none() && next_at <= now,
+                Claim::Taken { again_at, .. } => again_at <= now,
+                Claim::Free | Claim::Unasked => true,
+            }
+    }
+
     pub fn is_claimed(&self) -> bool {
         matches!(self.claimed, Claim::Free)
     }

@@ -82,6 +82,11 @@ impl Index {
         self.orders.get(&order).copied()
     }
 
+    /// How many orders about one alone are not answered yet.
+    pub fn unanswered(&self) -> usize {
+        self.orders.len()
+    }
+
     pub fn links(&self) -> impl Iterator<Item = LinkIndex> + '_ {
         self.links.keys().copied()
     }

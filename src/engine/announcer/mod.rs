@@ -55,6 +55,9 @@ const MANY: usize = 256;
 /// happens meanwhile need not wait for thousands.
 const A_TURN: usize = 256;
 
+/// While so many orders wait for the kernel, nothing new is begun: what is held already has to be
+/// extended in time, and does not queue behind thousands that begin.
+const UNANSWERED: usize = 512;
 /// The least time between two announcements that repeat what has been announced: of very many
 /// VIPs each is repeated less often than is configured.
 const APART: Duration = Duration::from_millis(2);
@@ -73,6 +76,10 @@ pub(crate) struct Announcer {
     config: AnnouncerConfig,
     vips: BTreeMap<Vip, Box<Entry>>,
     index: Index,
+    /// What would begin, and waits for the kernel to have done more of what was ordered before;
+    /// since when it has.
+    queued: BTreeSet<Vip>,
+    room_since: Option<Instant>,
     /// VIPs that something happened to since this was last taken.
     pub touched: Marks,
     hearing: Hearing,
@@ -92,6 +99,8 @@ impl Announcer {
             config,
             vips: BTreeMap::new(),
             index: Index::default(),
+            queued: BTreeSet::new(),
+            room_since: None,
             touched: Marks::default(),
             hearing: Hearing::default(),
             verify: None,
@@ -213,7 +222,9 @@ impl Announcer {
 
     /// The VIPs whose own time has come, as many as are seen to in a turn.
     pub fn due(&self, now: Instant) -> impl Iterator<Item = Vip> + '_ {
-        self.index.due(now).take(A_TURN)
+        let room = UNANSWERED.saturating_sub(self.index.unanswered());
+        let queued = self.queued.iter().copied().take(room.min(A_TURN));
+        self.index.due(now).take(A_TURN).chain(queued)
     }
 
     /// The right to answer has grown: where there are few, all are looked at, and of many those
@@ -262,8 +273,12 @@ impl Announcer {
             self.verify(cx);
         }
         let many = self.vips.len() > MANY;
+        let mut room = UNANSWERED.saturating_sub(self.index.unanswered());
         let mut open = Vec::new();
         for vip in vips {
+            self.queued.remove(vip);
+            let waits = room == 0;
+            let mut begins = false;
             self.change(*vip, |it| {
                 it.forgive(cx.now);
                 it.many = many;
@@ -275,6 +290,10 @@ impl Announcer {
                     }
                     Wish::Answer { on, until, keep_until, ask_first, length } => {
                         it.move_away(cx, *vip, on, length);
+                        begins = it.begins(cx.now);
+                        if begins && waits {
+                            return;
+                        }
                         if it.claim(cx, *vip, on, until, ask_first)
                             && it.wants_gate(cx.now, until, keep_until)
                         {
@@ -283,6 +302,10 @@ impl Announcer {
                     }
                 }
             });
+            room = room.saturating_sub(usize::from(begins));
+            if begins && waits {
+                self.queued.insert(*vip);
+            }
         }
         self.open(cx, open);
         let refresh = self.config.refresh.max(APART * self.vips.len() as u32);
@@ -292,8 +315,10 @@ impl Announcer {
             let Some(it) = self.vips.get_mut(vip) else {
                 continue;
             };
+            let waits = self.queued.contains(vip);
             if let Some((Wish::Answer { on, length, until, keep_until, .. }, _)) = placed
                 && it.is_claimed()
+                && !waits
             {
                 let before = it.share();
                 it.hold(cx, *vip, Spot { on: *on, length: *length, part }, *keep_until);
@@ -301,13 +326,15 @@ impl Announcer {
                 self.index.change(*vip, &before, &it.share());
             }
             let gone = placed.is_none() && it.is_gone();
-            let next = if gone { Next::default() } else { it.next(cx.now) };
+            let next = if gone || waits { Next::default() } else { it.next(cx.now) };
             self.index.expect(*vip, it.next, next);
             it.next = next;
             if gone {
                 self.forget(cx.now, *vip);
             }
         }
+        let room = self.index.unanswered() < UNANSWERED && !self.queued.is_empty();
+        self.room_since = room.then_some(cx.now);
         // What has moved to another link needs the old one no more.
         self.hearing.tell(cx, self.index.links(), placement);
     }
@@ -315,12 +342,13 @@ impl Announcer {
     pub fn deadline(&self) -> Option<Deadline> {
         let listen = self.hearing.again_at.map(|at| Deadline { at, why: "listen again" });
         let verify = self.verify_at.map(|at| Deadline { at, why: "verify the fence" });
+        let begin = self.room_since.map(|at| Deadline { at, why: "begin what waits" });
         let own = self.index.first().map(|(at, vip)| {
             let whys = self.vips.get(&vip).into_iter().flat_map(|it| it.deadlines(at));
             let why = whys.min_by_key(|it| it.at).map_or("look again", |it| it.why);
             Deadline { at, why }
         });
-        own.into_iter().chain(listen).chain(verify).min()
+        own.into_iter().chain(listen).chain(verify).chain(begin).min()
     }
 
     /// Everything of ours is silent, and we no longer know what is in the fence.
