@@ -60,7 +60,7 @@ pub static BUILT: &[Setting] = &[
     built("vip_arpRate", "arpRate", "arpBroadcastRate").is(
         Millis,
         "3000",
-        "Milliseconds between announcements after the first burst.",
+        "Milliseconds between announcements after the first burst, 500 a second of all VIPs at most.",
     ),
     built("dns_mode", "dnsMode", "dnsDualStackMode").is(
         Text,
