@@ -57,7 +57,7 @@ const A_TURN: usize = 256;
 
 /// While so many orders wait for the kernel, nothing new is begun: what is held already has to be
 /// extended in time, and does not queue behind thousands that begin.
-const UNANSWERED: usize = 2_048;
+const UNANSWERED: usize = 512;
 /// The least time between two announcements that repeat what has been announced: of very many
 /// VIPs each is repeated less often than is configured.
 const APART: Duration = Duration::from_millis(2);
