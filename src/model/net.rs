@@ -225,6 +225,17 @@ mod tests {
     use super::*;
 
     #[test]
+    fn vips_are_in_the_order_of_their_addresses() {
+        let sorted = ["0.0.0.0", "9.255.255.255", "10.0.0.1", "200.0.0.1", "::", "fd00::1:0"];
+        let sorted = sorted.map(|it| it.parse::<IpAddr>().unwrap());
+        assert!(sorted.is_sorted());
+        for (one, other) in sorted.iter().flat_map(|it| sorted.iter().map(move |other| (it, other)))
+        {
+            assert_eq!(Vip(*one).cmp(&Vip(*other)), one.cmp(other), "{one} {other}");
+        }
+    }
+
+    #[test]
     fn a_subnet_covers_its_own_addresses_only() {
         let table = [
             ("10.0.0.1", 24, "10.0.0.200", true),
