@@ -87,3 +87,6 @@ fn pools(settings: &Settings, notes: &mut Notes) -> (String, String) {
     }
     (namespace, name)
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,4 +1,8 @@
-//! A gateway that is scripted, and what is asked of it.
+//! What is asked of a gateway that is scripted.
+
+mod scripted;
+
+use scripted::{Model, way};
 
 use super::*;
 use crate::engine::{NextIds, Rng};
@@ -18,23 +22,6 @@ struct Bench {
     /// All that was asked, in short.
     log: Vec<String>,
     gateway: Model,
-}
-
-struct Model {
-    kind: Option<WayKind>,
-    /// To whom ports lead, and when that ends.
-    ports: BTreeMap<u16, (String, Option<Instant>)>,
-    started: Instant,
-    /// It answers this to whoever asks for a port.
-    no: Option<(GatewayNo, u16)>,
-    permanent_only: bool,
-    /// It says yes, and does nothing.
-    lies: bool,
-    /// It gives another port instead.
-    shifts: bool,
-    /// It leaves the end of a lease as it was.
-    never_extends: bool,
-    dead: bool,
 }
 
 impl Bench {
@@ -64,6 +51,12 @@ impl Bench {
     }
 
     /// Lets everything be asked and answered that needs no time.
+    fn want_only(&mut self, ports: &[u16], lease: u32) {
+        let wish = Wish { lease, nonce: [1; 12], name: "web".into() };
+        let ports = ports.iter().map(|it| (tcp(*it), wish.clone())).collect();
+        self.mappings.want(self.now, VIP, Site::of(VIP, None), ports);
+    }
+
     fn settle(&mut self) -> &mut Self {
         for _ in 0..100 {
             self.turn(|it, cx| it.tick(cx));
@@ -116,96 +109,6 @@ impl Bench {
             }
             Some(Standing::Refused(it)) => format!("{}: {it}", it.code()),
         }
-    }
-}
-
-impl Model {
-    fn answer(&mut self, now: Instant, call: &GatewayCall) -> GatewayReply {
-        if self.dead {
-            return GatewayReply::Failed("it does not answer".into());
-        }
-        self.ports.retain(|_, it| it.1.is_none_or(|it| it > now));
-        let upnp = self.kind == Some(WayKind::Igd);
-        let epoch = now.saturating_since(self.started).as_secs() as u32;
-        match call {
-            GatewayCall::Find { without, .. } => match self.kind {
-                Some(kind) if !without.contains(&kind) => GatewayReply::Found(way(kind)),
-                _ if !without.is_empty() => GatewayReply::Found(way(WayKind::Igd)),
-                _ => GatewayReply::Failed("nobody answers".into()),
-            },
-            GatewayCall::Look { .. } => GatewayReply::Looked {
-                external: OUTSIDE.parse().ok(),
-                epoch: (!upnp).then_some(epoch),
-            },
-            GatewayCall::Map { way, exposed, lease, .. } => {
-                self.map(now, way, exposed, *lease, (!upnp).then_some(epoch))
-            }
-            GatewayCall::Read { exposed, .. } => {
-                let found = self.ports.get(&exposed.port.port);
-                GatewayReply::Read(found.map(|(client, until)| MappingEntry {
-                    client: client.clone(),
-                    port: exposed.port.port,
-                    enabled: true,
-                    left: until.map_or(0, |it| it.saturating_since(now).as_secs() as u32),
-                }))
-            }
-            GatewayCall::Unmap { exposed, .. } => {
-                // By UPnP many let anybody close anything.
-                let ours = self.ports.get(&exposed.port.port).map(|it| it.0 == VIP.to_string());
-                if upnp || ours == Some(true) {
-                    self.ports.remove(&exposed.port.port);
-                }
-                GatewayReply::Unmapped
-            }
-        }
-    }
-
-    fn map(
-        &mut self,
-        now: Instant,
-        way: &Way,
-        exposed: &Exposed,
-        lease: u32,
-        epoch: Option<u32>,
-    ) -> GatewayReply {
-        let refuse = |no, code| {
-            GatewayReply::Refused(GatewayFault { no, code, words: "by the script".into() })
-        };
-        let port = exposed.port.port;
-        let taken = self.ports.get(&port).is_some_and(|it| it.0 != exposed.vip.to_string());
-        match self.no {
-            // It would not by this way, but by UPnP.
-            Some((no, code)) if Some(way.kind()) == self.kind => return refuse(no, code),
-            Some(_) | None => {}
-        }
-        if taken {
-            return refuse(GatewayNo::Taken, 718);
-        }
-        if self.permanent_only && lease > 0 {
-            return refuse(GatewayNo::OnlyPermanent, 725);
-        }
-        let port = if self.shifts { port + 1 } else { port };
-        let until = (lease > 0).then(|| now + Duration::from_secs(lease.into()));
-        if !(self.lies || self.never_extends && self.ports.contains_key(&port)) {
-            self.ports.insert(port, (exposed.vip.to_string(), until));
-        }
-        GatewayReply::Mapped(Granted { port, lease, epoch, ..Granted::default() })
-    }
-
-    fn forget(&mut self, now: Instant) {
-        self.ports.clear();
-        self.started = now;
-    }
-}
-
-fn way(kind: WayKind) -> Way {
-    let address = "10.0.0.1:5351".parse().unwrap();
-    let control = UpnpControl { address, path: "/ctl".into(), service: "s".into() };
-    match kind {
-        WayKind::Igd => Way::Igd(control),
-        WayKind::NatPmp => Way::NatPmp(address),
-        WayKind::Pcp => Way::Pcp(address),
-        WayKind::Pinholes => Way::Pinholes(control),
     }
 }
 
@@ -492,12 +395,4 @@ fn refusal(dice: &mut Rng) -> GatewayReply {
     ];
     let no = all[dice.below(6) as usize];
     GatewayReply::Refused(GatewayFault { no, code: 500, words: String::new() })
-}
-
-impl Bench {
-    fn want_only(&mut self, ports: &[u16], lease: u32) {
-        let wish = Wish { lease, nonce: [1; 12], name: "web".into() };
-        let ports = ports.iter().map(|it| (tcp(*it), wish.clone())).collect();
-        self.mappings.want(self.now, VIP, Site::of(VIP, None), ports);
-    }
 }
