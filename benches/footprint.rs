@@ -9,7 +9,6 @@
 mod lab;
 
 use std::fs;
-use std::net::IpAddr;
 use std::path::Path;
 use std::time::Duration;
 
@@ -86,10 +85,7 @@ fn by_quorum(lab: &Lab, profile: &str, vips: u16, window: Duration) {
     let mut quorum = Quorum::new(lab, &format!("footprint-{profile}"));
     quorum.set("vip_raft_profile", profile);
     if vips > 1 {
-        let address = |it| IpAddr::from([0xfd77, 0, 0, 0, 0, 0, 2, it]);
-        let all: Vec<_> = (1..=vips).map(|it| address(it).to_string()).collect();
-        quorum.vip6 = address(1);
-        quorum.set("address", &all.join(","));
+        quorum.carry(vips);
     }
     let (watch, roles) = quorum.settle();
     // A node that is asked a hundred times a second is not idle.

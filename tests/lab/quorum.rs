@@ -106,6 +106,16 @@ impl<'a> Quorum<'a> {
         self.set("vip_peers", &peers.join(","))
     }
 
+    /// So many VIPs instead of one, of IPv6; returns them.
+    pub fn carry(&mut self, count: u16) -> Vec<IpAddr> {
+        let vips = (1..=count).map(|it| IpAddr::from([0xfd77, 0, 0, 0, 0, 0, 2, it]));
+        let vips: Vec<_> = vips.collect();
+        let list: Vec<_> = vips.iter().map(IpAddr::to_string).collect();
+        self.vip6 = vips[0];
+        self.set("address", &list.join(","));
+        vips
+    }
+
     /// Slower times, where it is about what happens and not about when: a machine that is
     /// busy with something else is no dead member.
     pub fn patient(&mut self) -> &mut Self {

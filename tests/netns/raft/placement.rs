@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::fs;
 use std::io::{Read, Write};
-use std::net::{IpAddr, TcpListener};
+use std::net::TcpListener;
 use std::ops::RangeInclusive;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -51,13 +51,10 @@ fn witness(quorum: &mut Quorum<'_>) -> String {
 }
 
 fn two_hundred_vips(quorum: &mut Quorum<'_>) -> String {
-    let vips: Vec<IpAddr> =
-        (1..=200).map(|it| format!("fd77::2:{it:x}").parse().expect("an address")).collect();
-    let list: Vec<_> = vips.iter().map(IpAddr::to_string).collect();
-    quorum.vip6 = vips[0];
+    let vips = quorum.carry(200);
     let since = clock::now();
     // What moves because the machine is busy with something else moves back.
-    quorum.set("address", &list.join(",")).set("edgevip_fail_back", "at-once");
+    quorum.set("edgevip_fail_back", "at-once");
     let (watch, roles) = quorum.patient().settle();
     let before = spread(quorum, 60..=74);
     let began = crate::lab::millis(clock::now().saturating_since(since));
