@@ -76,10 +76,8 @@ pub(crate) struct Announcer {
     config: AnnouncerConfig,
     vips: BTreeMap<Vip, Box<Entry>>,
     index: Index,
-    /// What would begin, and waits for the kernel to have done more of what was ordered before;
-    /// since when it has.
+    /// What would begin, and waits for the kernel to have done more of what was ordered before.
     queued: BTreeSet<Vip>,
-    room_since: Option<Instant>,
     /// VIPs that something happened to since this was last taken.
     pub touched: Marks,
     hearing: Hearing,
@@ -100,7 +98,6 @@ impl Announcer {
             vips: BTreeMap::new(),
             index: Index::default(),
             queued: BTreeSet::new(),
-            room_since: None,
             touched: Marks::default(),
             hearing: Hearing::default(),
             verify: None,
@@ -222,9 +219,12 @@ impl Announcer {
 
     /// The VIPs whose own time has come, as many as are seen to in a turn.
     pub fn due(&self, now: Instant) -> impl Iterator<Item = Vip> + '_ {
-        let room = UNANSWERED.saturating_sub(self.index.unanswered());
-        let queued = self.queued.iter().copied().take(room.min(A_TURN));
-        self.index.due(now).take(A_TURN).chain(queued)
+        self.index.due(now).take(A_TURN)
+    }
+
+    /// How many may begin.
+    fn room(&self) -> usize {
+        UNANSWERED.saturating_sub(self.index.unanswered())
     }
 
     /// The right to answer has grown: where there are few, all are looked at, and of many those
@@ -273,7 +273,7 @@ impl Announcer {
             self.verify(cx);
         }
         let many = self.vips.len() > MANY;
-        let mut room = UNANSWERED.saturating_sub(self.index.unanswered());
+        let mut room = self.room();
         let mut open = Vec::new();
         for vip in vips {
             self.queued.remove(vip);
@@ -333,8 +333,8 @@ impl Announcer {
                 self.forget(cx.now, *vip);
             }
         }
-        let room = self.index.unanswered() < UNANSWERED && !self.queued.is_empty();
-        self.room_since = room.then_some(cx.now);
+        let begin: Vec<_> = self.queued.iter().copied().take(self.room().min(A_TURN)).collect();
+        begin.into_iter().for_each(|it| self.look_at(it, cx.now));
         // What has moved to another link needs the old one no more.
         self.hearing.tell(cx, self.index.links(), placement);
     }
@@ -342,13 +342,12 @@ impl Announcer {
     pub fn deadline(&self) -> Option<Deadline> {
         let listen = self.hearing.again_at.map(|at| Deadline { at, why: "listen again" });
         let verify = self.verify_at.map(|at| Deadline { at, why: "verify the fence" });
-        let begin = self.room_since.map(|at| Deadline { at, why: "begin what waits" });
         let own = self.index.first().map(|(at, vip)| {
             let whys = self.vips.get(&vip).into_iter().flat_map(|it| it.deadlines(at));
             let why = whys.min_by_key(|it| it.at).map_or("look again", |it| it.why);
             Deadline { at, why }
         });
-        own.into_iter().chain(listen).chain(verify).chain(begin).min()
+        own.into_iter().chain(listen).chain(verify).min()
     }
 
     /// Everything of ours is silent, and we no longer know what is in the fence.

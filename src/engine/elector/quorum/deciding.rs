@@ -37,7 +37,8 @@ impl Quorum {
             ailments: self.ailments(cx.now, around.carrier),
             penalty: self.fitness.penalty(),
         };
-        let moves = !self.waiting.is_empty() || self.holder.is_closing() || around.stopping;
+        let closing = !self.holder.closing().is_empty();
+        let moves = closing || !self.waiting.is_empty() || around.stopping;
         let due = self.due.is_none_or(|it| it.at <= cx.now);
         if !(self.unsettled || moves || due || around.changed || basis != self.basis) {
             return;

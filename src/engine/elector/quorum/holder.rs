@@ -252,11 +252,6 @@ impl Holder {
         self.held.keys().copied()
     }
 
-    /// Whether anything is being given up.
-    pub fn is_closing(&self) -> bool {
-        self.held.values().any(|it| it.state == State::Closing)
-    }
-
     /// What is being given up and waits for the kernel.
     pub fn closing(&self) -> Vec<Vip> {
         let closing = self.held.iter().filter(|(_, it)| it.state == State::Closing);

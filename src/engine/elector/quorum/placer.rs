@@ -89,10 +89,10 @@ pub(crate) struct Candidate {
 impl Candidate {
     /// Whether the message says of its sender what was heard before.
     pub fn says(&self, message: &Message) -> bool {
-        let holds = || self.holds.iter().map(|(vip, epoch)| (*vip, *epoch));
+        let holds = self.holds.iter().map(|(vip, epoch)| (*vip, *epoch));
         let released = self.released.iter().map(|(vip, epoch)| (*vip, *epoch));
         self.report == message.report
-            && message.hold.as_ref().is_none_or(|it| holds().eq(it.vips.iter().copied()))
+            && message.hold.as_ref().is_none_or(|it| holds.eq(it.vips.iter().copied()))
             && released.eq(message.released.iter().map(|it| (it.vip, it.epoch)))
     }
 }

@@ -259,19 +259,12 @@ impl Voter {
             true => hold.length / 2,
             false => hold.length,
         };
-        let Kept { from: to, life, id, epoch, .. } = hold;
-        let new = Promise { to, life, id, epoch, until: now + length };
-        match self.promises.get_mut(&vip) {
-            Some(it) => {
-                let goes_on = it.until > now && it.to == new.to;
-                let (until, epoch) = (it.until, it.epoch);
-                *it = new;
-                if goes_on {
-                    (it.until, it.epoch) = (it.until.max(until), it.epoch.max(epoch));
-                }
-            }
-            None => drop(self.promises.insert(vip, new)),
-        }
+        let mut until = now + length;
+        let before = self.promises.get(&vip).filter(|it| it.until > now && it.to == hold.from);
+        until = before.map_or(until, |it| it.until.max(until));
+        let epoch = before.map_or(hold.epoch, |it| it.epoch.max(hold.epoch));
+        self.promises
+            .insert(vip, Promise { to: hold.from, life: hold.life, id: hold.id, epoch, until });
     }
 
     fn keep(&mut self, vip: Vip, hold: Kept) {
